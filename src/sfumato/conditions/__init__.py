@@ -1,0 +1,1 @@
+"""What steers a picture: one extractor per file, found by ``core.registry``; see ``canny`` for the interface."""

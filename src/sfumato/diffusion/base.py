@@ -1,0 +1,178 @@
+"""Load a Stable Diffusion of the 1.x / 2.x family: the tiny one that ships, a local diffusers folder or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato.core.errors import UserError
+from sfumato.diffusion.schedule import Schedule
+
+DEFAULT = "tiny"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """What an owner needs of a base: the frozen VAE and the schedule. Never the UNet, never the text encoder."""
+
+    name: str
+    vae: Any
+    schedule: Schedule
+    prediction_type: str
+
+    @property
+    def factor(self) -> int:
+        """Pixels of the picture along one side of a latent pixel."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def size(self) -> int:
+        """The side of the pictures that the base was made for, in pixels."""
+        return int(self.vae.config.sample_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over what a record depends on: the VAE's weights, its scaling factor and the schedule."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.vae.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.to(torch.float16).contiguous().numpy().tobytes())
+        digest.update(repr(float(self.vae.config.scaling_factor)).encode())
+        digest.update(self.schedule.alpha_bar.numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Posterior mean times the scaling factor: ``(B, 3, H, W)`` in [-1, 1] to ``(B, 4, h, w)``."""
+        mean: torch.Tensor = self.vae.encode(images.to(self.vae.dtype)).latent_dist.mean
+        return mean * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """``(B, 4, h, w)`` to pictures ``(B, 3, H, W)`` in [-1, 1]."""
+        decoded: torch.Tensor = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
+        return decoded.clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class Base(Codec):
+    """A whole base: the codec, the frozen UNet and the frozen text encoder."""
+
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+
+    @torch.no_grad()
+    def embed(self, prompts: list[str]) -> torch.Tensor:
+        """Text context of shape ``(B, L, D)``; a prompt that is too long is cut."""
+        tokens = self.tokenizer(
+            prompts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
+        )
+        hidden: torch.Tensor = self.text_encoder(tokens.input_ids.to(self.text_encoder.device)).last_hidden_state
+        return hidden
+
+    @cached_property
+    def empty_context(self) -> torch.Tensor:
+        """The empty prompt's context, ``(1, L, D)``: what the UNet sees while a ControlNet trains without captions."""
+        return self.embed([""])
+
+    @cached_property
+    def unet_fingerprint(self) -> str:
+        """SHA-256 of the UNet's weights in half precision: a ControlNet fits this UNet only."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.unet.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.to(torch.float16).contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_codec(name: str = DEFAULT) -> Codec:
+    """Load the owner's half of base ``name``."""
+    from diffusers import AutoencoderKL
+
+    vae = _load(AutoencoderKL, name, "vae")
+    schedule, prediction = _schedule(name)
+    return Codec(name=name, vae=_frozen(vae), schedule=schedule, prediction_type=prediction)
+
+
+def load_base(name: str = DEFAULT) -> Base:
+    """Load base ``name`` in float32 on the CPU.
+
+    Args:
+        name: ``tiny`` (ships with the library), a folder in diffusers' layout, or a hub id of SD 1.x / 2.x.
+
+    Raises:
+        UserError: the folder is not a diffusers pipeline, or is of another family.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    schedule, prediction = _schedule(name)
+    unet = _load(UNet2DConditionModel, name, "unet")
+    if unet.config.in_channels != 4:
+        raise UserError(
+            f"{name}: its UNet takes {unet.config.in_channels} channels",
+            expected="a text-to-image base with 4 latent channels (SD 1.x or 2.x), no inpainting or upscaling variant",
+        )
+    return Base(
+        name=name,
+        vae=_frozen(_load(AutoencoderKL, name, "vae")),
+        schedule=schedule,
+        prediction_type=prediction,
+        unet=_frozen(unet),
+        text_encoder=_frozen(_load(CLIPTextModel, name, "text_encoder")),
+        tokenizer=_load(CLIPTokenizer, name, "tokenizer"),
+    )
+
+
+def location(name: str) -> str:
+    """Where ``from_pretrained`` finds base ``name``."""
+    return str(files("sfumato") / "assets" / "tiny") if name == DEFAULT else name
+
+
+def _load(kind: Any, name: str, part: str) -> Any:
+    where = location(name)
+    if Path(where).is_dir() and not (Path(where) / part).is_dir():
+        raise UserError(
+            f"{name}: no folder {part!r} in it",
+            expected="a StableDiffusionPipeline folder as diffusers saves it (vae, unet, text_encoder, tokenizer, scheduler)",
+            fix="pass --base with such a folder, a hub id, or leave it out for the tiny base",
+        )
+    try:
+        extra = {} if part == "tokenizer" else {"torch_dtype": torch.float32}
+        return kind.from_pretrained(where, subfolder=part, **extra)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{name}: its {part} could not be loaded ({str(error).splitlines()[0]})",
+            expected="'tiny', a diffusers folder, or the hub id of an SD 1.x / 2.x base that can be reached",
+            fix="check the spelling, or download the base and pass its folder",
+        ) from error
+
+
+def _schedule(name: str) -> tuple[Schedule, str]:
+    from diffusers import DDPMScheduler
+
+    where = Path(location(name))
+    if where.is_dir():
+        path = where / "scheduler" / "scheduler_config.json"
+        if not path.is_file():
+            raise UserError(f"{name}: no scheduler/scheduler_config.json in it", expected="a StableDiffusionPipeline folder as diffusers saves it")
+        config = json.loads(path.read_text())
+    else:
+        config = DDPMScheduler.load_config(name, subfolder="scheduler")
+    scheduler = DDPMScheduler.from_config(config)
+    prediction = str(scheduler.config["prediction_type"])
+    if prediction not in ("epsilon", "v_prediction"):
+        raise UserError(f"{name}: prediction type {prediction!r}", expected="epsilon or v_prediction")
+    return Schedule(scheduler.alphas_cumprod), prediction
+
+
+def _frozen(module: Any) -> Any:
+    return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
