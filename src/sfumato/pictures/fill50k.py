@@ -18,18 +18,24 @@ _PREFIXES = ("alice", "antique", "blanched", "blue", "burly", "cadet", "corn", "
              "violet", "white", "yellow", "rod", "shell", "smoke")  # fmt: skip
 _WHOLE = {"burlywood": "burly wood", "cornsilk": "corn silk", "gainsboro": "gainsboro", "honeydew": "honey dew",
           "limegreen": "lime green", "seashell": "sea shell", "whitesmoke": "white smoke", "orangered": "orange red",
-          "goldenrod": "golden rod", "blueviolet": "blue violet", "cornflowerblue": "cornflower blue", "greenyellow": "green yellow", "olivedrab": "olive drab",
+          "goldenrod": "golden rod", "blueviolet": "blue violet", "cornflowerblue": "cornflower blue",
+          "greenyellow": "green yellow", "olivedrab": "olive drab",
           "palegoldenrod": "pale golden rod", "darkgoldenrod": "dark golden rod",
           "lightgoldenrodyellow": "light golden rod yellow", "lavenderblush": "lavender blush"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Shape:
-    """``image`` and ``condition`` uint8 ``(size, size, 3)`` with the caption that names both colours."""
+    """``image`` and ``condition`` uint8 ``(size, size, 3)`` with the caption that names both colours.
+
+    ``circle`` and ``ground`` are the colours' CSS names.
+    """
 
     image: np.ndarray
     condition: np.ndarray
     caption: str
+    circle: str
+    ground: str
 
 
 def colour_words(name: str) -> str:
@@ -42,7 +48,7 @@ def colour_words(name: str) -> str:
     return name
 
 
-def shape(index: int, *, seed: int, size: int = SIZE) -> Shape:
+def shape(index: int, *, seed: int | str, size: int = SIZE) -> Shape:
     """Picture ``index`` of the endless, deterministic stream ``seed``."""
     rng = random.Random(f"{seed}/fill50k/{index}")
     front, ground = rng.sample(sorted(ImageColor.colormap), 2)
@@ -56,4 +62,4 @@ def shape(index: int, *, seed: int, size: int = SIZE) -> Shape:
     outline = Image.new("RGB", (big, big), "black")
     ImageDraw.Draw(outline).ellipse(box, outline="white", width=_SUPERSAMPLE)
     shrunk = [np.asarray(p.resize((size, size), Image.Resampling.BOX)) for p in (picture, outline)]
-    return Shape(shrunk[0], shrunk[1], f"{colour_words(front)} circle with {colour_words(ground)} background")
+    return Shape(shrunk[0], shrunk[1], f"{colour_words(front)} circle with {colour_words(ground)} background", front, ground)

@@ -1,0 +1,58 @@
+"""What every command shares: bars and words for people on stderr, one JSON object for machines on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+
+
+def emit(value: dict[str, Any]) -> None:
+    """Print the one object of ``--json``."""
+    print(json.dumps(value, indent=1, default=str))
+
+
+def say(text: str) -> None:
+    """Tell a person something, on stderr."""
+    console.print(escape(text))
+
+
+@contextlib.contextmanager
+def bar(title: str, total: int | None = None) -> Iterator[Any]:
+    """A progress bar; yields ``advance(done, total=None, note="")``."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=total, note="")
+
+        def advance(done: int, total: int | None = None, note: str = "") -> None:
+            progress.update(task, completed=done, note=note, **({} if total is None else {"total": total}))
+
+        yield advance
+
+
+def step_or_none(value: str, option: str) -> int | None:
+    """Read a step: a number, or ``none`` for "not noised"."""
+    from sfumato.core.errors import UserError
+
+    if value.lower() == "none":
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise UserError(f"{option} {value!r}", expected="a step such as 600, or none for unsealed") from error
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held, in bytes."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

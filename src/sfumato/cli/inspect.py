@@ -1,0 +1,96 @@
+"""``sfumato inspect``: what is in a folder of records, and what a server sees in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote.")],
+    picture: Annotated[Path | None, typer.Option("--picture", help="Write 'as the server sees it' to this PNG.")] = None,
+    base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Verify records and show what leaves the machine. Exit code 1 when a shard is bad."""
+    from sfumato.cli import _output
+
+    from sfumato.diffusion.quiet import quiet_libraries
+
+    quiet_libraries()
+    from dataclasses import asdict
+
+    from sfumato.cli.seal import describe
+    from sfumato.core.errors import RecordError
+    from sfumato.records import manifest as manifests
+    from sfumato.records import shard as shards
+    from sfumato.records.trust import check_owner
+
+    manifest = manifests.read(records)
+    new = check_owner(manifest)
+    bad = []
+    with _output.bar("verifying", len(manifest.shards)) as advance:
+        for number, entry in enumerate(manifest.shards, 1):
+            try:
+                shards.read(records, entry, manifest)
+            except RecordError as error:
+                bad.append(str(error))
+            advance(number)
+    if picture is not None:
+        write_picture(records, picture, base)
+    shape = list(manifest.shape)
+    report = {
+        "owner": manifest.owner,
+        "key": manifest.public_key,
+        "key_is_new_here": new,
+        "records": manifest.records,
+        "shards": len(manifest.shards),
+        "bad": bad,
+        "fields": {"z_n": {"dtype": "float16", "shape": shape}, "c_m": {"dtype": "float16", "shape": shape}},
+        "bytes_per_picture": manifest.bytes_per_picture,
+        "settings": asdict(manifest.settings),
+        "secure_noise": manifest.secure_noise,
+        "base": manifest.base,
+        "privacy": manifest.privacy,
+        "picture": None if picture is None else str(picture),
+    }
+    if as_json:
+        _output.emit(report)
+    else:
+        print(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (key first seen now)' if new else ''}")
+        print(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
+        print(f"leaves       z_n and c_m, each {'x'.join(map(str, shape))} float16; no caption, file name, date or noise")
+        print(f"pictures     sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
+        print(f"conditions   {manifest.settings.condition}, sealed at step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}")
+        print(f"noise        {'secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
+        print(f"guarantee    {describe(manifest.privacy)}")
+        for line in bad:
+            print(f"BAD          {line}")
+        if picture:
+            print(f"picture      {picture}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def write_picture(records: Path, out: Path, base: str, *, count: int = 8) -> None:
+    """Decode the first records as the server would: ``z_n`` above, ``c_m`` below."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from sfumato.core.artifact import write_atomic
+    from sfumato.diffusion.base import load_codec
+    from sfumato.records import reader
+    from sfumato.server.generate import to_pixels
+
+    codec = load_codec(base)
+    loaded = reader.load([records], fingerprint=codec.fingerprint)
+    rows = [np.concatenate(list(to_pixels(codec.decode(z[:count]))), axis=1) for z in (loaded.z_n, loaded.c_m)]
+    sheet = Image.fromarray(np.concatenate(rows))
+    scale = max(1, 128 // codec.size)
+    buffer = io.BytesIO()
+    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST).save(buffer, "PNG")
+    write_atomic(out, buffer.getvalue())

@@ -1,0 +1,97 @@
+"""``sfumato seal``: an owner's one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SEAL_STEP, CONDITION_STEP = 600, 200
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="Your pictures: a plain folder, images/ + conditions/ + captions/, or metadata.jsonl.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine.")],
+    owner: Annotated[str, typer.Option(help="The name that signs the records. It travels with them.")],
+    seal_step: Annotated[str, typer.Option(help="Noise step of the pictures, 0-999; higher hides more. 'none': not sealed.")] = str(SEAL_STEP),
+    condition: Annotated[str, typer.Option(help="canny, scribble, or given (the folder brings its own).")] = "canny",
+    condition_step: Annotated[str, typer.Option(help="Noise step of the conditions. 'none': the condition leaves as it is.")] = str(
+        CONDITION_STEP
+    ),
+    clip: Annotated[float | None, typer.Option(help="Bound on a latent's norm. Without it there is no formal guarantee.")] = None,
+    condition_clip: Annotated[float | None, typer.Option(help="The same for the condition's latent.")] = None,
+    base: Annotated[str, typer.Option(help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")] = "tiny",
+    allow_rerelease: Annotated[bool, typer.Option(help="Seal pictures again that were released before.")] = False,
+    insecure_seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Seal a folder of private pictures into one-way records.
+
+    Captions, file names and the noise never leave. Interrupted? Run it again: it goes on, with no second draw.
+    """
+    import time
+
+    from sfumato.cli import _output
+
+    started = time.monotonic()
+    from sfumato.diffusion.quiet import quiet_libraries
+
+    quiet_libraries()
+    from sfumato.core.randomness import InsecureNoise
+    from sfumato.diffusion.base import load_codec
+    from sfumato.owner.folder import read_folder
+    from sfumato.owner.seal import seal
+    from sfumato.records.record import SealSettings
+
+    settings = SealSettings(
+        condition=condition,
+        seal_step=_output.step_or_none(seal_step, "--seal-step"),
+        condition_step=_output.step_or_none(condition_step, "--condition-step"),
+        clip=clip,
+        condition_clip=condition_clip,
+    )
+    codec = load_codec(base)
+    pictures = read_folder(folder, size=codec.size, condition=condition)
+    with _output.bar(f"sealing {owner}", len(pictures)) as advance:
+        noise = None if insecure_seed is None else InsecureNoise(insecure_seed)
+        summary = seal(pictures, out, owner=owner, codec=codec, settings=settings, allow_rerelease=allow_rerelease, noise=noise, on_picture=advance)
+    manifest = summary.manifest
+    assert manifest is not None
+    report = {
+        "owner": owner,
+        "records": manifest.records,
+        "sealed_now": summary.sealed,
+        "resumed": summary.resumed,
+        "duplicates": summary.duplicates,
+        "skipped": summary.skipped,
+        "bytes_per_picture": manifest.bytes_per_picture,
+        "privacy": manifest.privacy,
+        "prompts_left": 0,
+        "peak_bytes": _output.peak_bytes(),
+        "seconds": time.monotonic() - started,
+        "out": str(out),
+    }
+    for line in summary.skipped:
+        _output.say(f"left out: {line}")
+    if as_json:
+        _output.emit(report)
+        return
+    _output.say(
+        f"{manifest.records} records in {out}, {manifest.bytes_per_picture:.0f} bytes a picture"
+        + (f" ({summary.resumed} from an earlier run)" if summary.resumed else "")
+        + (f"; {summary.duplicates} pictures were there twice and were sealed once" if summary.duplicates else "")
+    )
+    _output.say(f"pictures at step {seal_step}, conditions at step {condition_step}. Captions and file names: none left this machine.")
+    _output.say("guarantee: " + describe(manifest.privacy))
+
+
+def describe(privacy: dict[str, object]) -> str:
+    """A privacy statement in one line: never an epsilon without its unit, relation, clip and releases."""
+    if privacy["guarantee"] == "none":
+        return f"none ({privacy['why']}). What an attacker can see: sfumato inspect"
+    return (
+        f"epsilon {privacy['epsilon']:.4g} at delta {privacy['delta']:g} (unit: {privacy['unit']}; relation: {privacy['relation']}; "
+        f"clip {privacy['clip']:g}, condition clip {privacy['condition_clip']:g}; releases: {privacy['releases']})"
+        + ("; vacuous as a guarantee" if float(str(privacy["epsilon"])) > 10 else "")
+    )

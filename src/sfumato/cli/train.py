@@ -1,0 +1,86 @@
+"""``sfumato train``: the server's command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    records: Annotated[list[Path], typer.Argument(help="Folders of records, of one owner or several.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the ControlNet goes.")],
+    base: Annotated[str, typer.Option(help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")] = "tiny",
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 450,
+    batch: Annotated[int, typer.Option(help="Records in a batch.")] = 32,
+    accumulation: Annotated[int, typer.Option(help="Batches to a step.")] = 1,
+    lr: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 3e-4,
+    precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the server's own noise and order.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
+    validate_every: Annotated[int, typer.Option(help="Steps between validation pictures; 0: none.")] = 0,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs to OUT/logs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train a ControlNet from sealed records. Interrupted? Run it again: it goes on from its checkpoint."""
+    import time
+
+    from sfumato.cli import _output
+
+    started = time.monotonic()
+    from sfumato.diffusion.quiet import quiet_libraries
+
+    quiet_libraries()
+    from sfumato.core.device import choose_precision
+    from sfumato.diffusion.base import load_base
+    from sfumato.records import manifest as manifests
+    from sfumato.records import reader
+    from sfumato.records.trust import check_owner
+    from sfumato.server import validate
+    from sfumato.server.train import Progress, TrainConfig, train
+
+    config = TrainConfig(
+        steps=steps,
+        batch=batch,
+        accumulation=accumulation,
+        lr=lr,
+        precision=choose_precision() if precision == "auto" else precision,
+        seed=seed,
+        checkpoint_every=checkpoint_every,
+        validate_every=validate_every,
+        tensorboard=tensorboard,
+    )
+    loaded_base = load_base(base)
+    for folder in records:
+        if check_owner(manifests.read(folder)):
+            _output.say(f"{folder}: an owner not seen before; the key is remembered")
+    loaded = reader.load(records, fingerprint=loaded_base.fingerprint)
+    for line in loaded.refused:
+        _output.say(f"refused: {line}")
+    held_out: list[float] = []
+    with _output.bar("training", steps) as advance:
+
+        def tell(progress: Progress) -> None:
+            if progress.held_out_loss is not None:
+                held_out.append(progress.held_out_loss)
+            note = f"loss {progress.loss:.3f}" + (f", held out {held_out[-1]:.3f}" if held_out else "")
+            advance(progress.step, progress.steps, note)
+
+        pictures = validate.saver(loaded, loaded_base, out, seed=seed) if validate_every else None
+        train(loaded, loaded_base, out, config, on_step=tell, validate=pictures)
+    report = {
+        "out": str(out),
+        "records": len(loaded),
+        "owners": [m.owner for m in loaded.manifests],
+        "refused": list(loaded.refused),
+        "steps": steps,
+        "held_out_loss": held_out,
+        "precision": config.precision,
+        "peak_bytes": _output.peak_bytes(),
+        "seconds": time.monotonic() - started,
+    }
+    if as_json:
+        _output.emit(report)
+    else:
+        _output.say(f"ControlNet in {out}, from {len(loaded)} records of {len(loaded.manifests)} owners. Next: sfumato generate {out} --condition FILE.png")

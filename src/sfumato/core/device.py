@@ -1,0 +1,14 @@
+"""What the machine computes fast."""
+
+from __future__ import annotations
+
+import torch
+
+
+def choose_precision() -> str:
+    """``bf16`` where the hardware multiplies it natively, else ``no``: emulated bf16 is several times slower than float32."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    native = any(getattr(torch.cpu, f"_is_{name}_supported", lambda: False)() for name in ("avx512_bf16", "amx_tile"))
+    return "bf16" if native and capabilities.startswith("AVX512") else "no"

@@ -1,0 +1,59 @@
+"""An owner's keys: one signs manifests, one names pictures in the private ledger. Both stay on the owner's disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sfumato.core.errors import UserError
+from sfumato.records.trust import home
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def owner_folder(owner: str, store: Path | None = None) -> Path:
+    """Where ``owner`` keeps keys and ledger; made on first use, readable by the owner alone."""
+    if not _NAME.fullmatch(owner):
+        raise UserError(
+            f"owner name {owner!r}",
+            expected="letters, digits, dots, dashes; at most 64",
+            privacy="the name travels in the manifest: choose one that you do not mind being read",
+        )
+    folder = (store or home()) / "owners" / owner
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def signing_key(folder: Path) -> Ed25519PrivateKey:
+    """The owner's signing key, made on first use."""
+    raw = _secret(folder / "signing.key")
+    return Ed25519PrivateKey.from_private_bytes(raw)
+
+
+def ledger_key(folder: Path) -> bytes:
+    """The key of the ledger's picture names: without it the ledger does not tell which pictures were released."""
+    return _secret(folder / "ledger.key")
+
+
+def _secret(path: Path) -> bytes:
+    if not path.exists():
+        if path.name == "signing.key":
+            key = Ed25519PrivateKey.generate()
+            raw = key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
+        else:
+            raw = os.urandom(32)
+        temporary = path.with_suffix(f".{os.getpid()}.partial")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    raw = path.read_bytes()
+    if len(raw) != 32:
+        raise UserError(f"{path}: {len(raw)} bytes", expected="a key of 32 bytes", fix="restore it from a backup; a new key is a new owner")
+    return raw

@@ -1,0 +1,97 @@
+"""What an owner has released before, on the owner's disk only: a picture is sealed once.
+
+A second release is a second draw of the noise; draws average out. Pictures are named by a keyed HMAC of their pixels, so the ledger
+itself tells nothing to whoever lacks the key. The ledger is also the journal of a running seal: a line is on the disk *before* its
+shard gets its final name, so a kill at any moment leaves the two one to one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfumato.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One released shard: the release and shard it is in, and its pictures' keyed names."""
+
+    release: str
+    sha256: str
+    records: int
+    bytes: int
+    pictures: list[str]
+    mu: float | None
+
+
+class ReleaseLedger:
+    """An append-only list of released shards."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self._path = folder / "releases.jsonl"
+        self._key = key
+        self.entries: list[Entry] = []
+        if self._path.exists():
+            self._read()
+
+    def name(self, image: np.ndarray) -> str:
+        """The keyed name of a picture: HMAC-SHA-256 of its uint8 pixels as they go into the VAE."""
+        return hmac.new(self._key, repr(image.shape).encode() + image.tobytes(), hashlib.sha256).hexdigest()
+
+    def of_release(self, release: str) -> list[Entry]:
+        """The shards of one release, in the order in which they were written."""
+        return [entry for entry in self.entries if entry.release == release]
+
+    def earlier(self, release: str) -> dict[str, list[float | None]]:
+        """Pictures that other releases gave away, with each release's mu (``None``: not bounded)."""
+        found: dict[str, list[float | None]] = {}
+        for entry in self.entries:
+            if entry.release != release:
+                for picture in entry.pictures:
+                    found.setdefault(picture, []).append(entry.mu)
+        return found
+
+    def append(self, entry: Entry) -> None:
+        """Add a line and wait until it is on the disk."""
+        line = json.dumps(asdict(entry)).encode() + b"\n"
+        with self._path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.entries.append(entry)
+
+    def _read(self) -> None:
+        data = self._path.read_bytes()
+        whole, _, torn = data.rpartition(b"\n")
+        if torn:  # killed while writing: the shard of this line never got its name
+            os.truncate(self._path, len(data) - len(torn))
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                self.entries.append(Entry(**json.loads(line)))
+            except (json.JSONDecodeError, TypeError) as error:
+                raise UserError(
+                    f"{self._path}: line {number} is damaged",
+                    fix="restore the ledger from a backup",
+                    privacy="without it nobody knows which pictures were released already; starting anew may release them twice",
+                ) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the owner's ledger; a second seal of the same owner is turned away."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError("another seal of this owner is running", fix="wait for it, or use another --owner") from error
+        yield

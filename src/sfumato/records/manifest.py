@@ -1,0 +1,122 @@
+"""The signed statement that makes a folder of shards usable: what was done, how often, by whom. Written last.
+
+It never holds file names, captions, time stamps, hashes of private inputs or noise seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from sfumato.core.artifact import read_json, write_json
+from sfumato.core.errors import RecordError
+from sfumato.records.record import SCHEMA, SealSettings
+
+NAME = "manifest.json"
+_SHA = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEntry:
+    """One shard: its SHA-256 (its name, too), its number of records and its bytes."""
+
+    sha256: str
+    records: int
+    bytes: int
+
+    def __post_init__(self) -> None:
+        if not _SHA.fullmatch(self.sha256) or not 0 < self.records <= 65536 or not 0 < self.bytes <= 2**31:
+            raise RecordError(f"shard entry {self.sha256[:80]!r} with {self.records} records and {self.bytes} bytes", expected="a SHA-256 and sizes in bounds")
+
+    @property
+    def file(self) -> str:
+        return f"{self.sha256}.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything a server may know about a release before it opens a shard."""
+
+    owner: str
+    public_key: str
+    release: str
+    base: dict[str, Any]
+    shape: tuple[int, ...]
+    settings: SealSettings
+    shards: tuple[ShardEntry, ...]
+    privacy: dict[str, Any]
+    secure_noise: bool
+    version: str
+    scheme: str = "sealed"
+
+    @property
+    def records(self) -> int:
+        """The number of records."""
+        return sum(shard.records for shard in self.shards)
+
+    @property
+    def bytes_per_picture(self) -> float:
+        """Bytes that left the owner for each picture, framing included."""
+        return sum(shard.bytes for shard in self.shards) / max(1, self.records)
+
+    def body(self) -> dict[str, Any]:
+        """The JSON that is signed."""
+        value = {"kind": "sfumato-records", "schema": SCHEMA, **asdict(self)}
+        return json.loads(json.dumps(value))  # type: ignore[no-any-return]
+
+
+def public_hex(key: Ed25519PrivateKey) -> str:
+    """The public half of an owner's key, hexadecimal."""
+    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw).hex()
+
+
+def write(manifest: Manifest, folder: Path, key: Ed25519PrivateKey) -> None:
+    """Sign and write the manifest; from then on the release is complete."""
+    body = manifest.body()
+    write_json(folder / NAME, {**body, "signature": key.sign(_canonical(body)).hex()})
+
+
+def read(folder: Path) -> Manifest:
+    """Read a manifest and verify its signature.
+
+    Raises:
+        RecordError: not a manifest, unsigned, altered, or of another schema.
+    """
+    path = folder / NAME
+    body = read_json(path, what="manifest of sealed records")
+    if not isinstance(body, dict) or body.get("kind") != "sfumato-records":
+        raise RecordError(f"{path}: not a manifest of sealed records", fix="pass a folder that sfumato seal wrote")
+    if body.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: schema {body.get('schema')!r}", expected=f"schema {SCHEMA}", fix="use the version of sfumato that sealed it")
+    signature = body.pop("signature", None)
+    if not isinstance(signature, str):
+        raise RecordError(f"{path}: unsigned", expected="an Ed25519 signature", fix="ask the owner to seal again", privacy="nobody vouches for these settings")
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(body["public_key"])).verify(bytes.fromhex(signature), _canonical(body))
+    except (InvalidSignature, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: the signature does not fit", fix="fetch it again; somebody or something changed it", privacy="its settings cannot be believed") from error
+    return _parse(body, path)
+
+
+def _parse(body: dict[str, Any], path: Path) -> Manifest:
+    try:
+        fields = {k: v for k, v in body.items() if k not in ("kind", "schema")}
+        fields["settings"] = SealSettings(**fields["settings"])
+        fields["shards"] = tuple(ShardEntry(**s) for s in fields["shards"])
+        fields["shape"] = tuple(int(n) for n in fields["shape"])
+        if len(fields["shape"]) != 3 or not all(0 < n <= 4096 for n in fields["shape"]):
+            raise ValueError(f"shape {fields['shape']}")
+        return Manifest(**fields)
+    except (TypeError, KeyError, ValueError) as error:
+        raise RecordError(f"{path}: malformed ({error})", fix="ask the owner to seal again") from error
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,42 @@
+"""Read and check one shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sfumato.core.artifact import from_bytes, sha256, to_bytes
+from sfumato.core.errors import RecordError, UserError
+from sfumato.records.manifest import Manifest, ShardEntry
+from sfumato.records.record import check_tensors
+
+
+def pack(z_n: torch.Tensor, c_m: torch.Tensor) -> tuple[ShardEntry, bytes]:
+    """Serialise records ``z_n`` and ``c_m``, both ``(N, 4, h, w)``; rounds to half precision, after the noise."""
+    data = to_bytes({"z_n": z_n.half(), "c_m": c_m.half()})
+    return ShardEntry(sha256=sha256(data), records=len(z_n), bytes=len(data)), data
+
+
+def read(folder: Path, entry: ShardEntry, manifest: Manifest) -> dict[str, torch.Tensor]:
+    """Read a shard and check everything about it.
+
+    Raises:
+        RecordError: missing, cut short, changed, or not what the manifest says; names the shard.
+    """
+    path = folder / entry.file
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size == entry.bytes else b""
+    except OSError as error:
+        raise RecordError(f"{path.name}: cannot be read ({error.strerror})", fix="fetch the shard again") from error
+    if size != entry.bytes:
+        raise RecordError(f"{path.name}: {size} bytes", expected=f"{entry.bytes} bytes", fix="fetch the shard again; it was cut short")
+    if sha256(data) != entry.sha256:
+        raise RecordError(f"{path.name}: its content does not match its name", expected="the SHA-256 in the manifest", fix="fetch the shard again")
+    try:
+        tensors = from_bytes(data, name=path.name)
+    except UserError as error:
+        raise RecordError(error.got, fix=error.fix) from error
+    check_tensors(tensors, count=entry.records, shape=manifest.shape, name=path.name)
+    return tensors

@@ -1,0 +1,73 @@
+"""Generate pictures under a condition with a trained ControlNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base
+from sfumato.diffusion.sampling import sample
+
+BATCH = 16
+
+
+def to_pixels(images: torch.Tensor) -> np.ndarray:
+    """``(B, 3, H, W)`` in [-1, 1] to uint8 ``(B, H, W, 3)``."""
+    pixels: np.ndarray = ((images.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return pixels
+
+
+def encode_pixels(base: Any, images: np.ndarray) -> torch.Tensor:
+    """uint8 ``(N, H, W, 3)`` to latents ``(N, 4, h, w)``, a few at a time."""
+    parts = [torch.from_numpy(images[i : i + 32]).permute(0, 3, 1, 2).float() / 127.5 - 1 for i in range(0, len(images), 32)]
+    return torch.cat([base.encode(part) for part in parts])
+
+
+def generate(
+    base: Base,
+    prompts: list[str],
+    *,
+    seed: int,
+    controlnet: Any = None,
+    settings: dict[str, Any] | None = None,
+    conditions: np.ndarray | None = None,
+    steps: int = 25,
+    guidance: float = 3.0,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
+    """Pictures for ``prompts``, uint8 ``(N, H, W, 3)``.
+
+    Args:
+        base: the base that the ControlNet was trained on.
+        prompts: N prompts.
+        seed: picture i depends on (seed, i // 16) only, so arms that share a seed share their starting noise.
+        controlnet, settings: as ``load_latent_controlnet`` gives them; None for the base alone.
+        conditions: uint8 ``(N, H, W, 3)`` condition pictures.
+        steps, guidance: DDIM steps, guidance scale.
+        on_step: called with (sampling steps done, in all).
+    """
+    latents = None
+    if controlnet is not None and settings is not None and conditions is not None:
+        latents = settings["condition_scale"] * encode_pixels(base, conditions)
+    starts = range(0, len(prompts), BATCH)
+    pictures = []
+    for number, start in enumerate(starts):
+        ticks = iter(range(1, steps + 1))
+        z_0 = sample(
+            base,
+            prompts[start : start + BATCH],
+            generator=generator(seed, number),
+            controlnet=controlnet,
+            condition=None if latents is None else latents[start : start + BATCH],
+            captioned=bool(settings and settings["context"] == "captions"),
+            steps=steps,
+            guidance=guidance,
+            control_guidance_end=settings["control_guidance_end"] if settings else 1.0,
+            on_step=lambda number=number, ticks=ticks: on_step(number * steps + next(ticks), len(starts) * steps),  # type: ignore[misc]
+        )
+        pictures.append(to_pixels(base.decode(z_0)))
+    return np.concatenate(pictures)

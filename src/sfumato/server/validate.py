@@ -1,0 +1,32 @@
+"""Validation pictures while a ControlNet trains: some of the records' own conditions, as the server holds them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sfumato.core.artifact import write_atomic
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base
+from sfumato.diffusion.sampling import sample
+from sfumato.records.reader import Records
+from sfumato.server.generate import to_pixels
+
+
+def saver(records: Records, base: Base, out: Path, *, seed: int, count: int = 6) -> Callable[[Any, int], None]:
+    """A callback that writes ``out/validation/STEP.png``: decoded ``c_m`` above, what it makes below, under the empty prompt."""
+    conditions = records.c_m[:count]
+
+    def save(controlnet: Any, step: int) -> None:
+        z_0 = sample(base, [""] * len(conditions), generator=generator(seed, 4), controlnet=controlnet, condition=conditions, guidance=1.0)
+        rows = [np.concatenate(list(to_pixels(base.decode(z))), axis=1) for z in (conditions, z_0)]
+        buffer = io.BytesIO()
+        Image.fromarray(np.concatenate(rows)).save(buffer, "PNG")
+        write_atomic(out / "validation" / f"{step:06d}.png", buffer.getvalue())
+
+    return save

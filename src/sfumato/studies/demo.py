@@ -1,0 +1,253 @@
+"""The main job on invented people, end to end: two owners seal, a server trains, somebody generates, a judge scores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sfumato import __version__
+from sfumato.core import registry
+from sfumato.core.artifact import write_atomic, write_json
+from sfumato.diffusion.base import Base, load_base
+from sfumato.diffusion.controlnet import load_latent_controlnet
+from sfumato.judge.metrics import adherence as scores
+from sfumato.judge.metrics.ssim import ssim
+from sfumato.judge.report import pages
+from sfumato.pictures import store
+from sfumato.records import reader
+from sfumato.schemes import centralised
+from sfumato.server.generate import encode_pixels, generate, to_pixels
+from sfumato.server.train import Progress, TrainConfig, train
+
+OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
+STYLE = "open-peeps"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig:
+    """The size of the demo. ``full`` adds the arms ``public`` and ``centralised``."""
+
+    pictures: int = 400
+    conditions: int = 64
+    steps: int = 320
+    batch: int = 32
+    seal_step: int = 600
+    condition_step: int = 200
+    condition: str = "canny"
+    full: bool = False
+    seed: int = 0
+
+
+def run(config: DemoConfig, out: Path, *, tell: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[str, Any]:
+    """Run the demo into ``out`` and return its figures; ``tell(what, done, total)`` reports progress."""
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    work = out / "work"
+    shutil.rmtree(work, ignore_errors=True)  # a demo starts afresh: its owners, keys and ledgers are invented
+    work.mkdir()
+    base = load_base()
+    folders = {owner: _private_folder(owner, work / "owners" / owner, config, tell) for owner in OWNERS}
+
+    sealed = []
+    for number, (owner, folder) in enumerate(folders.items()):
+        tell("owners seal", number, len(folders))
+        arguments = ["seal", str(folder), "-o", str(work / "records" / owner), "--owner", owner, "--condition", config.condition]
+        arguments += ["--seal-step", str(config.seal_step), "--condition-step", str(config.condition_step)]
+        sealed.append(_own_process(arguments, work))
+    tell("owners seal", len(folders), len(folders))
+
+    records = [str(work / "records" / owner) for owner in folders]
+    tell("the server trains", 0, 0)
+    arguments = ["train", *records, "-o", str(out / "controlnet"), "--steps", str(config.steps), "--batch", str(config.batch)]
+    shutil.rmtree(out / "controlnet", ignore_errors=True)
+    server = _own_process([*arguments, "--seed", str(config.seed)], work)
+
+    controls = {"sealed": load_latent_controlnet(out / "controlnet")}
+    if config.full:
+        controls |= _clear_arms(list(folders.values()), base, config, work, tell)
+    figures, pictures = _judge(base, controls, config, tell)
+    figures |= {
+        "bytes_per_picture": float(np.mean([report["bytes_per_picture"] for report in sealed])),
+        "records": sum(report["records"] for report in sealed),
+        "owner_peak_bytes": max(report["peak_bytes"] for report in sealed),
+        "server_peak_bytes": server["peak_bytes"],
+        "owner_seconds": max(report["seconds"] for report in sealed),
+        "server_seconds": server["seconds"],
+        "privacy": sealed[0]["privacy"],
+        "config": {name: getattr(config, name) for name in config.__slots__},
+        "version": __version__,
+        "report": str(out / "report.html"),
+    }
+    figures["seconds"] = time.monotonic() - started
+    _report(out, base, folders, [Path(r) for r in records], figures, pictures, config)
+    write_json(out / "report.json", figures)
+    shutil.rmtree(work / "clear", ignore_errors=True)
+    return figures
+
+
+def bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bars of ``--full``: the ceiling is worth the name, and sealing keeps nine tenths of it."""
+    if "ratio" not in figures:
+        return []
+    ratio, ceiling = figures["ratio"], figures["adherence"]["centralised"]["mean"]
+    return [
+        {"met": ceiling >= 0.5, "text": f"centralised A >= 0.5: {ceiling:.2f}"},
+        {"met": ratio["mean"] >= 0.9, "text": f"sealed / centralised >= 0.9: {ratio['mean']:.2f}"},
+        {"met": ratio["low"] >= 0.8, "text": f"lower bound of that ratio >= 0.8: {ratio['low']:.2f}"},
+    ]
+
+
+def _private_folder(owner: str, folder: Path, config: DemoConfig, tell: Callable[[str, int, int], None]) -> Path:
+    """Write an owner's pictures as a folder in the imagefolder layout."""
+    tell("drawing the owners' pictures", list(OWNERS).index(owner), len(OWNERS))
+    pictures = store.load(STYLE, OWNERS[owner], config.pictures, seed=config.seed, per_identity=4)
+    folder.mkdir(parents=True)
+    rows = []
+    for number, (image, caption) in enumerate(zip(pictures.images, pictures.captions, strict=True)):
+        Image.fromarray(image).save(folder / f"{number:04d}.png")
+        rows.append(json.dumps({"file_name": f"{number:04d}.png", "text": caption}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def _own_process(arguments: list[str], work: Path) -> dict[str, Any]:
+    """Run a command as its user would, in a process of its own, so that its memory is its own."""
+    import os
+
+    environment = {**os.environ, "SFUMATO_HOME": str(work / "home")}
+    command = [sys.executable, "-m", "sfumato.cli.main", *arguments, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    if done.returncode < 0 or done.returncode == 130:
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise RuntimeError(f"sfumato {arguments[0]} failed with exit code {done.returncode}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def _clear_arms(
+    folders: list[Path], base: Base, config: DemoConfig, work: Path, tell: Callable[[str, int, int], None]
+) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """The arms that keep nothing private: the same steps on public pairs, and on the owners' own pictures in the clear."""
+    public = store.load(STYLE, "public", config.pictures * len(folders), seed=config.seed + 1, per_identity=4)
+    arms = {
+        "public": centralised.from_pictures(public.images, public.captions, base, condition=config.condition),
+        "centralised": centralised.from_folders(folders, base, condition=config.condition),
+    }
+    found = {}
+    for name, (records, captions) in arms.items():
+
+        def on_step(progress: Progress, name: str = name) -> None:
+            tell(f"training {name}", progress.step, progress.steps)
+
+        settings = TrainConfig(steps=config.steps, batch=config.batch, seed=config.seed)
+        found[name] = load_latent_controlnet(train(records, base, work / "clear" / name, settings, captions=captions, on_step=on_step))
+    return found
+
+
+def _judge(
+    base: Base, controls: dict[str, tuple[Any, dict[str, Any]]], config: DemoConfig, tell: Callable[[str, int, int], None]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Generate under held-out conditions in every arm, and score the edges of what came out."""
+    held_out = store.load(STYLE, "held_out", config.conditions, seed=config.seed + 2)
+    extract = registry.get("conditions", config.condition).extract
+    conditions = np.stack([extract(image) for image in held_out.images])
+    truth = scores.edges_of(held_out.images, config.condition)
+    reconstructed = to_pixels(base.decode(encode_pixels(base, held_out.images)))
+    f1_vae = scores.edge_f1(truth, scores.edges_of(reconstructed, config.condition))
+    pictures = {"real": held_out.images, "condition": conditions}
+    f1: dict[str, np.ndarray] = {}
+    shuffled: dict[str, np.ndarray] = {}
+    figures: dict[str, Any] = {"adherence": {}, "f1": {}, "ssim": {}}
+    for arm, (controlnet, settings) in {"no_control": (None, None), **controls}.items():
+
+        def on_step(done: int, total: int, arm: str = arm) -> None:
+            tell(f"generating {arm.replace('_', ' ')}", done, total)
+
+        made = generate(
+            base, held_out.captions, seed=config.seed, controlnet=controlnet, settings=settings, conditions=conditions, on_step=on_step
+        )
+        found = scores.edges_of(made, config.condition)
+        pictures[arm] = made
+        f1[arm] = scores.edge_f1(truth, found)
+        shuffled[arm] = scores.shuffled_f1(truth, found, generator=np.random.default_rng(config.seed))
+        result = scores.adherence(f1[arm], shuffled[arm], f1_vae, generator=np.random.default_rng(config.seed))
+        figures["adherence"][arm] = {"mean": result.mean, "low": result.low, "high": result.high, "n": result.n}
+        figures["f1"][arm] = float(f1[arm].mean())
+        edges = [torch.from_numpy(e.astype(np.uint8) * 255)[:, None] for e in (truth, found)]
+        figures["ssim"][arm] = float(ssim(edges[0], edges[1]).mean())
+    figures["f1"] |= {"shuffled": float(shuffled["sealed"].mean()), "vae_ceiling": float(f1_vae.mean())}
+    if "centralised" in f1:
+        mean, low, high = scores.ratio(
+            f1["sealed"], shuffled["sealed"], f1["centralised"], shuffled["centralised"], f1_vae=f1_vae, generator=np.random.default_rng(config.seed)
+        )
+        figures["ratio"] = {"of": "sealed / centralised", "mean": mean, "low": low, "high": high, "n": len(f1_vae)}
+    return figures, pictures
+
+
+LABELS = {
+    "no_control": "no control: the base alone",
+    "public": "public: the same steps on public pairs, in the clear",
+    "centralised": "centralised: the private pictures in the clear (no privacy)",
+    "sealed": "sealed: from records alone",
+}
+
+
+def _report(
+    out: Path, base: Base, folders: dict[str, Path], records: list[Path], figures: dict[str, Any], pictures: dict[str, np.ndarray], config: DemoConfig
+) -> None:
+    columns = 10
+    private = [
+        (f"{owner} ({OWNERS[owner].replace('_', ' ')})", np.stack([np.asarray(Image.open(p)) for p in sorted(folder.glob('*.png'))[: 4 * columns : 4]]))
+        for owner, folder in folders.items()
+    ]
+    seen = []
+    for folder in records:
+        loaded = reader.load([folder], fingerprint=base.fingerprint)
+        seen += [(f"{folder.name}: pictures", to_pixels(base.decode(loaded.z_n[:columns])))]
+        seen += [(f"{folder.name}: conditions", to_pixels(base.decode(loaded.c_m[:columns])))]
+    made = [("a real picture, unseen by all", pictures["real"]), ("its condition", pictures["condition"])]
+    made += [(LABELS[arm], pictures[arm]) for arm in LABELS if arm in pictures]
+    sheets = {"private": private, "seen": seen, "made": made}
+    images = {name: pages.contact_sheet(rows, columns=columns) for name, rows in sheets.items()}
+    arms = [
+        {"label": LABELS[arm], **figures["adherence"][arm], "f1": figures["f1"][arm], "ssim": figures["ssim"][arm]}
+        for arm in LABELS
+        if arm in figures["adherence"]
+    ]
+    privacy = figures["privacy"]
+    guarantee = f"none: {privacy['why']}." if privacy["guarantee"] == "none" else json.dumps(privacy)
+    costs = [
+        {"label": "an owner: seal", "seconds": figures["owner_seconds"], "peak": figures["owner_peak_bytes"]},
+        {"label": "the server: train", "seconds": figures["server_seconds"], "peak": figures["server_peak_bytes"]},
+        {"label": "the whole demo", "seconds": figures["seconds"], "peak": None},
+    ]
+    values = {
+        **{name: pages.data_url(image) for name, image in images.items()},
+        "owners": list(folders),
+        "records": figures["records"],
+        "seal_step": config.seal_step,
+        "condition_step": config.condition_step,
+        "bytes_per_picture": figures["bytes_per_picture"],
+        "guarantee": guarantee,
+        "arms": arms,
+        "f1": figures["f1"],
+        "bars": bars(figures),
+        "costs": costs,
+        "command": "sfumato demo" + (" --full" if config.full else ""),
+        "version": __version__,
+    }
+    pages.write_page(out / "report.html", "demo.html", values)
+    everything = pages.contact_sheet([*private, *seen, *made], columns=columns)
+    write_atomic(out / "report.png", pages.png(everything))

@@ -1,0 +1,56 @@
+"""Fixtures: a random-weight base that diffusers itself writes, and folders of pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests_support import write_pipeline
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory):
+    """A folder with a random-weight base for 32-pixel pictures."""
+    return write_pipeline(tmp_path_factory.mktemp("mini") / "base", family="mini")
+
+
+@pytest.fixture(scope="session")
+def base(mini):
+    from sfumato.diffusion.base import load_base
+
+    return load_base(str(mini))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A private place for keys and ledgers."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("SFUMATO_HOME", str(path))
+    return path
+
+
+@pytest.fixture
+def make_folder(tmp_path):
+    """Write a folder of ``count`` different pictures with captions."""
+
+    def make(name: str = "private", count: int = 10, seed: int = 0) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        draw = np.random.default_rng(seed)
+        rows = []
+        for i in range(count):
+            image = np.kron(draw.integers(0, 255, (4, 4, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+            Image.fromarray(image).save(folder / f"secret-{i}.png")
+            rows.append(json.dumps({"file_name": f"secret-{i}.png", "text": f"caption-of-{i}"}))
+        (folder / "metadata.jsonl").write_text("\n".join(rows))
+        return folder
+
+    return make

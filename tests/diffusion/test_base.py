@@ -1,0 +1,51 @@
+import shutil
+
+import pytest
+import torch
+
+from sfumato.core.errors import UserError
+from sfumato.diffusion.base import load_base, load_codec
+from sfumato.diffusion.sampling import sample
+from tests_support import write_pipeline
+
+
+@pytest.mark.parametrize(("family", "prediction"), [("sd15", "epsilon"), ("sd21", "v_prediction")])
+def test_stable_diffusion_shaped_folders_load_and_sample(tmp_path, family, prediction):
+    base = load_base(str(write_pipeline(tmp_path / family, family=family)))
+    assert base.prediction_type == prediction and base.factor == 8 and base.size == 64
+    z = sample(base, ["ab"], generator=torch.Generator().manual_seed(0), steps=2)
+    assert z.shape == (1, 4, 8, 8) and bool(z.isfinite().all())
+
+
+def test_the_owners_half_has_the_same_fingerprint(mini, base):
+    codec = load_codec(str(mini))
+    assert codec.fingerprint == base.fingerprint and not hasattr(codec, "unet")
+
+
+def test_another_scaling_factor_is_another_base(mini, base, tmp_path):
+    copy = shutil.copytree(mini, tmp_path / "copy")
+    config = copy / "vae" / "config.json"
+    config.write_text(config.read_text().replace("0.9", "0.8"))
+    assert load_codec(str(copy)).fingerprint != base.fingerprint
+
+
+def test_encode_is_the_scaled_posterior_mean(base):
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.allclose(base.encode(x), base.vae.encode(x).latent_dist.mean * 0.9)
+    assert base.decode(base.encode(x)).shape == x.shape
+
+
+def test_a_folder_that_is_no_pipeline_says_what_is_missing(tmp_path):
+    with pytest.raises(UserError, match="StableDiffusionPipeline"):
+        load_base(str(tmp_path))
+
+
+def test_an_unknown_name_is_explained(monkeypatch):
+    with pytest.raises((UserError, OSError)):
+        load_base("no/such-base")
+
+
+def test_guidance_one_and_empty_prompts_agree(base):
+    draws = [torch.Generator().manual_seed(0) for _ in range(2)]
+    one, three = (sample(base, [""], generator=g, guidance=w, steps=3) for g, w in zip(draws, (1.0, 3.0), strict=True))
+    assert torch.allclose(one, three, atol=1e-4)

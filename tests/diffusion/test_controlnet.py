@@ -1,0 +1,70 @@
+import torch
+
+from sfumato.diffusion import controlnet as nets
+from sfumato.diffusion.sampling import sample
+
+
+def trained(base):
+    """A ControlNet whose zero convolutions are no longer zero."""
+    model = nets.new_controlnet(base, generator=torch.Generator().manual_seed(0))
+    draws = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not bool(parameter.any()):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draws))
+    return model.eval().requires_grad_(False)
+
+
+def settings(base):
+    return {"base": {"name": base.name}, "condition_scale": 0.8, "context": "zeros", "control_guidance_end": 1.0}
+
+
+def test_a_new_controlnet_changes_nothing(base):
+    model = nets.new_controlnet(base, generator=torch.Generator().manual_seed(0)).eval()
+    condition = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    with_control = sample(base, ["a", "b"], generator=torch.Generator().manual_seed(0), controlnet=model, condition=condition, steps=2)
+    assert torch.allclose(with_control, sample(base, ["a", "b"], generator=torch.Generator().manual_seed(0), steps=2), atol=1e-5)
+
+
+def test_saved_is_a_stock_controlnet_and_loads_alike(base, tmp_path):
+    from diffusers import ControlNetModel
+
+    model = trained(base)
+    nets.save_controlnet(model, tmp_path, settings(base))
+    stock = ControlNetModel.from_pretrained(tmp_path)
+    ours, _ = nets.load_latent_controlnet(tmp_path)
+    for other in (stock, ours):
+        assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_the_stock_pipeline_runs_it_with_an_rgb_condition(base, mini, tmp_path):
+    """One pipeline step equals our own sampler: RGB in, same prompt-blind residuals."""
+    from diffusers import StableDiffusionControlNetPipeline
+
+    model = trained(base)
+    nets.save_controlnet(model, tmp_path, settings(base))
+    wrapped = nets.load_controlnet(tmp_path, vae=base.vae)
+    rgb = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    latent = 0.8 * base.encode(rgb * 2 - 1)
+    z, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(6)), torch.tensor([500])
+    prompt = base.embed(["abc"])
+    with torch.no_grad():
+        theirs = wrapped(z, t, prompt, controlnet_cond=rgb, return_dict=False)
+        ours = model(z, t, torch.zeros_like(prompt), controlnet_cond=latent, return_dict=False)
+    assert torch.allclose(theirs[1], ours[1], atol=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(theirs[0], ours[0], strict=True))
+    pipe = StableDiffusionControlNetPipeline.from_pretrained(mini, controlnet=wrapped, safety_checker=None, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    image = pipe("abc", image=rgb, num_inference_steps=2, output_type="np", generator=torch.Generator().manual_seed(0)).images
+    assert image.shape == (1, 32, 32, 3)
+
+
+def test_residuals_stop_at_control_guidance_end(base):
+    model, condition = trained(base), torch.ones(1, 4, 8, 8)
+
+    def run(**arguments):
+        return sample(base, ["a"], generator=torch.Generator().manual_seed(0), steps=2, **arguments)
+
+    plain, all_the_way = run(), run(controlnet=model, condition=condition)
+    assert not torch.allclose(plain, all_the_way)
+    assert torch.equal(plain, run(controlnet=model, condition=condition, control_guidance_end=0.0))

@@ -1,0 +1,190 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sfumato.core.errors import PrivacyError, UserError
+from sfumato.core.randomness import InsecureNoise
+from sfumato.owner import seal as sealing
+from sfumato.owner.folder import read_folder
+from sfumato.records import manifest as manifests
+from sfumato.records import reader
+from sfumato.records.record import SealSettings
+
+SETTINGS = SealSettings(condition="canny", seal_step=600, condition_step=200)
+
+
+@pytest.fixture
+def run(base, home, tmp_path):
+    """Seal a folder for an owner."""
+
+    def go(folder, out="records", owner="alice", settings=SETTINGS, **arguments):
+        pictures = read_folder(folder, size=32, condition=settings.condition)
+        return sealing.seal(pictures, tmp_path / out, owner=owner, codec=base, settings=settings, **arguments)
+
+    return go
+
+
+def test_records_are_the_latents_noised_as_declared(run, make_folder, base, tmp_path):
+    clean = SealSettings(condition="canny", seal_step=None, condition_step=None)
+    run(make_folder(count=40), settings=clean, out="clean", owner="clean")
+    run(tmp_path / "private", out="sealed")
+    z_0, z_n = (reader.load([tmp_path / out], fingerprint=base.fingerprint).z_n for out in ("clean", "sealed"))
+    assert z_0.shape == z_n.shape == (40, 4, 8, 8)
+    wanted = base.schedule.alpha(600) ** 2 * z_0.square().mean() + base.schedule.sigma(600) ** 2
+    assert float(z_n.square().mean()) == pytest.approx(float(wanted), rel=0.1)
+
+
+def test_nothing_private_is_in_what_leaves(run, make_folder, tmp_path):
+    run(make_folder())
+    everything = b"".join(p.read_bytes() for p in (tmp_path / "records").iterdir())
+    for secret in (b"secret-", b"caption-of", str(tmp_path).encode(), b"2026"):
+        assert secret not in everything.replace(b"version", b"")
+
+
+def test_order_is_secret_and_complete(run, make_folder, base, tmp_path):
+    settings = SealSettings(condition="canny", seal_step=None, condition_step=None)
+    run(make_folder(count=30), settings=settings)
+    folder = read_folder(tmp_path / "private", size=32, condition="canny")
+    pixels = np.stack([folder.load(e).image for e in folder])
+    truth = base.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).half().float()
+    got = reader.load([tmp_path / "records"], fingerprint=base.fingerprint).z_n
+    nearest = torch.cdist(got.flatten(1), truth.flatten(1)).argmin(dim=1).tolist()
+    assert sorted(nearest) == list(range(30)) and nearest != list(range(30))
+
+
+def test_a_second_release_is_refused_unless_told(run, make_folder):
+    folder = make_folder()
+    assert run(folder).manifest.privacy["releases"] == 1
+    with pytest.raises(PrivacyError, match="released before"):
+        run(folder, out="again")
+    assert run(folder, out="again", allow_rerelease=True).manifest.privacy["releases"] == 2
+
+
+def test_a_second_run_into_the_same_folder_draws_nothing(run, make_folder, tmp_path):
+    folder = make_folder()
+    run(folder)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "records").iterdir()}
+    summary = run(folder)
+    assert summary.sealed == 0 and summary.resumed == 10
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "records").iterdir()}
+
+
+def test_added_pictures_go_into_a_new_shard(run, make_folder, tmp_path):
+    folder = make_folder(count=4)
+    run(folder)
+    extra = np.full((32, 32, 3), 77, np.uint8)
+    Image.fromarray(extra).save(folder / "new.png")
+    with (folder / "metadata.jsonl").open("a") as file:
+        file.write('\n{"file_name": "new.png"}')
+    summary = run(folder)
+    assert summary.sealed == 1 and summary.manifest.records == 5
+
+
+def test_the_same_picture_twice_is_sealed_once(run, make_folder):
+    folder = make_folder(count=3)
+    with Image.open(folder / "secret-0.png") as image:
+        image.save(folder / "copy.png")
+    with (folder / "metadata.jsonl").open("a") as file:
+        file.write('\n{"file_name": "copy.png"}')
+    summary = run(folder)
+    assert summary.duplicates == 1 and summary.manifest.records == 3
+
+
+def test_a_bad_picture_is_named_and_the_rest_goes_on(run, make_folder):
+    folder = make_folder()
+    (folder / "secret-3.png").write_bytes(b"not a picture")
+    summary = run(folder)
+    assert summary.manifest.records == 9 and "secret-3.png" in summary.skipped[0]
+
+
+def test_other_settings_in_the_same_folder_are_refused(run, make_folder):
+    folder = make_folder()
+    run(folder)
+    with pytest.raises(UserError, match="other settings"):
+        run(folder, settings=SealSettings(condition="canny", seal_step=400, condition_step=200))
+
+
+def test_a_lost_shard_is_not_sealed_again(run, make_folder, tmp_path):
+    folder = make_folder()
+    run(folder)
+    next((tmp_path / "records").glob("*.safetensors")).unlink()
+    with pytest.raises(PrivacyError, match="is gone"):
+        run(folder)
+
+
+def test_privacy_is_none_without_clip_and_exact_with(run, make_folder, base):
+    assert run(make_folder()).manifest.privacy["guarantee"] == "none"
+    both = SealSettings(condition="canny", seal_step=900, condition_step=900, clip=8.0, condition_clip=8.0)
+    privacy = run(make_folder("b", seed=1), out="b", settings=both).manifest.privacy
+    one = float(base.schedule.alpha(900) / base.schedule.sigma(900)) * 16
+    assert privacy["mu"] == pytest.approx(2**0.5 * one) and privacy["relation"] == "replace-one" and privacy["releases"] == 1
+    seeded = run(make_folder("c", seed=2), out="c", settings=both, noise=InsecureNoise(0)).manifest
+    assert seeded.privacy["guarantee"] == "none" and not seeded.secure_noise
+
+
+def test_a_full_disk_leaves_nothing_half_written(run, make_folder, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    folder = make_folder()
+    run(make_folder("other", count=1, seed=9), out="other", owner="bob")
+    monkeypatch.setattr(sealing.os, "fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        run(folder)
+    monkeypatch.undo()
+    assert not list((tmp_path / "records").glob("*.safetensors")) and not list((tmp_path / "records").glob("*.partial"))
+
+
+def test_killed_at_random_moments_there_is_no_second_draw(mini, make_folder, tmp_path, home):
+    """kill -9 until it gets through: shards only ever appear, byte-identical, and each picture is drawn once."""
+    folder = make_folder(count=60)
+    out = tmp_path / "records"
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from sfumato.owner import seal as s\n"
+        "from sfumato.owner.folder import read_folder\n"
+        "from sfumato.records.record import SealSettings\n"
+        "from sfumato.diffusion.base import load_codec\n"
+        "s.SHARD_RECORDS = 4\n"
+        f"codec = load_codec({str(mini)!r})\n"
+        f"folder = read_folder(Path({str(folder)!r}), size=32, condition='canny')\n"
+        "print('ready', flush=True)\n"
+        f"s.seal(folder, Path({str(out)!r}), owner='alice', codec=codec,\n"
+        "       settings=SealSettings(condition='canny', seal_step=600, condition_step=200),\n"
+        "       on_picture=lambda done, total: time.sleep(0.004))\n"
+    )
+    environment = {**os.environ, "SFUMATO_HOME": str(home)}
+    seen: dict[str, bytes] = {}
+    draw = np.random.default_rng(0)
+    kills = 0
+    for attempt in range(12):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        assert process.stdout.readline() == b"ready\n"
+        if attempt < 3:
+            time.sleep(draw.uniform(0.05, 0.3))
+            process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        kills += process.returncode == -9
+        present = {p.name: p.read_bytes() for p in out.glob("*.safetensors")}
+        assert all(present.get(name) == data for name, data in seen.items())
+        seen = present
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9, errors.decode()
+    assert kills >= 1
+    lines = [json.loads(line) for line in (home / "owners/alice/releases.jsonl").read_text().splitlines()]
+    drawn = Counter(picture for line in lines for picture in line["pictures"])
+    assert set(drawn.values()) == {1} and len(drawn) == 60
+    manifest = manifests.read(out)
+    assert [line["sha256"] for line in lines] == [shard.sha256 for shard in manifest.shards] and manifest.records == 60
+    assert not list(out.glob(".*.partial"))

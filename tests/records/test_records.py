@@ -1,0 +1,167 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sfumato.core.errors import RecordError, UserError
+from sfumato.diffusion.schedule import Schedule
+from sfumato.records import manifest as manifests
+from sfumato.records import reader
+from sfumato.records import shard as shards
+from sfumato.records.manifest import Manifest, ShardEntry
+from sfumato.records.record import SealSettings
+from sfumato.records.trust import check_owner
+
+SCHEDULE = Schedule((1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0))
+
+
+def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of=2, base="f", broken=None):
+    """Write a small release of random records."""
+    folder.mkdir()
+    key = key or Ed25519PrivateKey.generate()
+    draws = torch.Generator().manual_seed(hash(owner) % 1000)
+    entries = []
+    for _ in range(shards_of):
+        z, c = (torch.randn(count // shards_of, 4, 4, 4, generator=draws) for _ in range(2))
+        if broken is not None:
+            z = broken(z)
+        entry, data = shards.pack(z, c)
+        (folder / entry.file).write_bytes(data)
+        entries.append(entry)
+    manifest = Manifest(
+        owner=owner, public_key=manifests.public_hex(key), release=f"{owner}-{n}", base={"name": "tiny", "fingerprint": base},
+        shape=(4, 4, 4), settings=SealSettings(condition="canny", seal_step=n, condition_step=m), shards=tuple(entries),
+        privacy={"guarantee": "none", "why": "test", "releases": 1}, secure_noise=True, version="0",
+    )  # fmt: skip
+    manifests.write(manifest, folder, key)
+    return manifest, key
+
+
+def test_round_trip(tmp_path):
+    manifest, _ = release(tmp_path / "a")
+    assert manifests.read(tmp_path / "a") == manifest
+    records = reader.load([tmp_path / "a"], fingerprint="f")
+    assert len(records) == 6 and records.n.tolist() == [600] * 6 and records.m.tolist() == [200] * 6
+
+
+def test_owners_mix_and_each_record_keeps_its_n(tmp_path):
+    release(tmp_path / "a", n=600, m=100)
+    release(tmp_path / "b", owner="bob", n=400, m=300)
+    records = reader.load([tmp_path / "a", tmp_path / "b"], fingerprint="f").level_conditions(SCHEDULE, seed=0)
+    assert sorted(records.n.tolist()) == [400] * 6 + [600] * 6 and set(records.m.tolist()) == {300}
+
+
+def test_levelled_conditions_have_the_law_of_the_largest_m(tmp_path):
+    many = reader.Records(
+        torch.zeros(4000, 4, 4, 4), torch.zeros(4000, 4, 4, 4), torch.zeros(4000).long(), torch.tensor([-1, 300] * 2000), (), ()
+    )
+    c = many.level_conditions(SCHEDULE, seed=1).c_m
+    assert float(c[0::2].std()) == pytest.approx(float(SCHEDULE.sigma(300)), rel=0.02)
+    assert torch.equal(c[1::2], many.c_m[1::2])
+
+
+def edit(path, change):
+    body = json.loads(path.read_text())
+    change(body)
+    path.write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.pop("signature"), "unsigned"),
+        (lambda b: b["settings"].update(seal_step=10), "signature does not fit"),
+        (lambda b: b.update(signature="00" * 64), "signature does not fit"),
+        (lambda b: b.update(public_key="zz"), "signature does not fit"),
+        (lambda b: b.update(schema=99), "schema 99"),
+        (lambda b: b.clear(), "not a manifest"),
+    ],
+)
+def test_a_manifest_that_cannot_be_believed_is_refused(tmp_path, change, message):
+    release(tmp_path / "a")
+    edit(tmp_path / "a" / "manifest.json", change)
+    with pytest.raises(RecordError, match=message):
+        manifests.read(tmp_path / "a")
+
+
+def test_a_missing_or_broken_manifest_says_so(tmp_path):
+    with pytest.raises(UserError, match="no manifest"):
+        manifests.read(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="not a readable"):
+        manifests.read(tmp_path)
+
+
+def test_a_resigned_manifest_is_refused_once_the_owner_is_known(tmp_path):
+    first, _ = release(tmp_path / "a")
+    assert check_owner(first, store=tmp_path / "home") and not check_owner(first, store=tmp_path / "home")
+    second, _ = release(tmp_path / "b")
+    with pytest.raises(RecordError, match="expected: the key that this owner used before"):
+        check_owner(second, store=tmp_path / "home")
+
+
+def damage_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_byte(path):
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(("damage", "reason"), [(damage_half, "cut short"), (damage_byte, "does not match"), (lambda p: p.unlink(), "cannot be read")])
+def test_a_bad_shard_is_refused_by_name_and_the_rest_goes_on(tmp_path, damage, reason):
+    manifest, _ = release(tmp_path / "a")
+    bad = manifest.shards[0].file
+    damage(tmp_path / "a" / bad)
+    records = reader.load([tmp_path / "a"], fingerprint="f")
+    assert len(records) == 3 and bad in records.refused[0] and reason in records.refused[0]
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (lambda z: z.index_fill(0, torch.tensor([0]), float("nan")), "NaN"),
+        (lambda z: z * 1e4, "reaches"),
+        (lambda z: z[:, :3], "expected"),
+    ],
+)
+def test_hostile_tensors_are_refused_even_when_signed(tmp_path, broken, reason):
+    release(tmp_path / "a", broken=broken)
+    with pytest.raises(UserError, match=reason):
+        reader.load([tmp_path / "a"], fingerprint="f")
+
+
+def test_the_wrong_base_and_the_same_release_twice(tmp_path):
+    release(tmp_path / "a")
+    with pytest.raises(RecordError, match="same --base"):
+        reader.load([tmp_path / "a"], fingerprint="other")
+    with pytest.raises(RecordError, match="twice"):
+        reader.load([tmp_path / "a", tmp_path / "a"], fingerprint="f")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "A" * 64, "0" * 63])
+def test_shard_names_cannot_leave_the_folder(name):
+    with pytest.raises(RecordError, match="SHA-256"):
+        ShardEntry(sha256=name, records=1, bytes=1)
+
+
+@pytest.mark.parametrize("values", [{"seal_step": -1}, {"seal_step": True}, {"condition_step": 1.5}, {"clip": 0.0}, {"clip": float("inf")}])
+def test_senseless_settings_are_refused(values):
+    with pytest.raises(ValueError, match="expected"):
+        SealSettings(**{"condition": "canny", "seal_step": 1, "condition_step": 1, **values})
+
+
+def test_batches_pass_over_all_records_before_any_comes_again():
+    got = torch.cat([reader.batch_index(10, 4, step, seed=3) for step in range(10)]).tolist()
+    for epoch in range(4):
+        assert sorted(got[10 * epoch : 10 * epoch + 10]) == list(range(10))
+    assert got[:10] != got[10:20]
+    assert np.array_equal(reader.batch_index(10, 4, 7, seed=3), reader.batch_index(10, 4, 7, seed=3))
+
+
+def test_a_batch_larger_than_the_set():
+    assert sorted(reader.batch_index(3, 7, 0, seed=0).tolist()) == [0, 0, 0, 1, 1, 1, 2][:7] or len(reader.batch_index(3, 7, 0, seed=0)) == 7

@@ -1,0 +1,58 @@
+"""A random-weight base that diffusers itself writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+
+def write_pipeline(folder: Path, *, family: str) -> Path:
+    """Write a random-weight pipeline: ``mini`` (32 px, factor 4), ``sd15`` or ``sd21`` (their block structure, thin)."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    levels = 3 if family == "mini" else 4
+    size = 32 if family == "mini" else 64
+    vae = AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=4, sample_size=size, layers_per_block=1, norm_num_groups=4,
+        block_out_channels=(8,) * levels, down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels, scaling_factor=0.9,
+    )  # fmt: skip
+    unet_levels = 2 if family == "mini" else 4
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, norm_num_groups=4, cross_attention_dim=16,
+        block_out_channels=(8, 16, 16, 16)[:unet_levels],
+        down_block_types=(("DownBlock2D", "CrossAttnDownBlock2D") if family == "mini" else ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)),
+        up_block_types=(("CrossAttnUpBlock2D", "UpBlock2D") if family == "mini" else ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3),
+        attention_head_dim=(2 if family != "sd21" else (2, 4, 4, 4)), use_linear_projection=family == "sd21",
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    words = folder / "words"
+    words.mkdir()
+    letters = [chr(c) for c in range(97, 123)]
+    vocab = {"<|startoftext|>": 0, "<|endoftext|>": 1}
+    for letter in letters:
+        vocab[letter] = len(vocab)
+        vocab[f"{letter}</w>"] = len(vocab)
+    (words / "vocab.json").write_text(json.dumps(vocab))
+    (words / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(words / "vocab.json"), str(words / "merges.txt"), model_max_length=12)
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(vocab), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=12, projection_dim=16, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        )
+    )  # fmt: skip
+    scheduler = DDIMScheduler(
+        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1,
+        prediction_type="v_prediction" if family == "sd21" else "epsilon",
+    )  # fmt: skip
+    pipe = StableDiffusionPipeline(
+        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.save_pretrained(folder)
+    return folder
