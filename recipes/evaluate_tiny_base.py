@@ -27,7 +27,7 @@ from PIL import Image
 from sfumato.conditions import canny
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics.frechet import frechet_distance
-from sfumato.judge.metrics.probes import background_agreement, fit_probes, wilson
+from sfumato.judge.metrics.probes import background_agreement, colour_histogram, fit_probes, wilson
 from sfumato.pictures import avatars
 
 ROOT = Path(__file__).parent.parent
@@ -64,12 +64,10 @@ def psnr(images: np.ndarray, made: np.ndarray, *, generator: np.random.Generator
     """PSNR of the mean squared error over all pictures, with a 95 % bootstrap interval over pictures."""
     error = np.square(images.astype(np.float64) - made).mean(axis=(1, 2, 3))
 
-    def decibels(mse: np.ndarray) -> np.ndarray:
-        return 10 * np.log10(255**2 / np.maximum(mse, 1e-12))
-
-    means = np.array([error[generator.integers(len(error), size=len(error))].mean() for _ in range(BOOTSTRAP)])
-    low, high = np.percentile(decibels(means), [2.5, 97.5])
-    return {"db": float(decibels(error.mean())), "low": float(low), "high": float(high), "n": len(error)}
+    means = [error.mean(), *(error[generator.integers(len(error), size=len(error))].mean() for _ in range(BOOTSTRAP))]
+    db = 10 * np.log10(255**2 / np.maximum(means, 1e-12))
+    low, high = np.percentile(db[1:], [2.5, 97.5])
+    return {"db": float(db[0]), "low": float(low), "high": float(high), "n": len(error)}
 
 
 # ---------------------------------------------------------------- samples
@@ -87,9 +85,8 @@ def generate(pipe: Any, captions: list[str], args: argparse.Namespace) -> np.nda
     return np.concatenate(parts)
 
 
-def share(hits: int, n: int) -> dict[str, float]:
-    mean, low, high = wilson(hits, n)
-    return {"mean": mean, "low": low, "high": high, "n": n}
+def with_colours(seen: np.ndarray, images: np.ndarray) -> np.ndarray:
+    return np.hstack([seen, colour_histogram(images)])
 
 
 def agreement(
@@ -104,7 +101,8 @@ def agreement(
     result: dict[str, Any] = {"background": {}}
     for which, (images, _, pictures) in sets.items():
         hits = background_agreement(images, [p.attributes["background"] for p in pictures])
-        result["background"][which] = share(int(hits.sum()), len(hits))
+        mean, low, high = wilson(int(hits.sum()), len(hits))
+        result["background"][which] = {"mean": mean, "low": low, "high": high, "n": len(hits)}
     for name in PROBED:
         kept = _stated(public[1], name)
         probes = fit_probes(public[0][kept], [public[1][i].attributes for i in kept], [name])
@@ -147,11 +145,12 @@ def evaluate(args: argparse.Namespace) -> None:
 
     seen_real, seen_other, seen_made = (features(x, size=args.feature_size) for x in (stack(real), stack(other), made))
     public = draw("public", args.probe_pictures, seed=args.seed + 3)
+    asked = slice(args.prompts)
     sets = {
-        "generated": (made[: args.prompts], seen_made[: args.prompts], real[: args.prompts]),
-        "real": (stack(real), seen_real, real),
+        "generated": (made[asked], with_colours(seen_made[asked], made[asked]), real[asked]),
+        "real": (stack(real), with_colours(seen_real, stack(real)), real),
     }
-    shown = agreement(sets, (features(stack(public), size=args.feature_size), public))
+    shown = agreement(sets, (with_colours(features(stack(public), size=args.feature_size), stack(public)), public))
     distance = {
         "name": "FD-EffLite0",
         "feature_size": args.feature_size,
@@ -172,7 +171,12 @@ def evaluate(args: argparse.Namespace) -> None:
         "bars": BARS,
         "met": met,
         "sampling": {"steps": args.steps, "guidance": args.guidance, "batch": args.batch, "n": args.samples, "seconds": sampling},
-        "probes": {"fitted_on": args.probe_pictures, "pool": "public", "feature_size": args.feature_size},
+        "probes": {
+            "features": "EfficientNet-Lite0 and an 8x8x8 colour histogram",
+            "fitted_on": args.probe_pictures,
+            "pool": "public",
+            "feature_size": args.feature_size,
+        },
         "seconds": time.monotonic() - begun,
         "command": shlex.join(["python", "recipes/evaluate_tiny_base.py", *args.argv]),
         "seed": args.seed,
@@ -257,7 +261,8 @@ only, Fill50K is not measured.
 
 {outcome} Samples: {sampling["steps"]} DDIM steps, guidance {sampling["guidance"]:g}, captions of held-out pictures; {sampling["n"]} in \
 {sampling["seconds"]:.0f} s on {figures["device"]} ({figures["threads"]} threads).
-Background: by the commonest colour of the border pixels. The others: linear probes on EfficientNet-Lite0 features, fitted on
+Background: by the commonest colour of the border pixels. The others: linear probes on EfficientNet-Lite0 features and a
+colour histogram, fitted on
 {figures["probes"]["fitted_on"]} real public pictures; the column *real pictures* is the probes' own accuracy on held-out
 ones, which bounds what can be seen of the base. For FD-EffLite0 it is the distance of two disjoint real sets of the same
 size, the least that can be expected at this n.

@@ -23,7 +23,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -152,7 +151,9 @@ def train_vae(args: argparse.Namespace) -> None:
         if trainer.step % 100 == 0 or trainer.step == args.steps:
             psnr = 10 * math.log10(4 / error[: -(args.batch // 8)].square().mean().item())
             maps = 10 * math.log10(4 / error[-(args.batch // 8) :].square().mean().item())
-            print(f"vae {trainer.step}/{args.steps} psnr {psnr:.2f} edges {maps:.2f} {time.monotonic() - trainer.started:.0f} s", flush=True)
+            print(
+                f"vae {trainer.step}/{args.steps} psnr {psnr:.2f} edges {maps:.2f} {time.monotonic() - trainer.started:.0f} s", flush=True
+            )
             trainer.save()
 
 
@@ -184,7 +185,9 @@ def new_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
     alphabet = [chr(c) for c in range(33, 127)]
-    trainer = trainers.BpeTrainer(vocab_size=768, special_tokens=[start, end], initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=768, special_tokens=[start, end], initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
     tokenizer.train_from_iterator(captions, trainer)
     folder.mkdir(parents=True, exist_ok=True)
     model = json.loads(tokenizer.to_str())["model"]
@@ -252,7 +255,9 @@ def train_unet(args: argparse.Namespace) -> None:
         trainer.update((weight[t] * error).mean())
         losses.append(error.mean().item())
         if trainer.step % 200 == 0 or trainer.step == args.steps:
-            print(f"unet {trainer.step}/{args.steps} loss {np.mean(losses[-200:]):.4f} {time.monotonic() - trainer.started:.0f} s", flush=True)
+            print(
+                f"unet {trainer.step}/{args.steps} loss {np.mean(losses[-200:]):.4f} {time.monotonic() - trainer.started:.0f} s", flush=True
+            )
             trainer.save()
             if time.monotonic() - exported > 1800 or trainer.step == args.steps:
                 export(args)

@@ -27,7 +27,9 @@ def test_the_minimiser_is_the_clean_one_analytically(n, gap):
     variance = a**2 * (SCHEDULE.alpha(n) ** 2 * STD**2 + SCHEDULE.sigma(n) ** 2) + s**2
     for z_t in (-1.3, 0.0, 2.1):
         conditional = s * (z_t - SCHEDULE.alpha(t) * MEAN) / variance
-        assert float(SCHEDULE.sigma(t) / s * conditional) == pytest.approx(float(optimal_eps(torch.tensor(z_t, dtype=torch.float64), t)), rel=1e-9)
+        assert float(SCHEDULE.sigma(t) / s * conditional) == pytest.approx(
+            float(optimal_eps(torch.tensor(z_t, dtype=torch.float64), t)), rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("t", [650, 800, 999])
@@ -52,9 +54,7 @@ def test_the_minimiser_is_the_clean_one_by_monte_carlo(t, prediction):
         z = torch.tensor([[[[z]]]], dtype=torch.float64)
         fitted = eps_from(slope * z + offset, z, torch.tensor([t]), SCHEDULE, prediction)
         assert float(fitted) == pytest.approx(float(optimal_eps(z, t)), abs=0.02)
-        losses = [
-            float(sealed_loss(scale * optimal_eps(z_t, t), eps, s, steps, SCHEDULE).mean()) for scale in (0.9, 1.0, 1.1)
-        ]
+        losses = [float(sealed_loss(scale * optimal_eps(z_t, t), eps, s, steps, SCHEDULE).mean()) for scale in (0.9, 1.0, 1.1)]
         assert losses[1] == min(losses)
 
 

@@ -124,7 +124,7 @@ def test_no_images_in_pairs(tmp_path: Path) -> None:
 
 def test_given_needs_conditions_in_every_layout(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (pairs / "conditions" / "b.jpg").unlink()
-    assert "b.png" in _refused(pairs, "no condition for", "given").got
+    assert "b.png" in _refused(pairs, "no condition for 1 of 2", "given").got
     plain = tmp_path_factory.mktemp("plain")
     _picture(plain / "a.png")
     assert "conditioning_image_file_name" in _refused(plain, "without conditions", "given").expected

@@ -35,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train: Any = _recipe("train_tiny_base")
     folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
-    tokenizer = train.new_tokenizer(["a peep with red hair, dark skin, blue background"], folder / "words")
+    tokenizer = train.new_tokenizer([p.caption for p in evaluation.draw("public", 60, seed=0)], folder / "words")
     pipe = StableDiffusionPipeline(
         vae=train.new_vae(), text_encoder=train.new_text_encoder(len(tokenizer)), tokenizer=tokenizer, unet=train.new_unet(),
         scheduler=DDIMScheduler(set_alpha_to_one=False, **train.schedule()), safety_checker=None, feature_extractor=None,
@@ -55,7 +55,8 @@ def test_the_whole_recipe_on_random_weights(base: Path, tmp_path: Path) -> None:
     assert figures["frechet"]["generated_vs_real"] > figures["frechet"]["real_vs_real"]
     assert figures["prompt_agreement"]["background"]["real"]["mean"] > 0.9 and "--samples 12" in figures["command"]
     assert not figures["met"]["vae_avatars"]
-    assert Image.open(tmp_path / "tiny_base.png").size == (4 * 68 * 2, 3 * 68 * 2)
+    with Image.open(tmp_path / "tiny_base.png") as sheet:
+        assert sheet.size == (4 * 68 * 2, 3 * 68 * 2)
     card = (base / "README.md").read_text()
     assert "**not met**" in card and "VAE 7 steps, 1 minutes" in card and "LICENSES-PICTURES.md" in card
 

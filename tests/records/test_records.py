@@ -112,7 +112,9 @@ def damage_byte(path):
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize(("damage", "reason"), [(damage_half, "cut short"), (damage_byte, "does not match"), (lambda p: p.unlink(), "cannot be read")])
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(damage_half, "cut short"), (damage_byte, "does not match"), (lambda p: p.unlink(), "cannot be read")]
+)
 def test_a_bad_shard_is_refused_by_name_and_the_rest_goes_on(tmp_path, damage, reason):
     manifest, _ = release(tmp_path / "a")
     bad = manifest.shards[0].file
@@ -164,4 +166,6 @@ def test_batches_pass_over_all_records_before_any_comes_again():
 
 
 def test_a_batch_larger_than_the_set():
-    assert sorted(reader.batch_index(3, 7, 0, seed=0).tolist()) == [0, 0, 0, 1, 1, 1, 2][:7] or len(reader.batch_index(3, 7, 0, seed=0)) == 7
+    assert (
+        sorted(reader.batch_index(3, 7, 0, seed=0).tolist()) == [0, 0, 0, 1, 1, 1, 2][:7] or len(reader.batch_index(3, 7, 0, seed=0)) == 7
+    )

@@ -27,12 +27,18 @@ def say(text: str) -> None:
 @contextlib.contextmanager
 def bar(title: str, total: int | None = None) -> Iterator[Any]:
     """A progress bar; yields ``advance(done, total=None, note="")``."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total, note="")
 
         def advance(done: int, total: int | None = None, note: str = "") -> None:
-            progress.update(task, completed=done, note=note, **({} if total is None else {"total": total}))
+            progress.update(task, total=total, completed=done, note=note)
 
         yield advance
 

@@ -10,13 +10,14 @@ import typer
 
 def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the report goes.")] = Path("sfumato-demo"),
-    full: Annotated[bool, typer.Option("--full", help="Also train on public and on unprotected pictures, and judge more (35 minutes).")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also train on public and on unprotected pictures, and judge more (35 minutes).")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the pictures and the training; the protecting noise takes none.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Two owners seal, a server trains, pictures come out: the whole job on invented people, in 4 minutes, offline."""
     from sfumato.cli import _output
-
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
@@ -39,4 +40,6 @@ def command(
                 _output.say(f"A = {a['mean']:5.2f} [{a['low']:.2f}, {a['high']:.2f}]  {label}")
         for bar in bars(figures):
             _output.say(("met: " if bar["met"] else "NOT met: ") + bar["text"])
-        _output.say(f"{figures['seconds']:.0f} s; {figures['bytes_per_picture']:.0f} bytes left for each picture. Look: {out / 'report.html'}")
+        _output.say(
+            f"{figures['seconds']:.0f} s; {figures['bytes_per_picture']:.0f} bytes left for each picture. Look: {out / 'report.html'}"
+        )

@@ -22,7 +22,6 @@ def command(
 ) -> None:
     """Generate pictures that follow a condition."""
     from sfumato.cli import _output
-
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()

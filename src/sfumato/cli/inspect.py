@@ -16,7 +16,6 @@ def command(
 ) -> None:
     """Verify records and show what leaves the machine. Exit code 1 when a shard is bad."""
     from sfumato.cli import _output
-
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
@@ -63,7 +62,9 @@ def command(
         print(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
         print(f"leaves       z_n and c_m, each {'x'.join(map(str, shape))} float16; no caption, file name, date or noise")
         print(f"pictures     sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
-        print(f"conditions   {manifest.settings.condition}, sealed at step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}")
+        print(
+            f"conditions   {manifest.settings.condition}, sealed at step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
+        )
         print(f"noise        {'secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
         print(f"guarantee    {describe(manifest.privacy)}")
         for line in bad:

@@ -14,7 +14,9 @@ def command(
     folder: Annotated[Path, typer.Argument(help="Your pictures: a plain folder, images/ + conditions/ + captions/, or metadata.jsonl.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine.")],
     owner: Annotated[str, typer.Option(help="The name that signs the records. It travels with them.")],
-    seal_step: Annotated[str, typer.Option(help="Noise step of the pictures, 0-999; higher hides more. 'none': not sealed.")] = str(SEAL_STEP),
+    seal_step: Annotated[str, typer.Option(help="Noise step of the pictures, 0-999; higher hides more. 'none': not sealed.")] = str(
+        SEAL_STEP
+    ),
     condition: Annotated[str, typer.Option(help="canny, scribble, or given (the folder brings its own).")] = "canny",
     condition_step: Annotated[str, typer.Option(help="Noise step of the conditions. 'none': the condition leaves as it is.")] = str(
         CONDITION_STEP
@@ -55,7 +57,9 @@ def command(
     pictures = read_folder(folder, size=codec.size, condition=condition)
     with _output.bar(f"sealing {owner}", len(pictures)) as advance:
         noise = None if insecure_seed is None else InsecureNoise(insecure_seed)
-        summary = seal(pictures, out, owner=owner, codec=codec, settings=settings, allow_rerelease=allow_rerelease, noise=noise, on_picture=advance)
+        summary = seal(
+            pictures, out, owner=owner, codec=codec, settings=settings, allow_rerelease=allow_rerelease, noise=noise, on_picture=advance
+        )
     manifest = summary.manifest
     assert manifest is not None
     report = {

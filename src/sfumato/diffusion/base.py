@@ -163,7 +163,9 @@ def _schedule(name: str) -> tuple[Schedule, str]:
     if where.is_dir():
         path = where / "scheduler" / "scheduler_config.json"
         if not path.is_file():
-            raise UserError(f"{name}: no scheduler/scheduler_config.json in it", expected="a StableDiffusionPipeline folder as diffusers saves it")
+            raise UserError(
+                f"{name}: no scheduler/scheduler_config.json in it", expected="a StableDiffusionPipeline folder as diffusers saves it"
+            )
         config = json.loads(path.read_text())
     else:
         config = DDPMScheduler.load_config(name, subfolder="scheduler")

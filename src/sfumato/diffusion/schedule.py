@@ -22,7 +22,9 @@ class Schedule:
     def __post_init__(self) -> None:
         bar = self.alpha_bar.double()
         if bar.ndim != 1 or not bool(((bar > 0) & (bar < 1)).all()) or not bool((bar.diff() < 0).all()):
-            raise ValueError("alpha_bar must fall strictly and lie in (0, 1); a zero-terminal-SNR schedule cannot be sealed at its last step")
+            raise ValueError(
+                "alpha_bar must fall strictly and lie in (0, 1); a zero-terminal-SNR schedule cannot be sealed at its last step"
+            )
         object.__setattr__(self, "alpha_bar", bar)
         object.__setattr__(self, "_table", torch.cat([bar, torch.ones(1, dtype=torch.float64)]))
 

@@ -7,7 +7,7 @@ Three layouts, tried in this order:
 * pairs: ``images/``, optionally ``conditions/`` and ``captions/*.txt``, matched by the file name without its suffix;
 * pictures: the folder's own pictures, without captions.
 
-Supplied conditions are read only for the condition ``given``; any other is extracted from the picture, so that what
+Supplied conditions are read only for ``given``; any other is extracted from the picture, so that what
 the manifest names is what was done. Nothing outside the folder is opened, by ``../`` or by a link. Only paths and
 metadata captions stay in memory, never pixels.
 """
@@ -27,7 +27,6 @@ from sfumato.core import registry
 from sfumato.core.errors import UserError
 from sfumato.owner.picture_file import SUFFIXES, read_picture, shape_of
 
-GIVEN = "given"
 METADATA = ("metadata.jsonl", "metadata.csv")
 CONDITION_COLUMN = "conditioning_image_file_name"
 
@@ -140,16 +139,15 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
         ValueError: unknown condition.
     """
     folder = Path(folder)
-    registry.get("conditions", condition)
+    given = bool(getattr(registry.get("conditions", condition), "SUPPLIED", False))
     if size < 1:
         raise UserError(f"picture size {size}", expected="at least one pixel")
     if not folder.is_dir():
-        what = "a file" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {what}", expected="a folder of pictures", fix="check the spelling of the path")
+        got = f"{folder}: {'a file' if folder.exists() else 'no such folder'}"
+        raise UserError(got, expected="a folder of pictures", fix="check the spelling of the path")
     tables = [name for name in METADATA if (folder / name).is_file()]
     if len(tables) > 1:
         raise UserError(f"{folder}: both {' and '.join(tables)}", expected="one of them", fix="remove the one that is out of date")
-    given = condition == GIVEN
     if tables:
         found = _from_metadata(folder, tables[0], given=given, size=size)
     elif (folder / "images").is_dir():
@@ -158,7 +156,7 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
         found = [Example(path, None, size) for path in _pictures(folder, folder)]
         if found and given:
             raise UserError(
-                f"{folder}: pictures without conditions, but the condition is '{GIVEN}'",
+                f"{folder}: pictures without conditions, but the condition is '{condition}'",
                 expected=f"metadata.jsonl with `file_name` and `{CONDITION_COLUMN}`, or the folders images/ and conditions/",
                 fix="supply the conditions, or name an extractor such as 'canny'",
             )
@@ -197,7 +195,7 @@ def _from_pairs(folder: Path, *, given: bool, size: int) -> list[Example]:
     missing = [stem for stem in images if stem not in conditions] if given else []
     if missing:
         raise UserError(
-            f"{folder / 'conditions'}: no condition for {images[missing[0]].name}" + _more(missing),
+            f"{folder / 'conditions'}: no condition for {len(missing)} of {len(images)} pictures, such as {images[missing[0]].name}",
             expected=f"a picture named {missing[0]} (.png, .jpg ...) in conditions/",
             fix="add it, or name an extractor such as 'canny'",
         )
@@ -221,9 +219,7 @@ def _by_stem(folder: Path, name: str) -> dict[str, Path]:
 
 def _pictures(folder: Path, where: Path) -> list[Path]:
     """The pictures directly in ``where``, in the order of their names."""
-    if not where.is_dir():
-        return []
-    seen = (p for p in where.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    seen = (p for p in (where.iterdir() if where.is_dir() else ()) if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     return [_inside(folder, str(p.relative_to(folder)), str(p)) for p in sorted(seen) if p.is_file()]
 
 
@@ -292,17 +288,12 @@ def _inside(folder: Path, name: str, what: str) -> Path:
     return path
 
 
-def _more(missing: list[str]) -> str:
-    return f" and for {len(missing) - 1} more" if len(missing) > 1 else ""
-
-
 def _empty(folder: Path, tables: list[str]) -> UserError:
     if tables:
         return UserError(f"{folder / tables[0]}: no rows", expected="one row for each picture")
-    below = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    where = f" (its folders: {', '.join(below[:5])})" if below else ""
+    below = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir())[:5])
     return UserError(
-        f"{folder}: no pictures in it{where}",
+        f"{folder}: no pictures in it" + (f" (its folders: {below})" if below else ""),
         expected=f"pictures ({' '.join(sorted(SUFFIXES))}), or metadata.jsonl, or images/ with pictures",
         fix="pass the folder that holds the pictures or the metadata: subfolders are not searched",
     )

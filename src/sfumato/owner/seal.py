@@ -258,7 +258,8 @@ def _encoded(pending: Iterator[tuple[str, np.ndarray, np.ndarray]], codec: Codec
             encode()
         if len(names) == SHARD_RECORDS:
             yield list(names), torch.cat(z_0), torch.cat(c)
-            names.clear(), z_0.clear(), c.clear()
+            for held in (names, z_0, c):
+                held.clear()
     if batch:
         encode()
     if names:

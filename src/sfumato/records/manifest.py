@@ -33,7 +33,10 @@ class ShardEntry:
 
     def __post_init__(self) -> None:
         if not _SHA.fullmatch(self.sha256) or not 0 < self.records <= 65536 or not 0 < self.bytes <= 2**31:
-            raise RecordError(f"shard entry {self.sha256[:80]!r} with {self.records} records and {self.bytes} bytes", expected="a SHA-256 and sizes in bounds")
+            raise RecordError(
+                f"shard entry {self.sha256[:80]!r} with {self.records} records and {self.bytes} bytes",
+                expected="a SHA-256 and sizes in bounds",
+            )
 
     @property
     def file(self) -> str:
@@ -69,7 +72,7 @@ class Manifest:
     def body(self) -> dict[str, Any]:
         """The JSON that is signed."""
         value = {"kind": "sfumato-records", "schema": SCHEMA, **asdict(self)}
-        return json.loads(json.dumps(value))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(value))
 
 
 def public_hex(key: Ed25519PrivateKey) -> str:
@@ -94,14 +97,25 @@ def read(folder: Path) -> Manifest:
     if not isinstance(body, dict) or body.get("kind") != "sfumato-records":
         raise RecordError(f"{path}: not a manifest of sealed records", fix="pass a folder that sfumato seal wrote")
     if body.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: schema {body.get('schema')!r}", expected=f"schema {SCHEMA}", fix="use the version of sfumato that sealed it")
+        raise RecordError(
+            f"{path}: schema {body.get('schema')!r}", expected=f"schema {SCHEMA}", fix="use the version of sfumato that sealed it"
+        )
     signature = body.pop("signature", None)
     if not isinstance(signature, str):
-        raise RecordError(f"{path}: unsigned", expected="an Ed25519 signature", fix="ask the owner to seal again", privacy="nobody vouches for these settings")
+        raise RecordError(
+            f"{path}: unsigned",
+            expected="an Ed25519 signature",
+            fix="ask the owner to seal again",
+            privacy="nobody vouches for these settings",
+        )
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(body["public_key"])).verify(bytes.fromhex(signature), _canonical(body))
     except (InvalidSignature, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: the signature does not fit", fix="fetch it again; somebody or something changed it", privacy="its settings cannot be believed") from error
+        raise RecordError(
+            f"{path}: the signature does not fit",
+            fix="fetch it again; somebody or something changed it",
+            privacy="its settings cannot be believed",
+        ) from error
     return _parse(body, path)
 
 

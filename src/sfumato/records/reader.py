@@ -57,7 +57,12 @@ def load(folders: list[Path], *, fingerprint: str) -> Records:
         RecordError: a manifest cannot be believed, or was made for another base.
         UserError: nothing is left.
     """
-    z, c, n, m, all_manifests, refused = [], [], [], [], [], []
+    z: list[torch.Tensor] = []
+    c: list[torch.Tensor] = []
+    n: list[torch.Tensor] = []
+    m: list[torch.Tensor] = []
+    all_manifests: list[Manifest] = []
+    refused: list[str] = []
     for folder in folders:
         manifest = manifests.read(folder)
         if manifest.base["fingerprint"] != fingerprint:

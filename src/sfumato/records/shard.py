@@ -33,7 +33,9 @@ def read(folder: Path, entry: ShardEntry, manifest: Manifest) -> dict[str, torch
     if size != entry.bytes:
         raise RecordError(f"{path.name}: {size} bytes", expected=f"{entry.bytes} bytes", fix="fetch the shard again; it was cut short")
     if sha256(data) != entry.sha256:
-        raise RecordError(f"{path.name}: its content does not match its name", expected="the SHA-256 in the manifest", fix="fetch the shard again")
+        raise RecordError(
+            f"{path.name}: its content does not match its name", expected="the SHA-256 in the manifest", fix="fetch the shard again"
+        )
     try:
         tensors = from_bytes(data, name=path.name)
     except UserError as error:

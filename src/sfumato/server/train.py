@@ -100,7 +100,11 @@ def train(
     """
     top = int(records.n.max())
     if top >= base.schedule.steps - 1:
-        raise UserError(f"sealed at step {top}", expected=f"below {base.schedule.steps - 1}, the last step", fix="seal at a lower step: nothing is left to train on")
+        raise UserError(
+            f"sealed at step {top}",
+            expected=f"below {base.schedule.steps - 1}, the last step",
+            fix="seal at a lower step: nothing is left to train on",
+        )
     level = records.level_conditions(base.schedule, seed=config.seed) if len(records.m.unique()) > 1 else records
     held_out = min(config.held_out, len(level) // 5) if captions is None else 0
     train_set, kept = level.split(held_out) if held_out else (level, None)
@@ -259,4 +263,4 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def _writer(out: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(out / "logs"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(out / "logs"))

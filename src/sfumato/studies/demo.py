@@ -190,7 +190,12 @@ def _judge(
     figures["f1"] |= {"shuffled": float(shuffled["sealed"].mean()), "vae_ceiling": float(f1_vae.mean())}
     if "centralised" in f1:
         mean, low, high = scores.ratio(
-            f1["sealed"], shuffled["sealed"], f1["centralised"], shuffled["centralised"], f1_vae=f1_vae, generator=np.random.default_rng(config.seed)
+            f1["sealed"],
+            shuffled["sealed"],
+            f1["centralised"],
+            shuffled["centralised"],
+            f1_vae=f1_vae,
+            generator=np.random.default_rng(config.seed),
         )
         figures["ratio"] = {"of": "sealed / centralised", "mean": mean, "low": low, "high": high, "n": len(f1_vae)}
     return figures, pictures
@@ -205,11 +210,20 @@ LABELS = {
 
 
 def _report(
-    out: Path, base: Base, folders: dict[str, Path], records: list[Path], figures: dict[str, Any], pictures: dict[str, np.ndarray], config: DemoConfig
+    out: Path,
+    base: Base,
+    folders: dict[str, Path],
+    records: list[Path],
+    figures: dict[str, Any],
+    pictures: dict[str, np.ndarray],
+    config: DemoConfig,
 ) -> None:
     columns = 10
     private = [
-        (f"{owner} ({OWNERS[owner].replace('_', ' ')})", np.stack([np.asarray(Image.open(p)) for p in sorted(folder.glob('*.png'))[: 4 * columns : 4]]))
+        (
+            f"{owner} ({OWNERS[owner].replace('_', ' ')})",
+            np.stack([np.asarray(Image.open(p)) for p in sorted(folder.glob("*.png"))[: 4 * columns : 4]]),
+        )
         for owner, folder in folders.items()
     ]
     seen = []

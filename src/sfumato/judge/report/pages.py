@@ -24,7 +24,9 @@ def contact_sheet(rows: list[tuple[str, np.ndarray]], *, side: int = 96, columns
         top = number * (side + 24)
         draw.text((4, top + 3), label, fill=_INK, font=font)
         for column, image in enumerate(images[:columns]):
-            tile = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS if image.shape[0] > side else Image.Resampling.BICUBIC)
+            tile = Image.fromarray(image).resize(
+                (side, side), Image.Resampling.LANCZOS if image.shape[0] > side else Image.Resampling.BICUBIC
+            )
             sheet.paste(tile, (4 + column * (side + 4), top + 20))
     return sheet
 
