@@ -25,7 +25,7 @@ def write_pipeline(folder: Path, *, family: str) -> Path:
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, norm_num_groups=4, cross_attention_dim=16,
         block_out_channels=(8, 16, 16, 16)[:unet_levels],
-        down_block_types=(("DownBlock2D", "CrossAttnDownBlock2D") if family == "mini" else ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D") if family == "mini" else ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=(("CrossAttnUpBlock2D", "UpBlock2D") if family == "mini" else ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3),
         attention_head_dim=(2 if family != "sd21" else (2, 4, 4, 4)), use_linear_projection=family == "sd21",
     )  # fmt: skip

@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_nothing_half_written(run, make_folder, tmp_path, mon
         raise OSError(28, "No space left on device")
 
     folder = make_folder()
-    run(make_folder("other", count=1, seed=9), out="other", owner="bob")
+    run(make_folder("other", count=1, seed=9), out="other")
     monkeypatch.setattr(sealing.os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
         run(folder)

@@ -63,7 +63,7 @@ def command(
         print(f"leaves       z_n and c_m, each {'x'.join(map(str, shape))} float16; no caption, file name, date or noise")
         print(f"pictures     sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
         print(
-            f"conditions   {manifest.settings.condition}, sealed at step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
+            f"conditions   {manifest.settings.condition}, step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
         )
         print(f"noise        {'secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
         print(f"guarantee    {describe(manifest.privacy)}")

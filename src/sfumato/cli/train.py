@@ -83,6 +83,4 @@ def command(
     if as_json:
         _output.emit(report)
     else:
-        _output.say(
-            f"ControlNet in {out}, from {len(loaded)} records of {len(loaded.manifests)} owners. Next: sfumato generate {out} --condition FILE.png"
-        )
+        _output.say(f"ControlNet in {out}, from {len(loaded)} records of {len(loaded.manifests)} owners. Next: sfumato generate")

@@ -168,7 +168,14 @@ def _schedule(name: str) -> tuple[Schedule, str]:
             )
         config = json.loads(path.read_text())
     else:
-        config = DDPMScheduler.load_config(name, subfolder="scheduler")
+        try:
+            config = DDPMScheduler.load_config(name, subfolder="scheduler")
+        except OSError as error:
+            raise UserError(
+                f"{name}: neither a folder nor a base that can be reached ({str(error).splitlines()[0]})",
+                expected="'tiny', a diffusers folder, or the hub id of an SD 1.x / 2.x base",
+                fix="check the spelling, or download the base and pass its folder",
+            ) from error
     scheduler = DDPMScheduler.from_config(config)
     prediction = str(scheduler.config["prediction_type"])
     if prediction not in ("epsilon", "v_prediction"):

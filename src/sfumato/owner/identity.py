@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sfumato.core.artifact import write_atomic
 from sfumato.core.errors import UserError
 from sfumato.records.trust import home
 
@@ -46,13 +47,7 @@ def _secret(path: Path) -> bytes:
             raw = key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
         else:
             raw = os.urandom(32)
-        temporary = path.with_suffix(f".{os.getpid()}.partial")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomic(path, raw)  # temporary files are readable by their owner alone, and stay so
     raw = path.read_bytes()
     if len(raw) != 32:
         raise UserError(f"{path}: {len(raw)} bytes", expected="a key of 32 bytes", fix="restore it from a backup; a new key is a new owner")

@@ -64,10 +64,17 @@ class ReleaseLedger:
     def append(self, entry: Entry) -> None:
         """Add a line and wait until it is on the disk."""
         line = json.dumps(asdict(entry)).encode() + b"\n"
-        with self._path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self._path.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: the ledger could not be written ({error.strerror})",
+                fix="free some space and run the same command again",
+                privacy="the shard was not released: an unrecorded release could be repeated",
+            ) from error
         self.entries.append(entry)
 
     def _read(self) -> None:
