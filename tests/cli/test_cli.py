@@ -1,0 +1,100 @@
+"""The commands as their users run them, on a small random base."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.cli import main as cli
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, home):
+    """Run a command in this process; gives (exit code, standard output, standard error)."""
+
+    def go(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sfumato", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out = capsys.readouterr()
+        return stop.value.code or 0, out.out, out.err
+
+    return go
+
+
+def test_help_needs_no_torch():
+    code = "import sys; import sfumato.cli.main; print('torch' in sys.modules, 'diffusers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_every_command_explains_itself(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("demo", "seal", "train", "generate", "inspect", "version"):
+        assert command in out
+        assert run(command, "--help")[0] == 0
+
+
+def test_version_as_json(run):
+    code, out, _ = run("version", "--json")
+    assert code == 0 and {"sfumato", "torch", "diffusers"} <= set(json.loads(out))
+
+
+def test_seal_inspect_train_generate(run, make_folder, mini, tmp_path):
+    folder, records, net = make_folder(count=12), tmp_path / "records", tmp_path / "net"
+    code, out, _ = run("seal", folder, "-o", records, "--owner", "alice", "--base", mini, "--json")
+    report = json.loads(out)
+    assert code == 0 and report["records"] == 12 and report["prompts_left"] == 0 and report["privacy"]["guarantee"] == "none"
+    assert report["bytes_per_picture"] < 1.3 * 2 * 2 * 4 * 8 * 8
+
+    code, out, _ = run("inspect", records, "--picture", tmp_path / "seen.png", "--base", mini)
+    assert code == 0 and "signature good" in out and "guarantee    none" in out
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert seen.size == (8 * 128, 2 * 128)
+
+    code, out, _ = run("train", records, "-o", net, "--base", mini, "--steps", 2, "--batch", 4, "--precision", "no", "--json")
+    assert code == 0 and json.loads(out)["owners"] == ["alice"]
+
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "edges.png")
+    arguments = ("generate", net, "--condition", tmp_path / "edges.png", "--prompt", "ab", "-n", 2, "--steps", 2, "-o", tmp_path / "out", "--json")
+    code, out, _ = run(*arguments)
+    pictures = json.loads(out)["pictures"]
+    assert code == 0 and len(pictures) == 2
+    with Image.open(pictures[0]) as image:
+        assert image.size == (32, 32)
+
+
+def test_a_bad_shard_is_exit_one_and_wrong_input_exit_two(run, make_folder, mini, tmp_path):
+    records = tmp_path / "records"
+    run("seal", make_folder(count=3), "-o", records, "--owner", "alice", "--base", mini)
+    next(records.glob("*.safetensors")).write_bytes(b"x")
+    code, out, _ = run("inspect", records, "--json")
+    assert code == 1 and "cut short" in json.loads(out)["bad"][0]
+    code, out, err = run("inspect", tmp_path, "--json")
+    assert code == 2 and "no manifest" in json.loads(out)["error"] and "no manifest" in err
+    assert run("seal", tmp_path / "nowhere", "-o", records, "--owner", "a", "--base", mini)[0] == 2
+    assert run("seal", tmp_path, "-o", records, "--owner", "../a", "--base", mini)[0] == 2
+    assert run("train")[0] == 2
+
+
+def test_steps_are_numbers_or_none(run, make_folder, mini, tmp_path):
+    folder = make_folder(count=2)
+    code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--seal-step", "high")
+    assert code == 2 and "expected: a step such as 600" in err
+    code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--seal-step", "1000")
+    assert code == 2 and "0 ... 999" in err and not (tmp_path / "r").exists()
+    code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--seal-step", "none")
+    assert code == 0 and "step none" in err and "guarantee: none" in err
+
+
+def test_no_epsilon_without_its_terms(run, make_folder, mini, tmp_path):
+    arguments = ("--seal-step", 900, "--condition-step", 900, "--clip", 4, "--condition-clip", 4)
+    run("seal", make_folder(count=2), "-o", tmp_path / "r", "--owner", "a", "--base", mini, *arguments)
+    _, out, _ = run("inspect", tmp_path / "r")
+    line = next(line for line in out.splitlines() if "epsilon" in line)
+    for term in ("unit: one picture", "relation: replace-one", "clip 4", "condition clip 4", "releases: 1", "delta", "vacuous"):
+        assert term in line

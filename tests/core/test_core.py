@@ -1,0 +1,63 @@
+import json
+import os
+
+import pytest
+import torch
+
+from sfumato.core import artifact, registry
+from sfumato.core.device import choose_precision
+from sfumato.core.errors import PrivacyError, UserError
+
+
+def test_errors_say_all_four_things():
+    error = PrivacyError("got this", expected="that", fix="do so", privacy="or else")
+    assert str(error).splitlines() == ["got this", "expected: that", "fix: do so", "privacy: or else"]
+    assert str(UserError("only this")) == "only this" and isinstance(error, ValueError)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    artifact.write_atomic(path, b"old")
+
+    def full(*names):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match="No space left"):
+        artifact.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_json_and_tensors_come_back(tmp_path):
+    artifact.write_json(tmp_path / "a.json", {"b": [1, None]})
+    assert artifact.read_json(tmp_path / "a.json", what="test") == {"b": [1, None]}
+    x = torch.arange(6.0).view(2, 3)
+    data = artifact.to_bytes({"x": x.T})
+    assert torch.equal(artifact.from_bytes(data, name="x")["x"], x.T)
+    with pytest.raises(UserError, match="cut short"):
+        artifact.from_bytes(data[:-3], name="x")
+    assert artifact.sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_missing_and_broken_json_are_named(tmp_path):
+    with pytest.raises(UserError, match="no manifest there"):
+        artifact.read_json(tmp_path / "none.json", what="manifest")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(UserError, match=r"bad\.json: not a readable manifest"):
+        artifact.read_json(tmp_path / "bad.json", what="manifest")
+
+
+def test_methods_are_found_by_file_name():
+    assert {"canny", "scribble", "given"} <= set(registry.names("conditions"))
+    assert registry.get("conditions", "canny").__name__ == "sfumato.conditions.canny"
+    with pytest.raises(ValueError, match=r"unknown name 'cany'.*canny"):
+        registry.get("conditions", "cany")
+
+
+def test_precision_is_one_that_the_trainer_takes():
+    assert choose_precision() in ("no", "bf16", "fp16")
+
+
+def test_written_json_is_plain(tmp_path):
+    artifact.write_json(tmp_path / "x.json", {"b": 1, "a": 2})
+    assert list(json.loads((tmp_path / "x.json").read_text())) == ["a", "b"]
