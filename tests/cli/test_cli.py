@@ -60,8 +60,8 @@ def test_seal_inspect_train_generate(run, make_folder, mini, tmp_path):
     assert code == 0 and json.loads(out)["owners"] == ["alice"]
 
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "edges.png")
-    arguments = ("generate", net, "--condition", tmp_path / "edges.png", "--prompt", "ab", "-n", 2, "--steps", 2, "-o", tmp_path / "out", "--json")
-    code, out, _ = run(*arguments)
+    arguments = ("generate", net, "--condition", tmp_path / "edges.png", "--prompt", "ab", "-n", 2, "--steps", 2, "--json")
+    code, out, _ = run(*arguments, "-o", tmp_path / "out")
     pictures = json.loads(out)["pictures"]
     assert code == 0 and len(pictures) == 2
     with Image.open(pictures[0]) as image:
@@ -92,9 +92,9 @@ def test_steps_are_numbers_or_none(run, make_folder, mini, tmp_path):
 
 
 def test_no_epsilon_without_its_terms(run, make_folder, mini, tmp_path):
-    arguments = ("--seal-step", 900, "--condition-step", 900, "--clip", 4, "--condition-clip", 4)
+    arguments = ("--seal-step", 900, "--condition-step", 900, "--clip", 16, "--condition-clip", 16)
     run("seal", make_folder(count=2), "-o", tmp_path / "r", "--owner", "a", "--base", mini, *arguments)
     _, out, _ = run("inspect", tmp_path / "r")
     line = next(line for line in out.splitlines() if "epsilon" in line)
-    for term in ("unit: one picture", "relation: replace-one", "clip 4", "condition clip 4", "releases: 1", "delta", "vacuous"):
+    for term in ("unit: one picture", "relation: replace-one", "clip 16", "condition clip 16", "releases: 1", "delta", "vacuous"):
         assert term in line

@@ -21,7 +21,7 @@ def emit(value: dict[str, Any]) -> None:
 
 def say(text: str) -> None:
     """Tell a person something, on stderr."""
-    console.print(escape(text))
+    console.print(escape(text), soft_wrap=True)
 
 
 @contextlib.contextmanager
