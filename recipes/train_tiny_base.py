@@ -5,6 +5,9 @@
     python recipes/train_tiny_base.py unet        # UNet and text encoder; exports its EMA while it trains
     python recipes/evaluate_tiny_base.py          # measures it on held-out people and writes the model card
 
+A base that ships undertrained is continued with ``unet --warm src/sfumato/assets/tiny`` and, so that its latents stay the same,
+``vae --warm ... --decoder-only``; the UNet's stage takes the warm base's VAE where ``--work`` holds none.
+
 Every stage resumes from its checkpoint in ``--work`` and continues to ``--steps``. The learning rate falls as a
 cosine to zero at ``--steps``; training further means raising ``--steps``, which starts a new, warm-started cycle.
 """
@@ -74,7 +77,9 @@ def load_pictures(work: Path) -> tuple[np.ndarray, list[str]]:
 class Trainer:
     """Adam, EMA, warm-up and cosine, and a checkpoint that survives a kill."""
 
-    def __init__(self, modules: torch.nn.ModuleDict, path: Path, *, lr: float, steps: int, ema: float) -> None:
+    def __init__(
+        self, modules: torch.nn.ModuleDict, path: Path, *, lr: float, steps: int, ema: float, warm: dict[str, torch.nn.Module] | None = None
+    ) -> None:
         self.modules, self.path, self.lr, self.steps, self.decay = modules, path, lr, steps, ema
         self.optimiser = torch.optim.AdamW(modules.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
         self.average = {k: v.detach().clone() for k, v in modules.state_dict().items()}
@@ -88,6 +93,10 @@ class Trainer:
                 self.optimiser.load_state_dict(state["optimiser"])
             else:
                 self.first = self.step
+        elif warm is not None:
+            for name, trained in warm.items():
+                modules[name].load_state_dict(trained.state_dict())
+            self.average = {k: v.detach().clone() for k, v in modules.state_dict().items()}
         self.started = time.monotonic() - self.seconds
 
     def update(self, loss: torch.Tensor) -> None:
@@ -135,7 +144,11 @@ def train_vae(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     images, _ = load_pictures(args.work)
     vae = new_vae().to(memory_format=torch.channels_last)
-    trainer = Trainer(torch.nn.ModuleDict({"vae": vae}), args.work / "vae.pt", lr=args.lr or 1.2e-3, steps=args.steps, ema=0.998)
+    warm = {"vae": AutoencoderKL.from_pretrained(args.warm, subfolder="vae")} if args.warm else None
+    trainer = Trainer(torch.nn.ModuleDict({"vae": vae}), args.work / "vae.pt", lr=args.lr or 1.2e-3, steps=args.steps, ema=0.998, warm=warm)
+    if args.decoder_only:  # latents stay what the UNet knows
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
     draw = np.random.default_rng([args.seed, trainer.step])
     order = batches(len(images), args.batch, generator=draw)
     while trainer.step < args.steps:
@@ -160,8 +173,11 @@ def train_vae(args: argparse.Namespace) -> None:
 def trained_vae(work: Path) -> AutoencoderKL:
     """The averaged VAE, its scaling factor set so that public latents have unit standard deviation."""
     vae = new_vae()
-    state = torch.load(work / "vae.pt", weights_only=True)
-    vae.load_state_dict({k.removeprefix("vae."): v for k, v in state["average"].items()})
+    if (work / "vae.pt").exists():
+        state = torch.load(work / "vae.pt", weights_only=True)
+        vae.load_state_dict({k.removeprefix("vae."): v for k, v in state["average"].items()})
+    else:
+        vae.load_state_dict(AutoencoderKL.from_pretrained(ASSETS, subfolder="vae").state_dict())
     vae.eval().requires_grad_(False)
     images, _ = load_pictures(work)
     vae.register_to_config(scaling_factor=round(1 / encode(vae, images[::20]).std().item(), 5))
@@ -234,7 +250,13 @@ def train_unet(args: argparse.Namespace) -> None:
     text = new_text_encoder(len(tokenizer))
     modules = torch.nn.ModuleDict({"unet": unet, "text_encoder": text})
     print({name: sum(p.numel() for p in m.parameters()) for name, m in modules.items()}, "latent std", latents.std().item(), flush=True)
-    trainer = Trainer(modules, args.work / "unet.pt", lr=args.lr or 8e-4, steps=args.steps, ema=0.999)
+    warm = None
+    if args.warm:
+        warm = {
+            "unet": UNet2DConditionModel.from_pretrained(args.warm, subfolder="unet"),
+            "text_encoder": CLIPTextModel.from_pretrained(args.warm, subfolder="text_encoder"),
+        }
+    trainer = Trainer(modules, args.work / "unet.pt", lr=args.lr or 8e-4, steps=args.steps, ema=0.999, warm=warm)
     alpha_bar = DDPMScheduler(**schedule()).alphas_cumprod
     weight = torch.clamp(5.0 / (alpha_bar / (1 - alpha_bar)), max=1.0)  # min-SNR, gamma 5
     draw = np.random.default_rng([args.seed, trainer.step])
@@ -277,8 +299,10 @@ def export(args: argparse.Namespace) -> None:
         requires_safety_checker=False,
     )  # fmt: skip
     pipe.to(torch.float16).save_pretrained(args.out)
-    vae_state = torch.load(args.work / "vae.pt", weights_only=True)
-    trained = {"vae": {k: vae_state[k] for k in ("step", "seconds")}, "unet": {k: state[k] for k in ("step", "seconds")}}
+    trained = {"unet": {k: state[k] for k in ("step", "seconds")}, "warm_start": args.warm is not None}
+    if (args.work / "vae.pt").exists():
+        vae_state = torch.load(args.work / "vae.pt", weights_only=True)
+        trained["vae"] = {k: vae_state[k] for k in ("step", "seconds")}
     trained |= {"pictures": MIX, "seed": args.seed, "threads": torch.get_num_threads(), "device": "cpu"}
     (args.out / "training.json").write_text(json.dumps(trained, indent=1) + "\n")
     print("exported", args.out, flush=True)
@@ -292,6 +316,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--warm", type=Path, help="without a checkpoint, start from this base's weights, such as the one that ships")
+    parser.add_argument("--decoder-only", action="store_true", help="vae: keep the encoder as it is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
