@@ -31,6 +31,7 @@ def command(
     from PIL import Image
 
     from sfumato.core.artifact import write_atomic
+    from sfumato.core.device import choose_device
     from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_base
     from sfumato.diffusion.controlnet import load_latent_controlnet
@@ -40,7 +41,8 @@ def command(
     if count < 1:
         raise UserError(f"-n {count}", expected="at least 1")
     model, settings = load_latent_controlnet(controlnet)
-    loaded = load_base(base or settings["base"]["name"])
+    loaded = load_base(base or settings["base"]["name"], device=choose_device())
+    model = model.to(loaded.unet.device)
     if loaded.unet_fingerprint != settings["base"]["unet"]:
         raise UserError(
             f"base {loaded.name!r} is not the one that {controlnet} was trained on",

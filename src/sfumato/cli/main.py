@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import click
 import typer
 
 from sfumato.cli import demo, generate, inspect, seal, train, version
@@ -24,24 +25,24 @@ for module in (demo, seal, inspect, train, generate, version):
 
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 a check failed, 2 the input was wrong, 130 interrupted."""
-    from sfumato.core.errors import UserError
-
     try:
-        app(standalone_mode=True)
-    except UserError as error:
+        raise SystemExit(app(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        _fail(error.format_message(), error.exit_code, said=True)
+    except ValueError as error:  # ours say what was got, what was expected and how to mend it
         _fail(str(error), 2)
-    except ValueError as error:
-        _fail(str(error), 2)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; run the same command again to go on", 130)
 
 
-def _fail(message: str, code: int) -> None:
-    from sfumato.cli._output import say
-
+def _fail(message: str, code: int, *, said: bool = False) -> None:
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}))
-    say(f"sfumato: {message}")
+    if not said:
+        from sfumato.cli._output import say
+
+        say(f"sfumato: {message}")
     raise SystemExit(code)
 
 

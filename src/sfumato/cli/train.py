@@ -32,7 +32,7 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    from sfumato.core.device import choose_precision
+    from sfumato.core.device import choose_device, choose_precision
     from sfumato.diffusion.base import load_base
     from sfumato.records import manifest as manifests
     from sfumato.records import reader
@@ -51,7 +51,7 @@ def command(
         validate_every=validate_every,
         tensorboard=tensorboard,
     )
-    loaded_base = load_base(base)
+    loaded_base = load_base(base, device=choose_device())
     for folder in records:
         if check_owner(manifests.read(folder)):
             _output.say(f"{folder}: an owner not seen before; the key is remembered")

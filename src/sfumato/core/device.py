@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 
 
+def choose_device() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def choose_precision() -> str:
     """``bf16`` where the hardware multiplies it natively, else ``no``: emulated bf16 is several times slower than float32."""
     if torch.cuda.is_available():

@@ -43,7 +43,7 @@ class Codec:
         digest = hashlib.sha256()
         for key, value in sorted(self.vae.state_dict().items()):
             digest.update(key.encode())
-            digest.update(value.to(torch.float16).contiguous().numpy().tobytes())
+            digest.update(value.to("cpu", torch.float16).contiguous().numpy().tobytes())
         digest.update(repr(float(self.vae.config.scaling_factor)).encode())
         digest.update(self.schedule.alpha_bar.numpy().tobytes())
         return digest.hexdigest()
@@ -51,14 +51,15 @@ class Codec:
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Posterior mean times the scaling factor: ``(B, 3, H, W)`` in [-1, 1] to ``(B, 4, h, w)``."""
-        mean: torch.Tensor = self.vae.encode(images.to(self.vae.dtype)).latent_dist.mean
-        return mean * self.vae.config.scaling_factor
+        mean: torch.Tensor = self.vae.encode(images.to(self.vae.device, self.vae.dtype)).latent_dist.mean
+        return (mean * self.vae.config.scaling_factor).to(images.device)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """``(B, 4, h, w)`` to pictures ``(B, 3, H, W)`` in [-1, 1]."""
-        decoded: torch.Tensor = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
-        return decoded.clamp(-1, 1)
+        scaled = latents.to(self.vae.device, self.vae.dtype) / self.vae.config.scaling_factor
+        decoded: torch.Tensor = self.vae.decode(scaled).sample
+        return decoded.clamp(-1, 1).to(latents.device)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Base(Codec):
             prompts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
         )
         hidden: torch.Tensor = self.text_encoder(tokens.input_ids.to(self.text_encoder.device)).last_hidden_state
-        return hidden
+        return hidden.cpu()
 
     @cached_property
     def empty_context(self) -> torch.Tensor:
@@ -89,7 +90,7 @@ class Base(Codec):
         digest = hashlib.sha256()
         for key, value in sorted(self.unet.state_dict().items()):
             digest.update(key.encode())
-            digest.update(value.to(torch.float16).contiguous().numpy().tobytes())
+            digest.update(value.to("cpu", torch.float16).contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -102,11 +103,12 @@ def load_codec(name: str = DEFAULT) -> Codec:
     return Codec(name=name, vae=_frozen(vae), schedule=schedule, prediction_type=prediction)
 
 
-def load_base(name: str = DEFAULT) -> Base:
-    """Load base ``name`` in float32 on the CPU.
+def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:
+    """Load base ``name`` in float32.
 
     Args:
         name: ``tiny`` (ships with the library), a folder in diffusers' layout, or a hub id of SD 1.x / 2.x.
+        device: where its networks live; latents and noise are drawn on the CPU, so that a seed means the same everywhere.
 
     Raises:
         UserError: the folder is not a diffusers pipeline, or is of another family.
@@ -123,11 +125,11 @@ def load_base(name: str = DEFAULT) -> Base:
         )
     return Base(
         name=name,
-        vae=_frozen(_load(AutoencoderKL, name, "vae")),
+        vae=_frozen(_load(AutoencoderKL, name, "vae")).to(device),
         schedule=schedule,
         prediction_type=prediction,
-        unet=_frozen(unet),
-        text_encoder=_frozen(_load(CLIPTextModel, name, "text_encoder")),
+        unet=_frozen(unet).to(device),
+        text_encoder=_frozen(_load(CLIPTextModel, name, "text_encoder")).to(device),
         tokenizer=_load(CLIPTokenizer, name, "tokenizer"),
     )
 

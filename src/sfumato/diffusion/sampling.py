@@ -47,7 +47,11 @@ def sample(
     context = base.embed(prompts)
     if guided:
         context = torch.cat([base.empty_context.expand(b, -1, -1), context])
+    device = base.unet.device
+    context = context.to(device)
     silent = torch.zeros_like(context)
+    condition = None if condition is None else condition.to(device)
+    z = z.to(device)
     grid = torch.linspace(base.schedule.steps - 1, 0, steps + 1).round().long()[:-1]
     for k, t in enumerate(grid):
         batch = torch.cat([z, z]) if guided else z
@@ -70,4 +74,4 @@ def sample(
         following = None if k + 1 == steps else grid[k + 1]
         z = base.schedule.alpha(following).to(z) * z_0 + base.schedule.sigma(following).to(z) * eps
         on_step()
-    return z
+    return z.cpu()

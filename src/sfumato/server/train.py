@@ -198,7 +198,7 @@ def _follow(average: dict[str, torch.Tensor], model: Any, decay: float) -> None:
 def _averaged(base: Base, average: dict[str, torch.Tensor]) -> Any:
     model = nets.new_controlnet(base, generator=generator(0))
     model.load_state_dict(average)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False).to(base.unet.device)
 
 
 def _run_id(config: TrainConfig, records: Records, base: Base, captioned: bool) -> str:
