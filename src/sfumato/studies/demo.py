@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from sfumato import __version__
-from sfumato.core import registry
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
-from sfumato.judge.metrics import adherence as scores
-from sfumato.judge.metrics.ssim import ssim
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.records import reader
 from sfumato.schemes import centralised
-from sfumato.server.generate import encode_pixels, generate, to_pixels
+from sfumato.server.generate import to_pixels
 from sfumato.server.train import Progress, TrainConfig, train
+from sfumato.studies import arms
 
 OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
 STYLE = "open-peeps"
@@ -141,12 +138,12 @@ def _clear_arms(
 ) -> dict[str, tuple[Any, dict[str, Any]]]:
     """The arms that keep nothing private: the same steps on public pairs, and on the owners' own pictures in the clear."""
     public = store.load(STYLE, "public", config.pictures * len(folders), seed=config.seed + 1, per_identity=4)
-    arms = {
+    clear = {
         "public": centralised.from_pictures(public.images, public.captions, base, condition=config.condition),
         "centralised": centralised.from_folders(folders, base, condition=config.condition),
     }
     found = {}
-    for name, (records, captions) in arms.items():
+    for name, (records, captions) in clear.items():
 
         def on_step(progress: Progress, name: str = name) -> None:
             tell(f"training {name}", progress.step, progress.steps)
@@ -160,45 +157,24 @@ def _judge(
     base: Base, controls: dict[str, tuple[Any, dict[str, Any]]], config: DemoConfig, tell: Callable[[str, int, int], None]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Generate under held-out conditions in every arm, and score the edges of what came out."""
-    held_out = store.load(STYLE, "held_out", config.conditions, seed=config.seed + 2)
-    extract = registry.get("conditions", config.condition).extract
-    conditions = np.stack([extract(image) for image in held_out.images])
-    truth = scores.edges_of(held_out.images, config.condition)
-    reconstructed = to_pixels(base.decode(encode_pixels(base, held_out.images)))
-    f1_vae = scores.edge_f1(truth, scores.edges_of(reconstructed, config.condition))
-    pictures = {"real": held_out.images, "condition": conditions}
-    f1: dict[str, np.ndarray] = {}
-    shuffled: dict[str, np.ndarray] = {}
-    figures: dict[str, Any] = {"adherence": {}, "f1": {}, "ssim": {}}
-    for arm, (controlnet, settings) in {"no_control": (None, None), **controls}.items():
+    held_out = arms.HeldOut.draw(base, STYLE, config.conditions, condition=config.condition, seed=config.seed)
+    results: dict[str, arms.Arm] = {}
+    for name, (controlnet, settings) in {"no_control": (None, None), **controls}.items():
 
-        def on_step(done: int, total: int, arm: str = arm) -> None:
-            tell(f"generating {arm.replace('_', ' ')}", done, total)
+        def on_step(done: int, total: int, name: str = name) -> None:
+            tell(f"generating {name.replace('_', ' ')}", done, total)
 
-        made = generate(
-            base, held_out.captions, seed=config.seed, controlnet=controlnet, settings=settings, conditions=conditions, on_step=on_step
-        )
-        found = scores.edges_of(made, config.condition)
-        pictures[arm] = made
-        f1[arm] = scores.edge_f1(truth, found)
-        shuffled[arm] = scores.shuffled_f1(truth, found, generator=np.random.default_rng(config.seed))
-        result = scores.adherence(f1[arm], shuffled[arm], f1_vae, generator=np.random.default_rng(config.seed))
-        figures["adherence"][arm] = {"mean": result.mean, "low": result.low, "high": result.high, "n": result.n}
-        figures["f1"][arm] = float(f1[arm].mean())
-        edges = [torch.from_numpy(e.astype(np.uint8) * 255)[:, None] for e in (truth, found)]
-        figures["ssim"][arm] = float(ssim(edges[0], edges[1]).mean())
-    figures["f1"] |= {"shuffled": float(shuffled["sealed"].mean()), "vae_ceiling": float(f1_vae.mean())}
-    if "centralised" in f1:
-        mean, low, high = scores.ratio(
-            f1["sealed"],
-            shuffled["sealed"],
-            f1["centralised"],
-            shuffled["centralised"],
-            f1_vae=f1_vae,
-            generator=np.random.default_rng(config.seed),
-        )
-        figures["ratio"] = {"of": "sealed / centralised", "mean": mean, "low": low, "high": high, "n": len(f1_vae)}
-    return figures, pictures
+        results[name] = held_out.score(base, controlnet, settings, on_step=on_step)
+    figures: dict[str, Any] = {
+        "adherence": {name: arm.adherence for name, arm in results.items()},
+        "f1": {name: float(arm.f1.mean()) for name, arm in results.items()},
+        "ssim": {name: arm.ssim for name, arm in results.items()},
+    }
+    figures["f1"] |= {"shuffled": float(results["sealed"].shuffled.mean()), "vae_ceiling": float(held_out.f1_vae.mean())}
+    if "centralised" in results:
+        figures["ratio"] = held_out.ratio(results["sealed"], results["centralised"]) | {"of": "sealed / centralised"}
+    pictures = {"real": held_out.images, "condition": held_out.conditions}
+    return figures, pictures | {name: arm.pictures for name, arm in results.items()}
 
 
 LABELS = {
@@ -235,7 +211,7 @@ def _report(
     made += [(LABELS[arm], pictures[arm]) for arm in LABELS if arm in pictures]
     sheets = {"private": private, "seen": seen, "made": made}
     images = {name: pages.contact_sheet(rows, columns=columns) for name, rows in sheets.items()}
-    arms = [
+    rows = [
         {"label": LABELS[arm], **figures["adherence"][arm], "f1": figures["f1"][arm], "ssim": figures["ssim"][arm]}
         for arm in LABELS
         if arm in figures["adherence"]
@@ -255,7 +231,7 @@ def _report(
         "condition_step": config.condition_step,
         "bytes_per_picture": figures["bytes_per_picture"],
         "guarantee": guarantee,
-        "arms": arms,
+        "arms": rows,
         "f1": figures["f1"],
         "bars": bars(figures),
         "costs": costs,

@@ -1,0 +1,78 @@
+"""Score any arm on the same held-out conditions, prompts and starting noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato.core import registry
+from sfumato.diffusion.base import Base
+from sfumato.judge.metrics import adherence as scores
+from sfumato.judge.metrics.ssim import ssim
+from sfumato.pictures import store
+from sfumato.server.generate import encode_pixels, generate, to_pixels
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What an arm made, uint8 ``(N, H, W, 3)``, and its scores; ``f1`` and ``shuffled`` are ``(N,)``."""
+
+    pictures: np.ndarray
+    f1: np.ndarray
+    shuffled: np.ndarray
+    adherence: dict[str, float]
+    ssim: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pictures of people that neither an owner nor the base has seen, their conditions and captions."""
+
+    images: np.ndarray
+    conditions: np.ndarray
+    captions: list[str]
+    edges: np.ndarray
+    f1_vae: np.ndarray
+    condition: str
+    seed: int
+
+    @classmethod
+    def draw(cls, base: Base, style: str, count: int, *, condition: str, seed: int) -> HeldOut:
+        """Draw ``count`` held-out pictures of ``style``; the VAE's own ceiling is measured on them."""
+        held_out = store.load(style, "held_out", count, seed=seed + 2)
+        extract = registry.get("conditions", condition).extract
+        edges = scores.edges_of(held_out.images, condition)
+        reconstructed = to_pixels(base.decode(encode_pixels(base, held_out.images)))
+        f1_vae = scores.edge_f1(edges, scores.edges_of(reconstructed, condition))
+        conditions = np.stack([extract(image) for image in held_out.images])
+        return cls(held_out.images, conditions, held_out.captions, edges, f1_vae, condition, seed)
+
+    def score(
+        self,
+        base: Base,
+        controlnet: Any = None,
+        settings: dict[str, Any] | None = None,
+        *,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Arm:
+        """Generate under every condition and compare edges; without a ControlNet, the base alone."""
+        made = generate(
+            base, self.captions, seed=self.seed, controlnet=controlnet, settings=settings, conditions=self.conditions, on_step=on_step
+        )
+        found = scores.edges_of(made, self.condition)
+        f1 = scores.edge_f1(self.edges, found)
+        shuffled = scores.shuffled_f1(self.edges, found, generator=np.random.default_rng(self.seed))
+        result = asdict(scores.adherence(f1, shuffled, self.f1_vae, generator=np.random.default_rng(self.seed)))
+        maps = [torch.from_numpy(e.astype(np.uint8) * 255)[:, None] for e in (self.edges, found)]
+        adherence = {name: result[name] for name in ("mean", "low", "high", "n")}
+        return Arm(made, f1, shuffled, adherence, float(ssim(maps[0], maps[1]).mean()))
+
+    def ratio(self, arm: Arm, ceiling: Arm) -> dict[str, Any]:
+        """A of ``arm`` over A of ``ceiling``, paired over conditions, with a 95 % interval."""
+        generator = np.random.default_rng(self.seed)
+        mean, low, high = scores.ratio(arm.f1, arm.shuffled, ceiling.f1, ceiling.shuffled, f1_vae=self.f1_vae, generator=generator)
+        return {"mean": mean, "low": low, "high": high, "n": len(self.f1_vae)}
