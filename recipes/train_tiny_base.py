@@ -6,7 +6,7 @@
     python recipes/evaluate_tiny_base.py          # measures it on held-out people and writes the model card
 
 A base that ships undertrained is continued with ``unet --warm src/sfumato/assets/tiny`` and, so that its latents stay the same,
-``vae --warm ... --decoder-only``; the UNet's stage takes the warm base's VAE where ``--work`` holds none.
+``vae --warm ... --decoder-only``; the UNet's stage takes the shipped VAE where ``--work`` holds none.
 
 Every stage resumes from its checkpoint in ``--work`` and continues to ``--steps``. The learning rate falls as a
 cosine to zero at ``--steps``; training further means raising ``--steps``, which starts a new, warm-started cycle.

@@ -60,8 +60,24 @@ def test_seal_inspect_train_generate(run, make_folder, mini, tmp_path):
     assert code == 0 and json.loads(out)["owners"] == ["alice"]
 
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "edges.png")
-    arguments = ("generate", net, "--condition", tmp_path / "edges.png", "--prompt", "ab", "-n", 2, "--steps", 2, "--json")
-    code, out, _ = run(*arguments, "-o", tmp_path / "out")
+    arguments = (
+        "generate",
+        net,
+        "--condition",
+        tmp_path / "edges.png",
+        "--prompt",
+        "ab",
+        "-n",
+        2,
+        "--steps",
+        2,
+        "--json",
+        "-o",
+        tmp_path / "out",
+    )
+    code, _, err = run(*arguments)
+    assert code == 2 and "--base" in err
+    code, out, _ = run(*arguments, "--base", mini)
     pictures = json.loads(out)["pictures"]
     assert code == 0 and len(pictures) == 2
     with Image.open(pictures[0]) as image:
@@ -86,7 +102,7 @@ def test_steps_are_numbers_or_none(run, make_folder, mini, tmp_path):
     code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--seal-step", "high")
     assert code == 2 and "expected: a step such as 600" in err
     code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--seal-step", "1000")
-    assert code == 2 and "0 ... 999" in err and not (tmp_path / "r").exists()
+    assert code == 2 and "0 ... 998" in err and not (tmp_path / "r").exists()
     code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--seal-step", "none")
     assert code == 0 and "step none" in err and "guarantee: none" in err
 

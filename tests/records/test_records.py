@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from sfumato.records.record import SealSettings
 from sfumato.records.trust import check_owner
 
 SCHEDULE = Schedule((1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0))
+FINGERPRINT = "f" * 64
+CODEC = SimpleNamespace(fingerprint=FINGERPRINT, schedule=SCHEDULE, latent_shape=(4, 4, 4))
 
 
-def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of=2, base="f", broken=None):
+def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of=2, base=FINGERPRINT, broken=None):
     """Write a small release of random records."""
     folder.mkdir()
     key = key or Ed25519PrivateKey.generate()
@@ -42,14 +45,14 @@ def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of
 def test_round_trip(tmp_path):
     manifest, _ = release(tmp_path / "a")
     assert manifests.read(tmp_path / "a") == manifest
-    records = reader.load([tmp_path / "a"], fingerprint="f")
+    records = reader.load([tmp_path / "a"], codec=CODEC)
     assert len(records) == 6 and records.n.tolist() == [600] * 6 and records.m.tolist() == [200] * 6
 
 
 def test_owners_mix_and_each_record_keeps_its_n(tmp_path):
     release(tmp_path / "a", n=600, m=100)
     release(tmp_path / "b", owner="bob", n=400, m=300)
-    records = reader.load([tmp_path / "a", tmp_path / "b"], fingerprint="f").level_conditions(SCHEDULE, seed=0)
+    records = reader.load([tmp_path / "a", tmp_path / "b"], codec=CODEC).level_conditions(SCHEDULE, seed=0)
     assert sorted(records.n.tolist()) == [400] * 6 + [600] * 6 and set(records.m.tolist()) == {300}
 
 
@@ -119,7 +122,7 @@ def test_a_bad_shard_is_refused_by_name_and_the_rest_goes_on(tmp_path, damage, r
     manifest, _ = release(tmp_path / "a")
     bad = manifest.shards[0].file
     damage(tmp_path / "a" / bad)
-    records = reader.load([tmp_path / "a"], fingerprint="f")
+    records = reader.load([tmp_path / "a"], codec=CODEC)
     assert len(records) == 3 and bad in records.refused[0] and reason in records.refused[0]
 
 
@@ -134,15 +137,15 @@ def test_a_bad_shard_is_refused_by_name_and_the_rest_goes_on(tmp_path, damage, r
 def test_hostile_tensors_are_refused_even_when_signed(tmp_path, broken, reason):
     release(tmp_path / "a", broken=broken)
     with pytest.raises(UserError, match=reason):
-        reader.load([tmp_path / "a"], fingerprint="f")
+        reader.load([tmp_path / "a"], codec=CODEC)
 
 
 def test_the_wrong_base_and_the_same_release_twice(tmp_path):
     release(tmp_path / "a")
     with pytest.raises(RecordError, match="same --base"):
-        reader.load([tmp_path / "a"], fingerprint="other")
+        reader.load([tmp_path / "a"], codec=SimpleNamespace(**{**vars(CODEC), "fingerprint": "0" * 64}))
     with pytest.raises(RecordError, match="twice"):
-        reader.load([tmp_path / "a", tmp_path / "a"], fingerprint="f")
+        reader.load([tmp_path / "a", tmp_path / "a"], codec=CODEC)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "A" * 64, "0" * 63])
@@ -166,6 +169,58 @@ def test_batches_pass_over_all_records_before_any_comes_again():
 
 
 def test_a_batch_larger_than_the_set():
-    assert (
-        sorted(reader.batch_index(3, 7, 0, seed=0).tolist()) == [0, 0, 0, 1, 1, 1, 2][:7] or len(reader.batch_index(3, 7, 0, seed=0)) == 7
-    )
+    index = reader.batch_index(3, 7, 0, seed=0).tolist()
+    assert len(index) == 7 and sorted(index[:3]) == sorted(index[3:6]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b.update(owner=["x"]),
+        lambda b: b.update(owner="a\nguarantee  epsilon 0.1"),
+        lambda b: b.update(base={}),
+        lambda b: b.update(base=[]),
+        lambda b: b.update(shape=[4, 4, float("inf")]),
+        lambda b: b.update(shape=[4, 4]),
+        lambda b: b.update(privacy={}),
+        lambda b: b.update(scheme="oneway"),
+        lambda b: b.update(shards=[]),
+        lambda b: b.update(extra=1),
+        lambda b: b["shards"][0].update(records=2.0),
+        lambda b: b["shards"][0].update(bytes=True),
+        lambda b: b["settings"].update(clip="5"),
+        lambda b: b["settings"].update(seal_step="600"),
+        lambda b: b["settings"].update(clip=10**400),
+        lambda b: b["settings"].update(condition="canny\x1b[2J"),
+    ],
+)
+def test_a_hostile_manifest_is_refused_even_when_signed(tmp_path, change):
+    _, key = release(tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    body = json.loads(path.read_text())
+    del body["signature"]
+    change(body)
+    body["signature"] = key.sign(manifests._canonical(json.loads(json.dumps(body)))).hex()
+    path.write_text(json.dumps(body))
+    with pytest.raises(RecordError):
+        manifests.read(tmp_path / "a")
+
+
+def test_absurd_files_are_not_read(tmp_path):
+    (tmp_path / "manifest.json").write_bytes(b"[" * (2**24 + 1))
+    with pytest.raises(UserError, match="at most"):
+        manifests.read(tmp_path)
+    (tmp_path / "manifest.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(UserError, match="not a readable"):
+        manifests.read(tmp_path)
+
+
+def test_what_does_not_fit_the_base_or_the_others_is_refused(tmp_path):
+    release(tmp_path / "a", n=999)
+    release(tmp_path / "b", m=1000)
+    release(tmp_path / "c")
+    for name, message in (("a", "seal step 999"), ("b", "condition step 1000")):
+        with pytest.raises(RecordError, match=message):
+            reader.load([tmp_path / name], codec=CODEC)
+    with pytest.raises(RecordError, match="latents of shape"):
+        reader.load([tmp_path / "c"], codec=SimpleNamespace(**{**vars(CODEC), "latent_shape": (4, 8, 8)}))

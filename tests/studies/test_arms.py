@@ -5,7 +5,7 @@ import pytest
 
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics import adherence as scores
-from sfumato.server.generate import encode_pixels, to_pixels
+from sfumato.server.generate import to_pixels
 from sfumato.studies import arms
 
 
@@ -23,13 +23,13 @@ def held_out(tiny, tmp_path_factory):
 
 
 def test_the_shipped_base_keeps_pictures_and_edges(tiny, held_out):
-    back = to_pixels(tiny.decode(encode_pixels(tiny, held_out.images))).astype(float)
+    back = to_pixels(tiny.decode(tiny.encode_pixels(held_out.images))).astype(float)
     assert 20 * np.log10(255 / np.sqrt(np.mean((back - held_out.images) ** 2))) > 20
     assert held_out.f1_vae.mean() > 0.9
 
 
 def test_latents_have_unit_standard_deviation(tiny, held_out):
-    assert float(encode_pixels(tiny, held_out.images).std()) == pytest.approx(1, abs=0.25)
+    assert float(tiny.encode_pixels(held_out.images).std()) == pytest.approx(1, abs=0.25)
 
 
 def test_the_base_alone_is_at_chance_and_the_truth_at_the_ceiling(tiny, held_out):

@@ -43,3 +43,5 @@ def command(
         _output.say(
             f"{figures['seconds']:.0f} s; {figures['bytes_per_picture']:.0f} bytes left for each picture. Look: {out / 'report.html'}"
         )
+    if not all(bar["met"] for bar in bars(figures)):
+        raise typer.Exit(1)

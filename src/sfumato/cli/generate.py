@@ -34,14 +34,14 @@ def command(
     from sfumato.core.device import choose_device
     from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_base
-    from sfumato.diffusion.controlnet import load_latent_controlnet
+    from sfumato.diffusion.controlnet import base_of, load_latent_controlnet
     from sfumato.owner.picture_file import read_picture
     from sfumato.server.generate import generate
 
     if count < 1:
         raise UserError(f"-n {count}", expected="at least 1")
     model, settings = load_latent_controlnet(controlnet)
-    loaded = load_base(base or settings["base"]["name"], device=choose_device())
+    loaded = load_base(base or base_of(settings), device=choose_device())
     model = model.to(loaded.unet.device)
     if loaded.unet_fingerprint != settings["base"]["unet"]:
         raise UserError(

@@ -37,6 +37,8 @@ def command(
             except RecordError as error:
                 bad.append(str(error))
             advance(number)
+    listed = {"manifest.json", *(entry.file for entry in manifest.shards)}
+    extra = sorted(ascii(path.name)[1:-1] for path in records.iterdir() if path.name not in listed)
     if picture is not None:
         write_picture(records, picture, base)
     shape = list(manifest.shape)
@@ -47,6 +49,7 @@ def command(
         "records": manifest.records,
         "shards": len(manifest.shards),
         "bad": bad,
+        "not_in_manifest": extra,
         "fields": {"z_n": {"dtype": "float16", "shape": shape}, "c_m": {"dtype": "float16", "shape": shape}},
         "bytes_per_picture": manifest.bytes_per_picture,
         "settings": asdict(manifest.settings),
@@ -69,6 +72,8 @@ def command(
         print(f"guarantee    {describe(manifest.privacy)}")
         for line in bad:
             print(f"BAD          {line}")
+        for name in extra:
+            print(f"UNKNOWN      {name}: not in the manifest; do not upload it unseen")
         if picture:
             print(f"picture      {picture}")
     if bad:
@@ -88,7 +93,7 @@ def write_picture(records: Path, out: Path, base: str, *, count: int = 8) -> Non
     from sfumato.server.generate import to_pixels
 
     codec = load_codec(base)
-    loaded = reader.load([records], fingerprint=codec.fingerprint)
+    loaded = reader.load([records], codec=codec)
     rows = [np.concatenate(list(to_pixels(codec.decode(z[:count]))), axis=1) for z in (loaded.z_n, loaded.c_m)]
     sheet = Image.fromarray(np.concatenate(rows))
     scale = max(1, 128 // codec.size)

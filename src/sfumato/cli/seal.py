@@ -14,7 +14,7 @@ def command(
     folder: Annotated[Path, typer.Argument(help="Your pictures: a plain folder, images/ + conditions/ + captions/, or metadata.jsonl.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine.")],
     owner: Annotated[str, typer.Option(help="The name that signs the records. It travels with them.")],
-    seal_step: Annotated[str, typer.Option(help="Noise step of the pictures, 0-999; higher hides more. 'none': not sealed.")] = str(
+    seal_step: Annotated[str, typer.Option(help="Noise step of the pictures, 0-998; higher hides more. 'none': not sealed.")] = str(
         SEAL_STEP
     ),
     condition: Annotated[str, typer.Option(help="canny, scribble, or given (the folder brings its own).")] = "canny",
@@ -87,13 +87,17 @@ def command(
         + (f"; {summary.duplicates} pictures were there twice and were sealed once" if summary.duplicates else "")
     )
     _output.say(f"pictures at step {seal_step}, conditions at step {condition_step}. Captions and file names: none left this machine.")
+    if settings.seal_step is None or settings.condition_step is None:
+        _output.say("NOT SEALED: what is at step none leaves as it is; whoever has the base decodes it.")
+    else:
+        _output.say("A condition at a low step gives its edges away, and whoever has the base can take part of the noise off again.")
     _output.say("guarantee: " + describe(manifest.privacy))
 
 
 def describe(privacy: dict[str, object]) -> str:
     """A privacy statement in one line: never an epsilon without its unit, relation, clip and releases."""
     if privacy["guarantee"] == "none":
-        return f"none ({privacy['why']}). What an attacker can see: sfumato inspect"
+        return f"none ({ascii(privacy.get('why'))[1:-1]}). What a server sees: sfumato inspect --picture"
     return (
         f"epsilon {privacy['epsilon']:.4g} at delta {privacy['delta']:g} (unit: {privacy['unit']}; relation: {privacy['relation']}; "
         f"clip {privacy['clip']:g}, condition clip {privacy['condition_clip']:g}; releases: {privacy['releases']})"

@@ -55,7 +55,7 @@ def command(
     for folder in records:
         if check_owner(manifests.read(folder)):
             _output.say(f"{folder}: an owner not seen before; the key is remembered")
-    loaded = reader.load(records, fingerprint=loaded_base.fingerprint)
+    loaded = reader.load(records, codec=loaded_base)
     for line in loaded.refused:
         _output.say(f"refused: {line}")
     held_out: list[float] = []

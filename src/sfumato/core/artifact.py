@@ -16,23 +16,45 @@ from safetensors.torch import save as _save
 
 from sfumato.core.errors import UserError
 
+JSON_BYTES = 2**24
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` never holds part of it, and survives a power cut once this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write ``data`` so that ``path`` never holds part of it, and survives a power cut once this returns.
+
+    ``private`` files are readable by their owner alone; others get the usual permissions.
+    """
+    name = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if not private:
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)
         os.replace(name, path)
+        sync_folder(path.parent)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        if name:
+            Path(name).unlink(missing_ok=True)
         raise UserError(f"{path} could not be written: {error.strerror}", fix="free some space or choose another folder") from error
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        if name:
+            Path(name).unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on the disk: a rename is not, until then."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -43,10 +65,12 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, *, what: str) -> Any:
     """Read JSON; ``what`` names the file in the error."""
     try:
+        if path.exists() and not (path.is_file() and path.stat().st_size <= JSON_BYTES):
+            raise ValueError(f"not a file of at most {JSON_BYTES} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no {what} there", fix="check the path; a folder without it is unfinished or not ours") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable {what} ({error})", fix="fetch the file again") from error
 
 
@@ -59,7 +83,7 @@ def from_bytes(data: bytes, *, name: str) -> dict[str, torch.Tensor]:
     """Parse safetensors; ``name`` names the file in the error."""
     try:
         return _load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{name}: not a readable safetensors file ({error})", fix="fetch the file again; it may be cut short") from error
 
 

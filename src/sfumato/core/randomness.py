@@ -71,5 +71,5 @@ class InsecureNoise(_BoxMuller):
 
 def generator(*keys: int, device: str = "cpu") -> torch.Generator:
     """A generator that depends on all ``keys``, so that step k of a run needs no state of step k - 1."""
-    words = np.random.SeedSequence(keys).generate_state(2, np.uint32)
+    words = np.random.SeedSequence((*keys, len(keys))).generate_state(2, np.uint32)
     return torch.Generator(device=device).manual_seed(int(words[0]) << 32 | int(words[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import lru_cache
 from importlib.metadata import entry_points
 from types import ModuleType
 
@@ -19,6 +20,7 @@ def names(package: str) -> list[str]:
     return sorted(own | {e.name for e in entry_points(group=f"sfumato.{package}")})
 
 
+@lru_cache
 def get(package: str, name: str) -> ModuleType:
     """Load method ``name`` of ``package``; an unknown name is answered with the known ones."""
     if name not in names(package):

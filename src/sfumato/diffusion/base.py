@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sfumato.core.errors import UserError
@@ -20,12 +21,16 @@ DEFAULT = "tiny"
 
 @dataclass(frozen=True)
 class Codec:
-    """What an owner needs of a base: the frozen VAE and the schedule. Never the UNet, never the text encoder."""
+    """What an owner needs of a base: the frozen VAE and the schedule. Never the UNet, never the text encoder.
+
+    ``side`` is the side of the latents that the base was made for: its UNet's, for a VAE is often trained at another.
+    """
 
     name: str
     vae: Any
     schedule: Schedule
     prediction_type: str
+    side: int
 
     @property
     def factor(self) -> int:
@@ -35,7 +40,22 @@ class Codec:
     @property
     def size(self) -> int:
         """The side of the pictures that the base was made for, in pixels."""
-        return int(self.vae.config.sample_size)
+        return self.side * self.factor
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """The shape of one latent."""
+        return (int(self.vae.config.latent_channels), self.side, self.side)
+
+    @property
+    def public_name(self) -> str:
+        """The name without the folders that lead to it: what may be written into a file that is shared."""
+        return Path(self.name).name if self.is_local else self.name
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the base is a folder of this machine, so that its name means nothing elsewhere."""
+        return self.name != DEFAULT and Path(self.name).is_dir()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -53,6 +73,11 @@ class Codec:
         """Posterior mean times the scaling factor: ``(B, 3, H, W)`` in [-1, 1] to ``(B, 4, h, w)``."""
         mean: torch.Tensor = self.vae.encode(images.to(self.vae.device, self.vae.dtype)).latent_dist.mean
         return (mean * self.vae.config.scaling_factor).to(images.device)
+
+    def encode_pixels(self, images: np.ndarray, *, batch: int = 32) -> torch.Tensor:
+        """Encode uint8 ``(N, H, W, 3)``, a few pictures at a time."""
+        parts = [torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1 for i in range(0, len(images), batch)]
+        return torch.cat([self.encode(part) for part in parts])
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -96,11 +121,11 @@ class Base(Codec):
 
 def load_codec(name: str = DEFAULT) -> Codec:
     """Load the owner's half of base ``name``."""
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
     vae = _load(AutoencoderKL, name, "vae")
     schedule, prediction = _schedule(name)
-    return Codec(name=name, vae=_frozen(vae), schedule=schedule, prediction_type=prediction)
+    return Codec(name=name, vae=_frozen(vae), schedule=schedule, prediction_type=prediction, side=_side(UNet2DConditionModel, name))
 
 
 def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:
@@ -128,6 +153,7 @@ def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:
         vae=_frozen(_load(AutoencoderKL, name, "vae")).to(device),
         schedule=schedule,
         prediction_type=prediction,
+        side=int(unet.config.sample_size),
         unet=_frozen(unet).to(device),
         text_encoder=_frozen(_load(CLIPTextModel, name, "text_encoder")).to(device),
         tokenizer=_load(CLIPTokenizer, name, "tokenizer"),
@@ -155,6 +181,17 @@ def _load(kind: Any, name: str, part: str) -> Any:
             f"{name}: its {part} could not be loaded ({str(error).splitlines()[0]})",
             expected="'tiny', a diffusers folder, or the hub id of an SD 1.x / 2.x base that can be reached",
             fix="check the spelling, or download the base and pass its folder",
+        ) from error
+
+
+def _side(kind: Any, name: str) -> int:
+    """The side of the latents, from the UNet's configuration: its weights are not read."""
+    where = location(name)
+    try:
+        return int(kind.load_config(where, subfolder="unet")["sample_size"])
+    except (OSError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{name}: no unet/config.json with a sample_size", expected="a StableDiffusionPipeline folder as diffusers saves it"
         ) from error
 
 

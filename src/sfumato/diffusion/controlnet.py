@@ -69,6 +69,22 @@ def load_latent_controlnet(folder: Path) -> tuple[Any, dict[str, Any]]:
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), settings
 
 
+def base_of(settings: dict[str, Any]) -> str:
+    """The base that a ControlNet was trained on, where its name alone finds it.
+
+    Raises:
+        UserError: it was a folder on the trainer's machine.
+    """
+    base = settings["base"]
+    if base.get("local"):
+        raise UserError(
+            f"trained on a local base called {base['name']!r}",
+            expected="a base whose name can be found",
+            fix="pass the base: --base FOLDER, or load_controlnet(..., vae=base.vae)",
+        )
+    return str(base["name"])
+
+
 def load_controlnet(folder: str | Path, *, vae: Any = None) -> Any:
     """Load a trained ControlNet for the stock ``StableDiffusionControlNetPipeline`` with an RGB condition.
 
@@ -80,7 +96,7 @@ def load_controlnet(folder: str | Path, *, vae: Any = None) -> Any:
         vae: the base's VAE, when it is loaded already.
     """
     model, settings = load_latent_controlnet(Path(folder))
-    vae = load_codec(settings["base"]["name"]).vae if vae is None else vae
+    vae = load_codec(base_of(settings)).vae if vae is None else vae
     model.controlnet_cond_embedding = LatentCondition(vae, model.controlnet_cond_embedding, scale=settings["condition_scale"])
     if settings["context"] == "zeros":
         for name, module in model.named_modules():

@@ -114,7 +114,11 @@ class Folder:
         return sum(bool(example.text) for example in self.examples)
 
     def load(self, example: Example) -> Loaded:
-        """Read one example and extract its condition.
+        """Read one example with its caption. Raises like ``pixels``."""
+        return Loaded(*self.pixels(example), example.caption)
+
+    def pixels(self, example: Example) -> tuple[np.ndarray, np.ndarray]:
+        """Picture and condition of one example, uint8 RGB ``(size, size, 3)``, the condition extracted where none is supplied.
 
         Raises:
             UserError: a file of the example cannot be read; names the file.
@@ -123,7 +127,7 @@ class Folder:
         condition = example.condition()
         if condition is None:
             condition = registry.get("conditions", self.condition).extract(image)
-        return Loaded(image, condition, example.caption)
+        return image, condition
 
 
 def read_folder(folder: Path, *, size: int, condition: str) -> Folder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -11,14 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sfumato.core.artifact import write_atomic
 from sfumato.core.errors import UserError
+from sfumato.records.manifest import OWNER_NAME
 from sfumato.records.trust import home
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def owner_folder(owner: str, store: Path | None = None) -> Path:
     """Where ``owner`` keeps keys and ledger; made on first use, readable by the owner alone."""
-    if not _NAME.fullmatch(owner):
+    if not OWNER_NAME.fullmatch(owner):
         raise UserError(
             f"owner name {owner!r}",
             expected="letters, digits, dots, dashes; at most 64",
@@ -35,9 +33,23 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(raw)
 
 
+def ledger_folder(store: Path | None = None) -> Path:
+    """Where the ledger is kept: one for all owner names, because a picture under another name is still the same picture."""
+    folder = (store or home()) / "ledger"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
 def ledger_key(folder: Path) -> bytes:
     """The key of the ledger's picture names: without it the ledger does not tell which pictures were released."""
-    return _secret(folder / "ledger.key")
+    path = folder / "ledger.key"
+    if not path.exists() and (folder / "releases.jsonl").exists():
+        raise UserError(
+            f"{path}: gone, but releases are recorded beside it",
+            fix="restore the key from a backup",
+            privacy="without it no picture is recognised, and each could be released a second time",
+        )
+    return _secret(path)
 
 
 def _secret(path: Path) -> bytes:
@@ -47,7 +59,7 @@ def _secret(path: Path) -> bytes:
             raw = key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
         else:
             raw = os.urandom(32)
-        write_atomic(path, raw)  # temporary files are readable by their owner alone, and stay so
+        write_atomic(path, raw, private=True)  # temporary files are readable by their owner alone, and stay so
     raw = path.read_bytes()
     if len(raw) != 32:
         raise UserError(f"{path}: {len(raw)} bytes", expected="a key of 32 bytes", fix="restore it from a backup; a new key is a new owner")

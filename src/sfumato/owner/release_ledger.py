@@ -24,13 +24,14 @@ from sfumato.core.errors import UserError
 
 @dataclass(frozen=True)
 class Entry:
-    """One released shard: the release and shard it is in, and its pictures' keyed names."""
+    """One released shard: its release, the keyed names of its pictures by pixels and by file, and the mu of the release."""
 
     release: str
     sha256: str
     records: int
     bytes: int
     pictures: list[str]
+    files: list[str]
     mu: float | None
 
 
@@ -48,6 +49,14 @@ class ReleaseLedger:
         """The keyed name of a picture: HMAC-SHA-256 of its uint8 pixels as they go into the VAE."""
         return hmac.new(self._key, repr(image.shape).encode() + image.tobytes(), hashlib.sha256).hexdigest()
 
+    def file_name(self, path: Path) -> str:
+        """The keyed name of a file's bytes: the same at every picture size and in every version of a decoder."""
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+        return hmac.new(self._key, b"file" + digest.digest(), hashlib.sha256).hexdigest()
+
     def of_release(self, release: str) -> list[Entry]:
         """The shards of one release, in the order in which they were written."""
         return [entry for entry in self.entries if entry.release == release]
@@ -57,8 +66,8 @@ class ReleaseLedger:
         found: dict[str, list[float | None]] = {}
         for entry in self.entries:
             if entry.release != release:
-                for picture in entry.pictures:
-                    found.setdefault(picture, []).append(entry.mu)
+                for name in (*entry.pictures, *entry.files):
+                    found.setdefault(name, []).append(entry.mu)
         return found
 
     def append(self, entry: Entry) -> None:
@@ -95,10 +104,10 @@ class ReleaseLedger:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the owner's ledger; a second seal of the same owner is turned away."""
+    """Hold the ledger; a second seal at the same time is turned away."""
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise UserError("another seal of this owner is running", fix="wait for it, or use another --owner") from error
+            raise UserError("another seal is running on this machine", fix="wait for it to end") from error
         yield

@@ -1,15 +1,15 @@
 """Seal a folder of private pictures into one-way records: encode once, noise once, nothing comes back.
 
-Write order for each shard: temporary file, line in the release ledger (on the disk), final name. The manifest comes last.
+Write order for each shard: temporary file, line in the release ledger (on the disk), final name. The manifest comes last. Temporary
+files lie beside the output folder, not in it: whatever is in the folder may leave the machine, and is counted.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +17,19 @@ import torch
 
 from sfumato import __version__
 from sfumato.accounting import gaussian
-from sfumato.core.artifact import read_json, write_json
+from sfumato.core.artifact import sync_folder
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.randomness import Noise, SecureNoise
 from sfumato.defences import latent_clip, sealed_noise
 from sfumato.diffusion.base import Codec
-from sfumato.owner import identity
+from sfumato.owner import identity, release_folder
 from sfumato.owner.folder import Example, Folder
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
 from sfumato.records import manifest as manifests
 from sfumato.records import shard as shards
-from sfumato.records.manifest import Manifest, ShardEntry
+from sfumato.records.manifest import Manifest
 from sfumato.records.record import SHARD_RECORDS, SealSettings
 
-_RELEASE = ".release.json"
 _ENCODE = 16
 
 
@@ -61,7 +60,7 @@ def seal(
 
     Args:
         folder: the private pictures; read one after another.
-        out: where the records go; everything in it is meant to leave the machine, but for ``.release.json``.
+        out: where the records go; everything in it may leave the machine.
         owner: the name under which the records are signed.
         codec: the base's VAE and schedule.
         settings: steps, clips and condition.
@@ -75,43 +74,46 @@ def seal(
         UserError: nothing usable in the folder, or ``out`` holds another release.
     """
     noise = noise or SecureNoise()
-    for step in (settings.seal_step, settings.condition_step):
-        codec.schedule.alpha(step)  # refuses steps outside the schedule before anything is written
-    home = identity.owner_folder(owner, store)
-    key = identity.signing_key(home)
-    with locked(home):
-        ledger = ReleaseLedger(home, identity.ledger_key(home))
-        release = _open_release(out, settings, codec)
-        done = _recover(out, ledger.of_release(release))
+    _check_steps(settings, codec)
+    ledger_home = identity.ledger_folder(store)
+    with locked(ledger_home):
+        key = identity.signing_key(identity.owner_folder(owner, store))
+        ledger = ReleaseLedger(ledger_home, identity.ledger_key(ledger_home))
+        public_key = manifests.public_hex(key)
+        wanted = {"settings": asdict(settings), "base": codec.fingerprint, "key": public_key, "secure": noise.secure}
+        release = release_folder.open_release(out, ledger_home, ledger, wanted)
+        aside = release_folder.aside_of(out)
+        done = release_folder.recover(out, aside, ledger.of_release(release))
         summary = Summary(resumed=sum(entry.records for entry in done))
-        own = {picture for entry in ledger.of_release(release) for picture in entry.pictures}
         earlier = ledger.earlier(release)
-        if earlier and not allow_rerelease:
-            _refuse_rereleased(folder, ledger, earlier)
-        bound = _mu(settings, codec)
-        pending = _pending(folder, ledger, own, summary, noise, on_picture)
-        for names, z_0, c in _encoded(pending, codec):
+        own = {name for entry in ledger.of_release(release) for name in (*entry.pictures, *entry.files)}
+        source = _Source(folder, ledger, own, {} if allow_rerelease else earlier, summary)
+        if source.refused:
+            source.refuse_rereleased()
+        mu = _mu(settings, codec)
+        for names, files, z_0, c in _encoded(source.pending(noise, on_picture), codec):
             z_n, c_m = _apply(z_0, c, settings, codec, noise)
             entry, data = shards.pack(z_n, c_m)
-            partial = out / f".{entry.sha256}.partial"
-            _write_partial(partial, data)
-            ledger.append(Entry(release, entry.sha256, entry.records, entry.bytes, names, bound))
-            os.replace(partial, out / entry.file)
+            release_folder.write_aside(aside / entry.file, data)
+            ledger.append(Entry(release, entry.sha256, entry.records, entry.bytes, names, files, mu))
+            os.replace(aside / entry.file, out / entry.file)
+            sync_folder(out)
             done.append(entry)
             summary.sealed += entry.records
         if not done:
             reason = f"; first: {summary.skipped[0]}" if summary.skipped else ""
             raise UserError(f"{folder.path}: no picture could be sealed{reason}", fix="mend or replace the files named")
-        worst = max((len(earlier.get(p, [])) for entry in ledger.of_release(release) for p in entry.pictures), default=0)
+        aside.rmdir()
+        mus, releases = _worst(ledger.of_release(release), earlier, mu)
         summary.manifest = Manifest(
             owner=owner,
-            public_key=manifests.public_hex(key),
+            public_key=public_key,
             release=release,
-            base={"name": codec.name if "/" not in codec.name else Path(codec.name).name, "fingerprint": codec.fingerprint},
-            shape=(4, codec.size // codec.factor, codec.size // codec.factor),
+            base={"name": codec.public_name, "fingerprint": codec.fingerprint},
+            shape=codec.latent_shape,
             settings=settings,
             shards=tuple(done),
-            privacy=privacy_statement(settings, codec, releases=1 + worst, secure=noise.secure),
+            privacy=privacy_statement(settings, mus, releases=releases, secure=noise.secure),
             secure_noise=noise.secure,
             version=__version__,
         )
@@ -119,17 +121,12 @@ def seal(
     return summary
 
 
-def privacy_statement(settings: SealSettings, codec: Codec, *, releases: int, secure: bool, delta: float = 1e-5) -> dict[str, object]:
-    """The exact guarantee of a release, or the word "none" and why."""
-    mu = _mu(settings, codec)
-    if mu is None or not secure or releases > 1:
-        why = (
-            "the noise can be repeated by whoever knows the seed"
-            if not secure
-            else "latent or condition is unsealed or has no clip"
-            if mu is None
-            else "some pictures were released before; see the owner's ledger"
-        )
+def privacy_statement(settings: SealSettings, mu: float | None, *, releases: int, secure: bool, delta: float = 1e-5) -> dict[str, object]:
+    """The exact guarantee over all ``releases`` of the picture released most, or the word "none" and why."""
+    if not secure:
+        return {"guarantee": "none", "why": "the noise can be repeated by whoever knows the seed", "releases": releases}
+    if mu is None:
+        why = "latent or condition is unsealed or has no clip" + (", in this or an earlier release" if releases > 1 else "")
         return {"guarantee": "none", "why": why, "releases": releases}
     return {
         "guarantee": "gaussian-dp",
@@ -144,6 +141,26 @@ def privacy_statement(settings: SealSettings, codec: Codec, *, releases: int, se
     }
 
 
+def _worst(entries: list[Entry], earlier: dict[str, list[float | None]], mu: float | None) -> tuple[float | None, int]:
+    """The composed mu and the number of releases of the picture that was released most, this release included."""
+    before = [earlier.get(name, []) for entry in entries for name in (*entry.pictures, *entry.files)]
+    composed = [None if mu is None or None in mus else gaussian.compose([mu, *(m for m in mus if m is not None)]) for mus in before]
+    bounded = [value for value in composed if value is not None]
+    return (max(bounded) if len(bounded) == len(composed) else None), 1 + max(map(len, before))
+
+
+def _check_steps(settings: SealSettings, codec: Codec) -> None:
+    """Refuse, before anything is released, what no server could use."""
+    last = codec.schedule.steps - 1
+    if settings.seal_step is not None and settings.seal_step >= last:
+        raise UserError(
+            f"seal step {settings.seal_step}",
+            expected=f"0 ... {last - 1} for this base, or none",
+            fix="choose a lower step: a server trains above it, and nothing is above",
+        )
+    codec.schedule.alpha(settings.condition_step)
+
+
 def _mu(settings: SealSettings, codec: Codec) -> float | None:
     """mu of one release, latent and condition together; ``None`` where either is unbounded."""
     parts = ((settings.seal_step, settings.clip), (settings.condition_step, settings.condition_clip))
@@ -153,55 +170,52 @@ def _mu(settings: SealSettings, codec: Codec) -> float | None:
     return gaussian.compose(gaussian.mu(float(schedule.alpha(s)), float(schedule.sigma(s)), 2 * c) for s, c in parts if c is not None)
 
 
-def _open_release(out: Path, settings: SealSettings, codec: Codec) -> str:
-    """The random id that ties ``out`` to its ledger lines, made on first use."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / _RELEASE
-    wanted = json.loads(json.dumps({"settings": asdict(settings), "base": codec.fingerprint}))
-    if path.exists():
-        found = read_json(path, what="unfinished release")
-        if {k: found.get(k) for k in wanted} != wanted:
-            raise UserError(
-                f"{out}: holds a release with other settings or for another base",
-                fix="use the same settings to go on, or another output folder",
-                privacy="mixing settings would make the manifest's statement wrong",
-            )
-        return str(found["release"])
-    if (out / manifests.NAME).exists() or any(out.glob("*.safetensors")):
-        raise UserError(f"{out}: already holds records, not of this release", fix="choose an empty folder")
-    release = secrets.token_hex(16)
-    write_json(path, {**wanted, "release": release})
-    return release
+Pending = tuple[str, str, np.ndarray, np.ndarray]
 
 
-def _recover(out: Path, entries: list[Entry]) -> list[ShardEntry]:
-    """Finish what a kill interrupted: name the shards that the ledger already counts, drop the one that it does not."""
-    done = []
-    for entry in entries:
-        shard = ShardEntry(sha256=entry.sha256, records=entry.records, bytes=entry.bytes)
-        partial = out / f".{entry.sha256}.partial"
-        if partial.exists():
-            os.replace(partial, out / shard.file)
-        if not (out / shard.file).exists():
-            raise PrivacyError(
-                f"{out}: shard {shard.file} was released but is gone",
-                fix="put it back, or seal into a new folder with --allow-rerelease",
-                privacy="sealing its pictures again is a second release",
-            )
-        done.append(shard)
-    for stray in out.glob(".*.partial"):
-        stray.unlink()
-    return done
+@dataclass
+class _Source:
+    """The pictures of a folder that are still to be sealed; ``refused`` are those that other releases gave away."""
 
+    folder: Folder
+    ledger: ReleaseLedger
+    own: set[str]
+    refused: dict[str, list[float | None]]
+    summary: Summary
 
-def _refuse_rereleased(folder: Folder, ledger: ReleaseLedger, earlier: dict[str, list[float | None]]) -> None:
-    """Look at every picture before the first one leaves."""
-    for example in folder:
-        try:
-            name = ledger.name(example.image())
-        except UserError:
-            continue  # reported when its turn comes
-        if name in earlier:
+    def refuse_rereleased(self) -> None:
+        """Look at every picture before the first one leaves."""
+        for example in self.folder:
+            try:
+                names = self.ledger.file_name(example.path), self.ledger.name(example.image())
+            except (UserError, OSError):
+                continue  # reported when its turn comes, and checked again
+            if not self.own.intersection(names):
+                self._check(example, names)
+
+    def pending(self, noise: Noise, on_picture: Callable[[int, int], None]) -> Iterator[Pending]:
+        """``(pixel name, file name, image, condition)`` in a secret order: a record's place tells nothing about its file."""
+        examples = list(self.folder)
+        seen = set(self.own)
+        for position, index in enumerate(noise.permutation(len(examples))):
+            example = examples[index]
+            try:
+                image, condition = self.folder.pixels(example)
+                names = self.ledger.name(image), self.ledger.file_name(example.path)
+            except (UserError, OSError) as report:
+                self.summary.skipped.append(str(report))
+                continue
+            finally:
+                on_picture(position + 1, len(examples))
+            if seen.intersection(names):
+                self.summary.duplicates += not self.own.intersection(names)
+                continue
+            self._check(example, names)
+            seen.update(names)
+            yield *names, image, condition
+
+    def _check(self, example: Example, names: tuple[str, str]) -> None:
+        if any(name in self.refused for name in names):
             raise PrivacyError(
                 f"{example.path.name}: this picture was released before",
                 expected="every picture to be sealed once",
@@ -210,78 +224,25 @@ def _refuse_rereleased(folder: Folder, ledger: ReleaseLedger, earlier: dict[str,
             )
 
 
-def _pending(
-    folder: Folder,
-    ledger: ReleaseLedger,
-    own: set[str],
-    summary: Summary,
-    noise: Noise,
-    on_picture: Callable[[int, int], None],
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """The pictures still to be sealed, in a secret order: a record's place tells nothing about its file."""
-    examples: list[Example] = list(folder)
-    seen = set(own)
-    for position, index in enumerate(noise.permutation(len(examples))):
-        try:
-            loaded = folder.load(examples[index])
-        except UserError as report:
-            summary.skipped.append(str(report))
-            continue
-        finally:
-            on_picture(position + 1, len(examples))
-        name = ledger.name(loaded.image)
-        if name in seen:
-            summary.duplicates += name not in own
-            continue
-        seen.add(name)
-        yield name, loaded.image, loaded.condition
-
-
-def _encoded(pending: Iterator[tuple[str, np.ndarray, np.ndarray]], codec: Codec) -> Iterator[tuple[list[str], torch.Tensor, torch.Tensor]]:
-    """Latents of whole shards: ``(names, z_0, c)``; pixels are held for one small batch only."""
-    names: list[str] = []
-    z_0: list[torch.Tensor] = []
-    c: list[torch.Tensor] = []
-    batch: list[tuple[str, np.ndarray, np.ndarray]] = []
-
-    def encode() -> None:
-        both = np.stack([image for _, image, _ in batch] + [condition for _, _, condition in batch])
-        latents = codec.encode(torch.from_numpy(both).permute(0, 3, 1, 2).float() / 127.5 - 1)
-        z_0.append(latents[: len(batch)])
-        c.append(latents[len(batch) :])
-        names.extend(name for name, _, _ in batch)
-        batch.clear()
-
-    for item in pending:
-        batch.append(item)
-        if len(batch) == _ENCODE or len(names) + len(batch) == SHARD_RECORDS:
-            encode()
-        if len(names) == SHARD_RECORDS:
-            yield list(names), torch.cat(z_0), torch.cat(c)
-            for held in (names, z_0, c):
-                held.clear()
-    if batch:
-        encode()
-    if names:
-        yield list(names), torch.cat(z_0), torch.cat(c)
+def _encoded(pending: Iterator[Pending], codec: Codec) -> Iterator[tuple[list[str], list[str], torch.Tensor, torch.Tensor]]:
+    """Whole shards of ``(names, file names, z_0, c)``; pixels are held for one small batch only."""
+    while True:
+        names: list[str] = []
+        files: list[str] = []
+        z_0: list[torch.Tensor] = []
+        c: list[torch.Tensor] = []
+        while batch := list(islice(pending, min(_ENCODE, SHARD_RECORDS - len(names)))):
+            latents = codec.encode_pixels(np.stack([item[2] for item in batch] + [item[3] for item in batch]))
+            z_0.append(latents[: len(batch)])
+            c.append(latents[len(batch) :])
+            names += [item[0] for item in batch]
+            files += [item[1] for item in batch]
+        if not names:
+            return
+        yield names, files, torch.cat(z_0), torch.cat(c)
 
 
 def _apply(z_0: torch.Tensor, c: torch.Tensor, settings: SealSettings, codec: Codec, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
     z_n = sealed_noise.apply(latent_clip.apply(z_0, settings.clip), settings.seal_step, codec.schedule, noise=noise)
     c_m = sealed_noise.apply(latent_clip.apply(c, settings.condition_clip), settings.condition_step, codec.schedule, noise=noise)
     return z_n, c_m
-
-
-def _write_partial(path: Path, data: bytes) -> None:
-    try:
-        with path.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise UserError(
-            f"{path.parent}: a shard could not be written ({error.strerror})",
-            fix="free some space and run the same command again",
-            privacy="nothing of this shard was released",
-        ) from error

@@ -20,7 +20,9 @@ from sfumato.core.errors import RecordError
 from sfumato.records.record import SCHEMA, SealSettings
 
 NAME = "manifest.json"
+OWNER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class ShardEntry:
     bytes: int
 
     def __post_init__(self) -> None:
+        _check_types(self, sha256=str, records=int, bytes=int)
         if not _SHA.fullmatch(self.sha256) or not 0 < self.records <= 65536 or not 0 < self.bytes <= 2**31:
             raise RecordError(
                 f"shard entry {self.sha256[:80]!r} with {self.records} records and {self.bytes} bytes",
@@ -58,6 +61,24 @@ class Manifest:
     secure_noise: bool
     version: str
     scheme: str = "sealed"
+
+    def __post_init__(self) -> None:
+        _check_types(self, owner=str, public_key=str, release=str, base=dict, privacy=dict, secure_noise=bool, version=str, scheme=str)
+        _check_types(self.settings, condition=str)
+        if not OWNER_NAME.fullmatch(self.owner):
+            raise ValueError(f"owner {self.owner[:80]!r}; expected letters, digits, dots and dashes, at most 64")
+        if not _WORD.fullmatch(self.settings.condition) or not _WORD.fullmatch(self.release):
+            raise ValueError("condition or release is not a plain word")
+        if self.scheme != "sealed":
+            raise ValueError(f"scheme {self.scheme[:40]!r}; expected 'sealed'")
+        if not isinstance(self.base.get("name"), str) or not _SHA.fullmatch(str(self.base.get("fingerprint"))):
+            raise ValueError("base without a name and a fingerprint")
+        if self.privacy.get("guarantee") not in ("none", "gaussian-dp"):
+            raise ValueError("privacy without a guarantee, or the word none")
+        if len(self.shape) != 3 or not all(isinstance(n, int) and 0 < n <= 4096 for n in self.shape):
+            raise ValueError(f"shape {self.shape}")
+        if not 0 < len(self.shards) <= 65536 or len({s.sha256 for s in self.shards}) < len(self.shards):
+            raise ValueError(f"{len(self.shards)} shards, expected at least one and none twice")
 
     @property
     def records(self) -> int:
@@ -110,7 +131,7 @@ def read(folder: Path) -> Manifest:
         )
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(body["public_key"])).verify(bytes.fromhex(signature), _canonical(body))
-    except (InvalidSignature, ValueError, KeyError, TypeError) as error:
+    except (InvalidSignature, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(
             f"{path}: the signature does not fit",
             fix="fetch it again; somebody or something changed it",
@@ -124,12 +145,20 @@ def _parse(body: dict[str, Any], path: Path) -> Manifest:
         fields = {k: v for k, v in body.items() if k not in ("kind", "schema")}
         fields["settings"] = SealSettings(**fields["settings"])
         fields["shards"] = tuple(ShardEntry(**s) for s in fields["shards"])
-        fields["shape"] = tuple(int(n) for n in fields["shape"])
-        if len(fields["shape"]) != 3 or not all(0 < n <= 4096 for n in fields["shape"]):
-            raise ValueError(f"shape {fields['shape']}")
+        fields["shape"] = tuple(fields["shape"])
         return Manifest(**fields)
-    except (TypeError, KeyError, ValueError) as error:
+    except RecordError:
+        raise
+    except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
         raise RecordError(f"{path}: malformed ({error})", fix="ask the owner to seal again") from error
+
+
+def _check_types(value: object, **types: type) -> None:
+    """Refuse fields of another type; a boolean is no number."""
+    for name, kind in types.items():
+        found = getattr(value, name)
+        if type(found) is not kind:
+            raise ValueError(f"{name} is {type(found).__name__}, expected {kind.__name__}")
 
 
 def _canonical(body: dict[str, Any]) -> bytes:

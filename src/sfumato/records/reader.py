@@ -12,6 +12,7 @@ import torch
 
 from sfumato.core.errors import RecordError, UserError
 from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Codec
 from sfumato.diffusion.schedule import CLEAN, Schedule
 from sfumato.records import manifest as manifests
 from sfumato.records import shard as shards
@@ -28,6 +29,7 @@ class Records:
     m: torch.Tensor
     manifests: tuple[Manifest, ...]
     refused: tuple[str, ...]
+    condition: str = "canny"
 
     def __len__(self) -> int:
         return len(self.z_n)
@@ -39,22 +41,23 @@ class Records:
         s = (1 - a**2).clamp(min=0).sqrt()
         noise = torch.randn(self.c_m.shape, generator=generator(seed, 7919))
         c = a.view(-1, 1, 1, 1).float() * self.c_m + s.view(-1, 1, 1, 1).float() * noise
-        return Records(self.z_n, c, self.n, torch.full_like(self.m, int(top)), self.manifests, self.refused)
+        return Records(self.z_n, c, self.n, torch.full_like(self.m, int(top)), self.manifests, self.refused, self.condition)
 
-    def split(self, held_out: int) -> tuple[Records, Records]:
-        """The last ``held_out`` records aside (shards are shuffled by their owners), the others to train on."""
+    def split(self, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A fixed random choice of ``held_out`` records aside, and the others to train on: the indices ``(train, held out)``."""
         order = torch.randperm(len(self), generator=generator(len(self), 104729))
-        return self._take(order[held_out:]), self._take(order[:held_out])
+        return order[held_out:], order[:held_out]
 
-    def _take(self, index: torch.Tensor) -> Records:
-        return Records(self.z_n[index], self.c_m[index], self.n[index], self.m[index], self.manifests, self.refused)
+    def take(self, index: torch.Tensor) -> Records:
+        """The records at ``index``."""
+        return Records(self.z_n[index], self.c_m[index], self.n[index], self.m[index], self.manifests, self.refused, self.condition)
 
 
-def load(folders: list[Path], *, fingerprint: str) -> Records:
+def load(folders: list[Path], *, codec: Codec) -> Records:
     """Read the releases in ``folders``. A bad shard is refused with its name and reason; the rest goes on.
 
     Raises:
-        RecordError: a manifest cannot be believed, or was made for another base.
+        RecordError: a manifest cannot be believed, does not fit the base, or does not fit the others.
         UserError: nothing is left.
     """
     z: list[torch.Tensor] = []
@@ -65,11 +68,18 @@ def load(folders: list[Path], *, fingerprint: str) -> Records:
     refused: list[str] = []
     for folder in folders:
         manifest = manifests.read(folder)
-        if manifest.base["fingerprint"] != fingerprint:
+        if manifest.base["fingerprint"] != codec.fingerprint:
             raise RecordError(
                 f"{folder}: sealed for base {manifest.base['name']!r} ({manifest.base['fingerprint'][:12]})",
-                expected=f"the base in use ({fingerprint[:12]})",
+                expected=f"the base in use ({codec.fingerprint[:12]})",
                 fix="pass the same --base to seal and train",
+            )
+        _check_fit(folder, manifest, codec)
+        if any(manifest.settings.condition != other.settings.condition for other in all_manifests):
+            raise RecordError(
+                f"{folder}: conditions are {manifest.settings.condition!r}, those before {all_manifests[0].settings.condition!r}",
+                expected="one kind of condition: a ControlNet learns one",
+                fix="train one ControlNet for each",
             )
         if any(manifest.release == other.release for other in all_manifests):
             raise RecordError(f"{folder}: the same release twice", fix="name each folder of records once")
@@ -86,9 +96,22 @@ def load(folders: list[Path], *, fingerprint: str) -> Records:
         all_manifests.append(manifest)
     if not z:
         raise UserError("no usable record in " + ", ".join(map(str, folders)), fix="; ".join(refused) or "seal some pictures first")
-    if len({manifest.shape for manifest in all_manifests}) > 1:
-        raise RecordError("records of different sizes", expected="one size for all owners", fix="seal again for the same base")
-    return Records(torch.cat(z), torch.cat(c), torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused))
+    return Records(
+        torch.cat(z), torch.cat(c), torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused), all_manifests[0].settings.condition
+    )
+
+
+def _check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:
+    if manifest.shape != codec.latent_shape:
+        raise RecordError(f"{folder}: latents of shape {manifest.shape}", expected=f"{codec.latent_shape}, the base's")
+    for name, step, last in (
+        ("seal step", manifest.settings.seal_step, codec.schedule.steps - 2),
+        ("condition step", manifest.settings.condition_step, codec.schedule.steps - 1),
+    ):
+        if step is not None and step > last:
+            raise RecordError(
+                f"{folder}: {name} {step}", expected=f"at most {last}", fix="leave this owner out, or ask for another release"
+            )
 
 
 def batch_index(count: int, size: int, step: int, *, seed: int) -> torch.Tensor:

@@ -31,7 +31,7 @@ class SealSettings:
                 raise ValueError(f"{name} {value!r}: expected a step >= 0, or none for unsealed")
         for name in ("clip", "condition_clip"):
             value = getattr(self, name)
-            if value is not None and not 0 < float(value) < float("inf"):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6):
                 raise ValueError(f"{name} {value!r}: expected a positive bound, or none for no clip (and no guarantee)")
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
-from sfumato.core.artifact import write_json
+from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import RecordError
 from sfumato.records.manifest import Manifest
 
@@ -23,7 +22,7 @@ def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
         RecordError: another key signed under this name before.
     """
     path = (store or home()) / "known_owners.json"
-    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    known: dict[str, str] = read_json(path, what="list of known owners") if path.exists() else {}
     if manifest.owner in known and known[manifest.owner] != manifest.public_key:
         raise RecordError(
             f"owner {manifest.owner!r} signed with key {manifest.public_key[:16]}…, known is {known[manifest.owner][:16]}…",

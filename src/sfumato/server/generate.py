@@ -21,12 +21,6 @@ def to_pixels(images: torch.Tensor) -> np.ndarray:
     return pixels
 
 
-def encode_pixels(base: Any, images: np.ndarray) -> torch.Tensor:
-    """uint8 ``(N, H, W, 3)`` to latents ``(N, 4, h, w)``, a few at a time."""
-    parts = [torch.from_numpy(images[i : i + 32]).permute(0, 3, 1, 2).float() / 127.5 - 1 for i in range(0, len(images), 32)]
-    return torch.cat([base.encode(part) for part in parts])
-
-
 def generate(
     base: Base,
     prompts: list[str],
@@ -52,7 +46,7 @@ def generate(
     """
     latents = None
     if controlnet is not None and settings is not None and conditions is not None:
-        latents = settings["condition_scale"] * encode_pixels(base, conditions)
+        latents = settings["condition_scale"] * base.encode_pixels(conditions)
     starts = range(0, len(prompts), BATCH)
     pictures = []
     for number, start in enumerate(starts):

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from sfumato import __version__
-from sfumato.core.artifact import from_bytes, read_json, to_bytes, write_atomic, write_json
+from sfumato.core.artifact import from_bytes, sha256, to_bytes, write_atomic
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -63,6 +63,10 @@ class Captioned:
     context: torch.Tensor
     dropped: float = 0.1
 
+    def take(self, index: torch.Tensor) -> Captioned:
+        """The captions of the records at ``index``."""
+        return Captioned(self.context[index], self.dropped)
+
 
 @dataclass
 class Progress:
@@ -106,16 +110,20 @@ def train(
             fix="seal at a lower step: nothing is left to train on",
         )
     level = records.level_conditions(base.schedule, seed=config.seed) if len(records.m.unique()) > 1 else records
-    held_out = min(config.held_out, len(level) // 5) if captions is None else 0
-    train_set, kept = level.split(held_out) if held_out else (level, None)
+    if len(level) < 2:
+        raise UserError(f"{len(level)} record", expected="at least 2", fix="seal more pictures")
+    index, aside = level.split(min(config.held_out, len(level) // 5))
+    train_set, kept = level.take(index), level.take(aside)
+    words, words_aside = (None, None) if captions is None else (captions.take(index), captions.take(aside))
 
     accelerator = Accelerator(mixed_precision=config.precision, cpu=base.unet.device.type == "cpu")
     model = nets.new_controlnet(base, generator=generator(config.seed, 1))
-    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    run = _run_id(config, records, base, captions is not None)
-    first = _resume(out, run, model, average, optimiser)
     model, optimiser = accelerator.prepare(model, optimiser)
+    net = accelerator.unwrap_model(model)
+    average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    run = _run_id(config, level, base, captions)
+    first = _resume(out, run, net, average, optimiser)
     writer = _writer(out) if config.tensorboard else None
 
     for step in range(first, config.steps):
@@ -126,20 +134,22 @@ def train(
             index = batch_index(len(train_set), config.batch, step * config.accumulation + part, seed=config.seed)
             draws = generator(config.seed, 2, step, part)
             with accelerator.autocast():
-                loss = _loss(model, base, train_set, index, captions, draws) / config.accumulation
+                loss = _loss(model, base, train_set, index, words, draws) / config.accumulation
             accelerator.backward(loss)
             total += float(loss.detach())
         if not math.isfinite(total):
-            raise UserError(f"the loss became {total} at step {step}", fix="lower --lr, or use --precision no; the last checkpoint is kept")
+            raise UserError(
+                f"the loss became {total} at step {step}", fix="start again in another --out with a lower --lr or --precision no"
+            )
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        _follow(average, accelerator.unwrap_model(model), min(config.ema, (1 + step) / (10 + step)))
+        _follow(average, net, min(config.ema, (1 + step) / (10 + step)))
         done = step + 1
         at_checkpoint = done % config.checkpoint_every == 0 or done == config.steps
-        held_out_loss = _held_out_loss(accelerator.unwrap_model(model), base, kept, config) if kept is not None and at_checkpoint else None
+        held_out_loss = _held_out_loss(net, base, kept, words_aside, config) if at_checkpoint and len(kept) else None
         if at_checkpoint:
-            _checkpoint(out, run, done, accelerator.unwrap_model(model), average, optimiser)
+            _checkpoint(out, run, done, net, average, optimiser)
         if writer is not None:
             writer.add_scalar("loss/train", total, done)
             if held_out_loss is not None:
@@ -179,9 +189,9 @@ def _loss(
 
 
 @torch.no_grad()
-def _held_out_loss(model: Any, base: Base, records: Records, config: TrainConfig) -> float:
+def _held_out_loss(model: Any, base: Base, records: Records, captions: Captioned | None, config: TrainConfig) -> float:
     """The loss on records that are not trained on, with the same draws every time: it rises when the run overfits."""
-    return float(_loss(model, base, records, torch.arange(len(records)), None, generator(config.seed, 3)))
+    return float(_loss(model, base, records, torch.arange(len(records)), captions, generator(config.seed, 3)))
 
 
 def _rate(step: int, config: TrainConfig) -> float:
@@ -201,12 +211,14 @@ def _averaged(base: Base, average: dict[str, torch.Tensor]) -> Any:
     return model.eval().requires_grad_(False).to(base.unet.device)
 
 
-def _run_id(config: TrainConfig, records: Records, base: Base, captioned: bool) -> str:
-    """What a checkpoint must match to be resumed."""
-    data = {**asdict(config), "records": len(records), "releases": [m.release for m in records.manifests]}
+def _run_id(config: TrainConfig, records: Records, base: Base, captions: Captioned | None) -> str:
+    """What a checkpoint must match to be resumed: the settings, the base and every record."""
+    settings = asdict(config)
     for free in ("checkpoint_every", "validate_every", "tensorboard"):
-        del data[free]
-    return json.dumps([data, base.unet_fingerprint, captioned], sort_keys=True)
+        del settings[free]
+    data = [records.z_n, records.c_m, records.n, records.m] + ([] if captions is None else [captions.context])
+    digest = sha256(b"".join(sha256(x.contiguous().numpy().tobytes()).encode() for x in data))
+    return json.dumps([settings, digest, base.unet_fingerprint], sort_keys=True)
 
 
 def _checkpoint(out: Path, run: str, step: int, model: Any, average: dict[str, torch.Tensor], optimiser: Any) -> None:
@@ -214,11 +226,12 @@ def _checkpoint(out: Path, run: str, step: int, model: Any, average: dict[str, t
     for index, slots in optimiser.state_dict()["state"].items():
         state |= {f"optimiser.{index}.{name}": value for name, value in slots.items()}
     write_atomic(out / CHECKPOINT, to_bytes({**state, "step": torch.tensor(step)}, {"run": run}))
-    write_json(out / "progress.json", {"step": step, "run": json.loads(run)})
 
 
 def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any) -> int:
     path = out / CHECKPOINT
+    for stray in out.glob(f".{CHECKPOINT}.*.partial"):  # of a run that was killed while it wrote
+        stray.unlink()
     if not path.exists():
         return 0
     data = path.read_bytes()
@@ -228,12 +241,13 @@ def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], o
     state = from_bytes(data, name=str(path))
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     for name in average:
-        average[name] = state[f"average.{name}"]
+        average[name].copy_(state[f"average.{name}"])
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in state.items():
         if key.startswith("optimiser."):
             _, index, name = key.split(".")
-            slots.setdefault(int(index), {})[name] = value
+            layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format  # as the parameters lie
+            slots.setdefault(int(index), {})[name] = value.contiguous(memory_format=layout)
     optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
     return int(state["step"])
 
@@ -243,8 +257,8 @@ def _settings(records: Records, base: Base, config: TrainConfig, scale: float, c
     return {
         "kind": "sfumato-controlnet",
         "version": __version__,
-        "base": {"name": base.name, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
-        "condition": manifests[0].settings.condition if manifests else "canny",
+        "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
+        "condition": records.condition,
         "condition_scale": scale,
         "context": "captions" if captioned else "zeros",
         "control_guidance_end": 1.0,
@@ -252,12 +266,6 @@ def _settings(records: Records, base: Base, config: TrainConfig, scale: float, c
         "records": len(records),
         "owners": [{"owner": m.owner, "records": m.records, "settings": asdict(m.settings), "privacy": m.privacy} for m in manifests],
     }
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings of a trained ControlNet."""
-    settings: dict[str, Any] = read_json(folder / nets.SETTINGS, what="trained ControlNet (sfumato.json)")
-    return settings
 
 
 def _writer(out: Path) -> Any:

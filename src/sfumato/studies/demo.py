@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +19,8 @@ from PIL import Image
 
 from sfumato import __version__
 from sfumato.core.artifact import write_atomic, write_json
+from sfumato.core.device import choose_device, choose_precision
+from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge.report import pages
@@ -29,6 +33,7 @@ from sfumato.studies import arms
 
 OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
 STYLE = "open-peeps"
+_MARK = ".sfumato-demo.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +54,11 @@ class DemoConfig:
 def run(config: DemoConfig, out: Path, *, tell: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[str, Any]:
     """Run the demo into ``out`` and return its figures; ``tell(what, done, total)`` reports progress."""
     started = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
+    _own_folder(out)
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)  # a demo starts afresh: its owners, keys and ledgers are invented
     work.mkdir()
-    base = load_base()
+    base = load_base(device=choose_device())
     folders = {owner: _private_folder(owner, work / "owners" / owner, config, tell) for owner in OWNERS}
 
     sealed = []
@@ -105,6 +110,15 @@ def bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _own_folder(out: Path) -> None:
+    """Make ``out``, or take it over if an earlier demo made it; never somebody's own folder."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / _MARK).exists())):
+        raise UserError(
+            f"{out}: not empty, and not a demo's", expected="a new or empty folder: a demo replaces what is in it", fix="pass another -o"
+        )
+    write_json(out / _MARK, {"made_by": "sfumato demo"})
+
+
 def _private_folder(owner: str, folder: Path, config: DemoConfig, tell: Callable[[str, int, int], None]) -> Path:
     """Write an owner's pictures as a folder in the imagefolder layout."""
     tell("drawing the owners' pictures", list(OWNERS).index(owner), len(OWNERS))
@@ -120,15 +134,14 @@ def _private_folder(owner: str, folder: Path, config: DemoConfig, tell: Callable
 
 def _own_process(arguments: list[str], work: Path) -> dict[str, Any]:
     """Run a command as its user would, in a process of its own, so that its memory is its own."""
-    import os
-
     environment = {**os.environ, "SFUMATO_HOME": str(work / "home")}
     command = [sys.executable, "-m", "sfumato.cli.main", *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
-    if done.returncode < 0 or done.returncode == 130:
+    if done.returncode in (-signal.SIGINT, 130):
         raise KeyboardInterrupt
     if done.returncode:
-        raise RuntimeError(f"sfumato {arguments[0]} failed with exit code {done.returncode}")
+        why = "it was killed; memory may have run out" if done.returncode < 0 else done.stdout.strip() or "see above"
+        raise UserError(f"sfumato {arguments[0]} ended with exit code {done.returncode}: {why}")
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
@@ -148,7 +161,7 @@ def _clear_arms(
         def on_step(progress: Progress, name: str = name) -> None:
             tell(f"training {name}", progress.step, progress.steps)
 
-        settings = TrainConfig(steps=config.steps, batch=config.batch, seed=config.seed)
+        settings = TrainConfig(steps=config.steps, batch=config.batch, seed=config.seed, precision=choose_precision())
         found[name] = load_latent_controlnet(train(records, base, work / "clear" / name, settings, captions=captions, on_step=on_step))
     return found
 
@@ -204,7 +217,7 @@ def _report(
     ]
     seen = []
     for folder in records:
-        loaded = reader.load([folder], fingerprint=base.fingerprint)
+        loaded = reader.load([folder], codec=base)
         seen += [(f"{folder.name}: pictures", to_pixels(base.decode(loaded.z_n[:columns])))]
         seen += [(f"{folder.name}: conditions", to_pixels(base.decode(loaded.c_m[:columns])))]
     made = [("a real picture, unseen by all", pictures["real"]), ("its condition", pictures["condition"])]

@@ -1,0 +1,91 @@
+"""The folder of a release while it is written: it and the ledger agree after a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from sfumato.core.artifact import read_json, sha256, write_json
+from sfumato.core.errors import PrivacyError, UserError
+from sfumato.owner.release_ledger import Entry, ReleaseLedger
+from sfumato.records.manifest import ShardEntry
+
+
+def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: dict[str, object]) -> str:
+    """The random id that ties ``out`` to its ledger lines. It is kept beside the ledger, so records never meet another owner's ledger."""
+    state = ledger_home / "folders" / f"{sha256(str(out.resolve()).encode())}.json"
+    wanted = json.loads(json.dumps(wanted))
+    found = read_json(state, what="state of a release") if state.exists() else {}
+    if not ledger.of_release(str(found.get("release"))):  # nothing was released into this folder yet
+        # What waits aside of a folder that this ledger knows was never counted: it is dropped and drawn anew.
+        for_others = (out,) if found else (out, aside_of(out))
+        if any(folder.exists() and (not folder.is_dir() or any(folder.iterdir())) for folder in for_others):
+            raise UserError(
+                f"{out}: not empty, and not a release in this ledger",
+                expected="a new or empty folder",
+                fix=f"choose another folder (or remove {aside_of(out).name} beside it, if a seal was broken off before its first shard)",
+                privacy="records of another ledger may hold the same pictures: two draws in one place show more than one",
+            )
+        found = {**wanted, "release": secrets.token_hex(16)}
+        write_json(state, found)
+    if {k: found.get(k) for k in wanted} != wanted:
+        raise UserError(
+            f"{out}: holds a release with other settings, by another owner or for another base",
+            fix="use the same settings to go on, or another output folder",
+            privacy="mixing settings would make the manifest's statement wrong",
+        )
+    for folder in (out, aside_of(out)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: could not be made ({error.strerror})", fix="choose another folder") from error
+    return str(found["release"])
+
+
+def aside_of(out: Path) -> Path:
+    """Where shards wait until they are counted: on the same disk, but not in the folder that leaves."""
+    return out.resolve().parent / f".{out.resolve().name}.sealing"
+
+
+def recover(out: Path, aside: Path, entries: list[Entry]) -> list[ShardEntry]:
+    """Finish what a kill interrupted: name the shards that the ledger already counts, drop the one that it does not."""
+    done = []
+    for entry in entries:
+        shard = ShardEntry(sha256=entry.sha256, records=entry.records, bytes=entry.bytes)
+        if (aside / shard.file).exists():
+            os.replace(aside / shard.file, out / shard.file)
+        if not (out / shard.file).exists():
+            raise PrivacyError(
+                f"{out}: shard {shard.file} was released but is gone",
+                fix="put it back, or seal into a new folder with --allow-rerelease",
+                privacy="sealing its pictures again is a second release",
+            )
+        done.append(shard)
+    for stray in aside.iterdir():
+        stray.unlink()
+    unknown = {path.name for path in out.glob("*.safetensors")} - {shard.file for shard in done}
+    if unknown:
+        raise PrivacyError(
+            f"{out}: {sorted(unknown)[0]} is not in this ledger",
+            fix="seal into another folder",
+            privacy="it may be another draw of the same pictures",
+        )
+    return done
+
+
+def write_aside(path: Path, data: bytes) -> None:
+    """Write a shard where it waits to be counted, and wait until it is on the disk."""
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise UserError(
+            f"{path.parent}: a shard could not be written ({error.strerror})",
+            fix="free some space and run the same command again",
+            privacy="nothing of this shard was released",
+        ) from error
