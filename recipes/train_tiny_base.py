@@ -153,7 +153,7 @@ def train_vae(args: argparse.Namespace) -> None:
     order = batches(len(images), args.batch, generator=draw)
     while trainer.step < args.steps:
         pictures = images[next(order)]
-        pictures = np.concatenate([pictures, edges(pictures[: args.batch // 8], generator=draw)])
+        pictures = np.concatenate([pictures, edges(pictures[: args.batch // 4], generator=draw)])
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(x).latent_dist
         y = vae.decode(posterior.sample()).sample
@@ -162,8 +162,8 @@ def train_vae(args: argparse.Namespace) -> None:
         reconstruction = error.square().mean() + 0.3 * error.abs().mean() + 0.3 * slope
         trainer.update(reconstruction + 1e-6 * posterior.kl().mean())
         if trainer.step % 100 == 0 or trainer.step == args.steps:
-            psnr = 10 * math.log10(4 / error[: -(args.batch // 8)].square().mean().item())
-            maps = 10 * math.log10(4 / error[-(args.batch // 8) :].square().mean().item())
+            psnr = 10 * math.log10(4 / error[: -(args.batch // 4)].square().mean().item())
+            maps = 10 * math.log10(4 / error[-(args.batch // 4) :].square().mean().item())
             print(
                 f"vae {trainer.step}/{args.steps} psnr {psnr:.2f} edges {maps:.2f} {time.monotonic() - trainer.started:.0f} s", flush=True
             )
