@@ -114,3 +114,9 @@ def test_no_epsilon_without_its_terms(run, make_folder, mini, tmp_path):
     line = next(line for line in out.splitlines() if "epsilon" in line)
     for term in ("unit: one picture", "relation: replace-one", "clip 16", "condition clip 16", "releases: 1", "delta", "vacuous"):
         assert term in line
+
+
+def test_a_parent_gets_progress_as_lines(run, make_folder, mini, tmp_path, monkeypatch):
+    monkeypatch.setenv("SFUMATO_PROGRESS", "lines")
+    code, out, err = run("seal", make_folder(count=3), "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--json")
+    assert code == 0 and json.loads(out)["records"] == 3 and "progress 3 3" in err

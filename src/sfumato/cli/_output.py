@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +28,13 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def bar(title: str, total: int | None = None) -> Iterator[Any]:
-    """A progress bar; yields ``advance(done, total=None, note="")``."""
+    """A progress bar; yields ``advance(done, total=None, note="")``.
+
+    With ``SFUMATO_PROGRESS=lines`` every advance is a line ``progress DONE TOTAL`` instead, for a parent that draws the bar itself.
+    """
+    if os.environ.get("SFUMATO_PROGRESS") == "lines":
+        yield lambda done, total=total, note="": print(f"progress {done} {total or 0}", file=sys.stderr, flush=True)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -58,7 +66,6 @@ def step_or_none(value: str, option: str) -> int | None:
 def peak_bytes() -> int:
     """The most memory that this process has held, in bytes. (``getrusage`` counts what a parent held before the process began.)"""
     import resource
-    import sys
     from pathlib import Path
 
     status = Path("/proc/self/status")

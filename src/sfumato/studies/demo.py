@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class DemoConfig:
 
     pictures: int = 400
     conditions: int = 64
-    steps: int = 320
+    steps: int = 200
     batch: int = 32
     seal_step: int = 600
     condition_step: int = 200
@@ -62,18 +63,15 @@ def run(config: DemoConfig, out: Path, *, tell: Callable[[str, int, int], None] 
     folders = {owner: _private_folder(owner, work / "owners" / owner, config, tell) for owner in OWNERS}
 
     sealed = []
-    for number, (owner, folder) in enumerate(folders.items()):
-        tell("owners seal", number, len(folders))
+    for owner, folder in folders.items():
         arguments = ["seal", str(folder), "-o", str(work / "records" / owner), "--owner", owner, "--condition", config.condition]
         arguments += ["--seal-step", str(config.seal_step), "--condition-step", str(config.condition_step)]
-        sealed.append(_own_process(arguments, work))
-    tell("owners seal", len(folders), len(folders))
+        sealed.append(_own_process(arguments, work, partial(tell, f"{owner} seals")))
 
     records = [str(work / "records" / owner) for owner in folders]
-    tell("the server trains", 0, 0)
     arguments = ["train", *records, "-o", str(out / "controlnet"), "--steps", str(config.steps), "--batch", str(config.batch)]
     shutil.rmtree(out / "controlnet", ignore_errors=True)
-    server = _own_process([*arguments, "--seed", str(config.seed)], work)
+    server = _own_process([*arguments, "--seed", str(config.seed)], work, partial(tell, "the server trains"))
 
     controls = {"sealed": load_latent_controlnet(out / "controlnet")}
     if config.full:
@@ -132,17 +130,26 @@ def _private_folder(owner: str, folder: Path, config: DemoConfig, tell: Callable
     return folder
 
 
-def _own_process(arguments: list[str], work: Path) -> dict[str, Any]:
+def _own_process(arguments: list[str], work: Path, on_step: Callable[[int, int], None]) -> dict[str, Any]:
     """Run a command as its user would, in a process of its own, so that its memory is its own."""
-    environment = {**os.environ, "SFUMATO_HOME": str(work / "home")}
+    environment = {**os.environ, "SFUMATO_HOME": str(work / "home"), "SFUMATO_PROGRESS": "lines"}
     command = [sys.executable, "-m", "sfumato.cli.main", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
-    if done.returncode in (-signal.SIGINT, 130):
+    said: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stderr:
+            words = line.split()
+            if len(words) == 3 and words[0] == "progress":
+                on_step(int(words[1]), int(words[2]))
+            else:
+                said.append(line)
+        answer = process.stdout.read()
+    if process.returncode in (-signal.SIGINT, 130):
         raise KeyboardInterrupt
-    if done.returncode:
-        why = "it was killed; memory may have run out" if done.returncode < 0 else done.stdout.strip() or "see above"
-        raise UserError(f"sfumato {arguments[0]} ended with exit code {done.returncode}: {why}")
-    report: dict[str, Any] = json.loads(done.stdout)
+    if process.returncode:
+        why = "it was killed; memory may have run out" if process.returncode < 0 else "".join(said[-20:]).strip()
+        raise UserError(f"sfumato {arguments[0]} ended with exit code {process.returncode}: {why}")
+    report: dict[str, Any] = json.loads(answer)
     return report
 
 
@@ -173,10 +180,7 @@ def _judge(
     held_out = arms.HeldOut.draw(base, STYLE, config.conditions, condition=config.condition, seed=config.seed)
     results: dict[str, arms.Arm] = {}
     for name, (controlnet, settings) in {"no_control": (None, None), **controls}.items():
-
-        def on_step(done: int, total: int, name: str = name) -> None:
-            tell(f"generating {name.replace('_', ' ')}", done, total)
-
+        on_step = partial(tell, f"generating {name.replace('_', ' ')}")
         results[name] = held_out.score(base, controlnet, settings, on_step=on_step)
     figures: dict[str, Any] = {
         "adherence": {name: arm.adherence for name, arm in results.items()},
