@@ -31,6 +31,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from sfumato.core.device import choose_precision
 from sfumato.pictures import avatars, fill50k
 
 MIX = {"open-peeps": 9600, "adventurer": 4800, "big-ears": 4800, "fill50k": 2400}
@@ -77,9 +78,7 @@ def load_pictures(work: Path) -> tuple[np.ndarray, list[str]]:
 class Trainer:
     """Adam, EMA, warm-up and cosine, and a checkpoint that survives a kill."""
 
-    def __init__(
-        self, modules: torch.nn.ModuleDict, path: Path, *, lr: float, steps: int, ema: float, warm: dict[str, torch.nn.Module] | None = None
-    ) -> None:
+    def __init__(self, modules: torch.nn.ModuleDict, path: Path, *, lr: float, steps: int, ema: float, warm: Path | None = None) -> None:
         self.modules, self.path, self.lr, self.steps, self.decay = modules, path, lr, steps, ema
         self.optimiser = torch.optim.AdamW(modules.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
         self.average = {k: v.detach().clone() for k, v in modules.state_dict().items()}
@@ -94,8 +93,11 @@ class Trainer:
             else:
                 self.first = self.step
         elif warm is not None:
-            for name, trained in warm.items():
-                modules[name].load_state_dict(trained.state_dict())
+            for name, module in modules.items():
+                module.load_state_dict(type(module).from_pretrained(warm, subfolder=name).state_dict())
+            done = json.loads((warm / "training.json").read_text())[path.stem]
+            self.step = self.first = done["step"]
+            self.seconds = done["seconds"]
             self.average = {k: v.detach().clone() for k, v in modules.state_dict().items()}
         self.started = time.monotonic() - self.seconds
 
@@ -124,6 +126,11 @@ class Trainer:
         os.replace(temporary, self.path)
 
 
+def fast() -> torch.autocast:
+    """bf16 where this machine multiplies it natively."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=choose_precision() == "bf16")
+
+
 def batches(n: int, size: int, *, generator: np.random.Generator) -> Iterator[np.ndarray]:
     while True:
         yield from np.array_split(generator.permutation(n), n // size)
@@ -144,28 +151,31 @@ def train_vae(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     images, _ = load_pictures(args.work)
     vae = new_vae().to(memory_format=torch.channels_last)
-    warm = {"vae": AutoencoderKL.from_pretrained(args.warm, subfolder="vae")} if args.warm else None
-    trainer = Trainer(torch.nn.ModuleDict({"vae": vae}), args.work / "vae.pt", lr=args.lr or 1.2e-3, steps=args.steps, ema=0.998, warm=warm)
+    trainer = Trainer(
+        torch.nn.ModuleDict({"vae": vae}), args.work / "vae.pt", lr=args.lr or 1.2e-3, steps=args.steps, ema=0.998, warm=args.warm
+    )
     if args.decoder_only:  # latents stay what the UNet knows
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
     draw = np.random.default_rng([args.seed, trainer.step])
     order = batches(len(images), args.batch, generator=draw)
+    maps = args.batch * 2 // 3
     while trainer.step < args.steps:
         pictures = images[next(order)]
-        pictures = np.concatenate([pictures, edges(pictures[: args.batch // 4], generator=draw)])
+        pictures = np.concatenate([pictures, edges(pictures[:maps], generator=draw)])
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
-        posterior = vae.encode(x).latent_dist
-        y = vae.decode(posterior.sample()).sample
-        error = y - x
-        slope = sum((error.diff(dim=d)).abs().mean() for d in (2, 3))
-        reconstruction = error.square().mean() + 0.3 * error.abs().mean() + 0.3 * slope
+        with fast():
+            posterior = vae.encode(x).latent_dist
+            error = vae.decode(posterior.sample()).sample.float() - x
+        seen = error[:-maps]
+        slope = sum((seen.diff(dim=d)).abs().mean() for d in (2, 3))
+        reconstruction = error.square().mean() + 0.2 * seen.abs().mean() + 0.2 * slope
         trainer.update(reconstruction + 1e-6 * posterior.kl().mean())
         if trainer.step % 100 == 0 or trainer.step == args.steps:
-            psnr = 10 * math.log10(4 / error[: -(args.batch // 4)].square().mean().item())
-            maps = 10 * math.log10(4 / error[-(args.batch // 4) :].square().mean().item())
+            psnr = 10 * math.log10(4 / seen.square().mean().item())
+            lines = 10 * math.log10(4 / error[-maps:].square().mean().item())
             print(
-                f"vae {trainer.step}/{args.steps} psnr {psnr:.2f} edges {maps:.2f} {time.monotonic() - trainer.started:.0f} s", flush=True
+                f"vae {trainer.step}/{args.steps} psnr {psnr:.2f} edges {lines:.2f} {time.monotonic() - trainer.started:.0f} s", flush=True
             )
             trainer.save()
 
@@ -250,13 +260,7 @@ def train_unet(args: argparse.Namespace) -> None:
     text = new_text_encoder(len(tokenizer))
     modules = torch.nn.ModuleDict({"unet": unet, "text_encoder": text})
     print({name: sum(p.numel() for p in m.parameters()) for name, m in modules.items()}, "latent std", latents.std().item(), flush=True)
-    warm = None
-    if args.warm:
-        warm = {
-            "unet": UNet2DConditionModel.from_pretrained(args.warm, subfolder="unet"),
-            "text_encoder": CLIPTextModel.from_pretrained(args.warm, subfolder="text_encoder"),
-        }
-    trainer = Trainer(modules, args.work / "unet.pt", lr=args.lr or 8e-4, steps=args.steps, ema=0.999, warm=warm)
+    trainer = Trainer(modules, args.work / "unet.pt", lr=args.lr or 8e-4, steps=args.steps, ema=0.999, warm=args.warm)
     alpha_bar = DDPMScheduler(**schedule()).alphas_cumprod
     weight = torch.clamp(5.0 / (alpha_bar / (1 - alpha_bar)), max=1.0)  # min-SNR, gamma 5
     draw = np.random.default_rng([args.seed, trainer.step])
@@ -272,8 +276,9 @@ def train_unet(args: argparse.Namespace) -> None:
         scale = alpha_bar[t].view(-1, 1, 1, 1)
         z_t = scale.sqrt() * z_0 + (1 - scale).sqrt() * eps
         z_t = z_t.contiguous(memory_format=torch.channels_last)
-        predicted = unet(z_t, t, encoder_hidden_states=text(words).last_hidden_state).sample
-        error = (predicted - eps).square().mean(dim=(1, 2, 3))
+        with fast():
+            predicted = unet(z_t, t, encoder_hidden_states=text(words).last_hidden_state).sample
+        error = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
         trainer.update((weight[t] * error).mean())
         losses.append(error.mean().item())
         if trainer.step % 200 == 0 or trainer.step == args.steps:

@@ -28,7 +28,7 @@ def generate(
     seed: int,
     controlnet: Any = None,
     settings: dict[str, Any] | None = None,
-    conditions: np.ndarray | None = None,
+    conditions: np.ndarray | torch.Tensor | None = None,
     steps: int = 25,
     guidance: float = 3.0,
     on_step: Callable[[int, int], None] = lambda done, total: None,
@@ -40,13 +40,16 @@ def generate(
         prompts: N prompts.
         seed: picture i depends on (seed, i // 16) only, so arms that share a seed share their starting noise.
         controlnet, settings: as ``load_latent_controlnet`` gives them; None for the base alone.
-        conditions: uint8 ``(N, H, W, 3)`` condition pictures.
+        conditions: uint8 ``(N, H, W, 3)`` condition pictures, or float ``(N, 4, h, w)`` latents, which are used as they are.
         steps, guidance: DDIM steps, guidance scale.
         on_step: called with (sampling steps done, in all).
     """
-    latents = None
+    latents: torch.Tensor | None = None
     if controlnet is not None and settings is not None and conditions is not None:
-        latents = settings["condition_scale"] * base.encode_pixels(conditions)
+        if isinstance(conditions, torch.Tensor):
+            latents = conditions
+        else:
+            latents = settings["condition_scale"] * base.encode_pixels(conditions)
     starts = range(0, len(prompts), BATCH)
     pictures = []
     for number, start in enumerate(starts):

@@ -57,11 +57,16 @@ class HeldOut:
         controlnet: Any = None,
         settings: dict[str, Any] | None = None,
         *,
+        latents: torch.Tensor | None = None,
         on_step: Callable[[int, int], None] = lambda done, total: None,
     ) -> Arm:
-        """Generate under every condition and compare edges; without a ControlNet, the base alone."""
+        """Generate under every condition and compare edges; without a ControlNet, the base alone.
+
+        ``latents`` ``(N, 4, h, w)`` take the place of ``alpha_m c`` as what the ControlNet is shown.
+        """
+        conditions = self.conditions if latents is None else latents
         made = generate(
-            base, self.captions, seed=self.seed, controlnet=controlnet, settings=settings, conditions=self.conditions, on_step=on_step
+            base, self.captions, seed=self.seed, controlnet=controlnet, settings=settings, conditions=conditions, on_step=on_step
         )
         found = scores.edges_of(made, self.condition)
         f1 = scores.edge_f1(self.edges, found)

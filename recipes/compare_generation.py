@@ -1,0 +1,57 @@
+"""What to show a trained ControlNet at generation, and for how many of the sampling steps.
+
+    python recipes/compare_generation.py sfumato-demo/controlnet     # trained from sealed records, as `sfumato demo` does
+
+The condition as alpha_m c, as c, or as one drawn c_m a picture; and alpha_m c with the residuals used for a part of the steps.
+All on the same held-out conditions, prompts and starting noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sfumato.core.artifact import write_json
+from sfumato.core.randomness import InsecureNoise
+from sfumato.defences import sealed_noise
+from sfumato.diffusion.base import load_base
+from sfumato.diffusion.controlnet import load_latent_controlnet
+from sfumato.diffusion.quiet import quiet_libraries
+from sfumato.studies import arms, demo
+
+ENDS = (0.4, 0.6, 0.8)
+
+
+def compare(folder: Path, *, conditions: int, seed: int) -> dict[str, Any]:
+    """Adherence of every way by name, and each way's ratio to ``alpha_m c`` throughout, paired over conditions."""
+    base = load_base()
+    controlnet, settings = load_latent_controlnet(folder)
+    m = max(owner["settings"]["condition_step"] for owner in settings["owners"])
+    held_out = arms.HeldOut.draw(base, demo.STYLE, conditions, condition="canny", seed=seed)
+    clean = base.encode_pixels(held_out.conditions)
+    drawn = sealed_noise.apply(clean, m, base.schedule, noise=InsecureNoise(seed)).float()
+    whole = settings | {"control_guidance_end": 1.0}
+    ways: dict[str, Any] = {"alpha_m c": (whole, None), "c": (whole, clean), "drawn c_m": (whole, drawn)}
+    ways |= {f"alpha_m c, first {end:.0%} of the steps": (settings | {"control_guidance_end": end}, None) for end in ENDS}
+    scored = {name: held_out.score(base, controlnet, used, latents=latents) for name, (used, latents) in ways.items()}
+    return {name: arm.adherence | {"ratio": held_out.ratio(arm, scored["alpha_m c"]), "ssim": arm.ssim} for name, arm in scored.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("controlnet", type=Path)
+    parser.add_argument("--json", type=Path, default=Path("docs/generation.json"))
+    parser.add_argument("--conditions", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    quiet_libraries()
+    ways = compare(args.controlnet, conditions=args.conditions, seed=args.seed)
+    for name, way in ways.items():
+        print(f"{name}: A = {way['mean']:.3f} [{way['low']:.3f}, {way['high']:.3f}]")
+    command = f"python recipes/compare_generation.py CONTROLNET --conditions {args.conditions} --seed {args.seed}"
+    write_json(args.json, {"ways": ways, "command": command, "interval": "95 %, paired bootstrap over conditions"})
+
+
+if __name__ == "__main__":
+    main()
