@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import torch
+
+KILLS = int(os.environ.get("SFUMATO_TEST_KILLS", "3"))  # how often a run is killed before it may end
 
 
 def write_pipeline(folder: Path, *, family: str) -> Path:

@@ -20,6 +20,7 @@ from sfumato.owner.release_ledger import ReleaseLedger
 from sfumato.records import manifest as manifests
 from sfumato.records import reader
 from sfumato.records.record import SealSettings
+from tests_support import KILLS
 
 SETTINGS = SealSettings(condition="canny", seal_step=600, condition_step=200)
 
@@ -153,7 +154,7 @@ def test_a_full_disk_leaves_nothing_half_written(run, make_folder, tmp_path, mon
 
 def test_killed_at_random_moments_there_is_no_second_draw(mini, make_folder, tmp_path, home):
     """kill -9 until it gets through: shards only ever appear, byte-identical, and each picture is drawn once."""
-    folder = make_folder(count=60)
+    folder = make_folder(count=30 * KILLS)
     out = tmp_path / "records"
     script = (
         "import sys, time\n"
@@ -168,16 +169,16 @@ def test_killed_at_random_moments_there_is_no_second_draw(mini, make_folder, tmp
         "print('ready', flush=True)\n"
         f"s.seal(folder, Path({str(out)!r}), owner='alice', codec=codec,\n"
         "       settings=SealSettings(condition='canny', seal_step=600, condition_step=200),\n"
-        "       on_picture=lambda done, total: time.sleep(0.004))\n"
+        "       on_picture=lambda done, total: time.sleep(0.01))\n"
     )
     environment = {**os.environ, "SFUMATO_HOME": str(home)}
     seen: dict[str, bytes] = {}
     draw = np.random.default_rng(0)
     kills = 0
-    for attempt in range(12):
+    while True:
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
         assert process.stdout.readline() == b"ready\n"
-        if attempt < 3:
+        if kills < KILLS:
             time.sleep(draw.uniform(0.05, 0.3))
             process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
@@ -188,12 +189,12 @@ def test_killed_at_random_moments_there_is_no_second_draw(mini, make_folder, tmp
         if process.returncode == 0:
             break
         assert process.returncode == -9, errors.decode()
-    assert kills >= 1
+    assert kills == KILLS
     lines = [json.loads(line) for line in (home / "ledger/releases.jsonl").read_text().splitlines()]
     drawn = Counter(picture for line in lines for picture in line["pictures"])
-    assert set(drawn.values()) == {1} and len(drawn) == 60
+    assert set(drawn.values()) == {1} and len(drawn) == 30 * KILLS
     manifest = manifests.read(out)
-    assert [line["sha256"] for line in lines] == [shard.sha256 for shard in manifest.shards] and manifest.records == 60
+    assert [line["sha256"] for line in lines] == [shard.sha256 for shard in manifest.shards] and manifest.records == 30 * KILLS
     assert not (tmp_path / ".records.sealing").exists()
 
 
