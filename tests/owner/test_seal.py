@@ -127,7 +127,8 @@ def test_a_lost_shard_is_not_sealed_again(run, make_folder, tmp_path):
 
 
 def test_privacy_is_none_without_clip_and_exact_with(run, make_folder, base):
-    assert run(make_folder()).manifest.privacy["guarantee"] == "none"
+    none = run(make_folder()).manifest.privacy
+    assert none == {"guarantee": "none", "why": "the picture has no clip; the condition has no clip", "releases": 1}
     both = SealSettings(condition="canny", seal_step=900, condition_step=900, clip=8.0, condition_clip=8.0)
     privacy = run(make_folder("b", seed=1), out="b-records", settings=both).manifest.privacy
     one = float(base.schedule.alpha(900) / base.schedule.sigma(900)) * 16
@@ -259,6 +260,20 @@ def test_a_recoded_copy_is_the_same_picture(run, make_folder, tmp_path):
         run(copy, out="copy-records")
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"seal_step": None}, "the picture is not noised"),
+        ({"condition_step": None}, "the condition is not noised"),
+        ({"clip": None}, "the picture has no clip"),
+        ({"seal_step": None, "clip": None, "condition_clip": None}, "the picture is not noised; the condition has no clip"),
+    ],
+)
+def test_none_says_why(changes, why):
+    settings = SealSettings(**{"condition": "canny", "seal_step": 1, "condition_step": 1, "clip": 1.0, "condition_clip": 1.0, **changes})
+    assert sealing.privacy_statement(settings, None, releases=1, secure=True)["why"] == why
+
+
 def test_releases_compose(run, make_folder):
     both = SealSettings(condition="canny", seal_step=900, condition_step=900, clip=8.0, condition_clip=8.0)
     folder = make_folder()
@@ -267,7 +282,7 @@ def test_releases_compose(run, make_folder):
     assert second["mu"] == pytest.approx(2**0.5 * first["mu"]) and second["releases"] == 2
     run(make_folder("c", seed=3), out="c-records")
     third = run(tmp := folder.parent / "c", settings=both, out="d", allow_rerelease=True).manifest.privacy
-    assert tmp.exists() and third["guarantee"] == "none"
+    assert tmp.exists() and third["guarantee"] == "none" and "an earlier release" in third["why"]
 
 
 def test_the_last_step_is_refused_before_anything_is_drawn(run, make_folder, tmp_path):

@@ -126,7 +126,10 @@ def privacy_statement(settings: SealSettings, mu: float | None, *, releases: int
     if not secure:
         return {"guarantee": "none", "why": "the noise can be repeated by whoever knows the seed", "releases": releases}
     if mu is None:
-        why = "latent or condition is unsealed or has no clip" + (", in this or an earlier release" if releases > 1 else "")
+        parts = {"picture": (settings.seal_step, settings.clip), "condition": (settings.condition_step, settings.condition_clip)}
+        gaps = [f"the {part} is not noised" for part, (step, _) in parts.items() if step is None]
+        gaps += [f"the {part} has no clip" for part, (step, clip) in parts.items() if step is not None and clip is None]
+        why = "; ".join(gaps) or "a picture was noised without a bound in an earlier release"
         return {"guarantee": "none", "why": why, "releases": releases}
     return {
         "guarantee": "gaussian-dp",
