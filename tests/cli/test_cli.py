@@ -1,6 +1,8 @@
 """The commands as their users run them, on a small random base."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -39,6 +41,15 @@ def test_every_command_explains_itself(run):
         assert run(command, "--help")[0] == 0
 
 
+def test_a_full_disk_is_told_not_traced(run, monkeypatch):
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/private/out")
+
+    monkeypatch.setattr(cli, "app", full)
+    code, out, err = run("version", "--json")
+    assert code == 2 and "/private/out: No space left" in err and json.loads(out)["exit_code"] == 2
+
+
 def test_version_as_json(run):
     code, out, _ = run("version", "--json")
     assert code == 0 and {"sfumato", "torch", "diffusers"} <= set(json.loads(out))
@@ -55,6 +66,11 @@ def test_seal_inspect_train_generate(run, make_folder, mini, tmp_path):
     assert code == 0 and "signature good" in out and "guarantee    none" in out
     with Image.open(tmp_path / "seen.png") as seen:
         assert seen.size == (8 * 128, 2 * 128)
+
+    (records / "notes.txt").write_text("who they are")
+    code, out, _ = run("inspect", records)
+    assert code == 1 and "UNKNOWN      notes.txt" in out
+    (records / "notes.txt").unlink()
 
     code, out, _ = run("train", records, "-o", net, "--base", mini, "--steps", 2, "--batch", 4, "--precision", "no", "--json")
     assert code == 0 and json.loads(out)["owners"] == ["alice"]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -126,7 +128,7 @@ def test_a_lost_shard_is_not_sealed_again(run, make_folder, tmp_path):
         run(folder)
 
 
-def test_privacy_is_none_without_clip_and_exact_with(run, make_folder, base):
+def test_privacy_is_none_without_clip_and_exact_with(run, make_folder, base, tmp_path):
     none = run(make_folder()).manifest.privacy
     assert none == {"guarantee": "none", "why": "the picture has no clip; the condition has no clip", "releases": 1}
     both = SealSettings(condition="canny", seal_step=900, condition_step=900, clip=8.0, condition_clip=8.0)
@@ -135,6 +137,27 @@ def test_privacy_is_none_without_clip_and_exact_with(run, make_folder, base):
     assert privacy["mu"] == pytest.approx(2**0.5 * one) and privacy["relation"] == "replace-one" and privacy["releases"] == 1
     seeded = run(make_folder("c", seed=2), out="c-records", settings=both, noise=InsecureNoise(0)).manifest
     assert seeded.privacy["guarantee"] == "none" and not seeded.secure_noise
+    later = run(tmp_path / "c", out="d-records", settings=both, allow_rerelease=True).manifest.privacy
+    assert later["guarantee"] == "none" and "noise from a seed" in later["why"]  # the first draw can be made again
+
+
+def test_shards_never_wait_on_another_disk(run, make_folder, tmp_path, monkeypatch, home):
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("one disk only")
+    with TemporaryDirectory(dir=other) as scratch:
+        monkeypatch.setattr(release_folder, "aside_of", lambda out: Path(scratch) / "aside")
+        with pytest.raises(UserError, match="disk of its own"):
+            run(make_folder())
+    assert not list(home.rglob("releases.jsonl")) or not (home / "ledger/releases.jsonl").read_text()
+
+
+def test_a_manifest_that_a_kill_left_half_written_does_not_stay(run, make_folder, tmp_path):
+    folder = make_folder()
+    run(folder)
+    (tmp_path / "records/.manifest.json.x.partial").write_text("{")
+    run(folder)
+    assert not list((tmp_path / "records").glob(".*"))
 
 
 def test_a_full_disk_leaves_nothing_half_written(run, make_folder, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,6 +7,8 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sfumato.accounting import gaussian
+from sfumato.core.artifact import sha256, to_bytes
 from sfumato.core.errors import RecordError, UserError
 from sfumato.diffusion.schedule import Schedule
 from sfumato.records import manifest as manifests
@@ -204,6 +207,63 @@ def test_a_hostile_manifest_is_refused_even_when_signed(tmp_path, change):
     path.write_text(json.dumps(body))
     with pytest.raises(RecordError):
         manifests.read(tmp_path / "a")
+
+
+BOUNDED = SealSettings(condition="canny", seal_step=900, condition_step=900, clip=8.0, condition_clip=4.0)
+GUARANTEE = {
+    "guarantee": "gaussian-dp", "unit": manifests.UNIT, "relation": manifests.RELATION, "clip": 8.0, "condition_clip": 4.0,
+    "releases": 1, "mu": 0.5, "delta": 1e-5, "epsilon": gaussian.epsilon(1e-5, 0.5),
+}  # fmt: skip
+
+
+def test_a_guarantee_that_follows_from_the_settings_is_read(tmp_path):
+    manifest, _ = release(tmp_path / "a")
+    assert replace(manifest, settings=BOUNDED, privacy=GUARANTEE).privacy["epsilon"] == pytest.approx(2.025, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"privacy": {"epsilon": 0.01}},
+        {"privacy": {"epsilon": float("nan")}},
+        {"privacy": {"mu": -0.5}},
+        {"privacy": {"delta": 0.0}},
+        {"privacy": {"unit": "one\x1b[2J"}},
+        {"privacy": {"relation": "none"}},
+        {"privacy": {"clip": 1.0}},
+        {"privacy": {"releases": 0}},
+        {"privacy": {"note": "safe"}},
+        {"privacy": {"guarantee": "none"}},
+        {"privacy": {"guarantee": "perfect"}},
+        {"settings": {"clip": None}},
+        {"settings": {"seal_step": None}},
+        {"secure_noise": False},
+    ],
+)
+def test_a_guarantee_that_the_settings_cannot_bear_is_refused(tmp_path, changes):
+    manifest, _ = release(tmp_path / "a")
+    settings = replace(BOUNDED, **changes.get("settings", {}))
+    with pytest.raises(ValueError):
+        replace(manifest, settings=settings, privacy=GUARANTEE | changes.get("privacy", {}), secure_noise=changes.get("secure_noise", True))
+
+
+@pytest.mark.parametrize(
+    "privacy", [{"guarantee": "none"}, {"guarantee": "none", "why": "x", "releases": True}, {"guarantee": "none", "why": 1, "releases": 1}]
+)
+def test_none_says_why_and_how_often(tmp_path, privacy):
+    manifest, _ = release(tmp_path / "a")
+    with pytest.raises(ValueError):
+        replace(manifest, privacy=privacy)
+
+
+def test_notes_in_a_shard_are_refused(tmp_path):
+    manifest, _ = release(tmp_path / "a")
+    z = torch.zeros(2, 4, 4, 4).half()
+    data = to_bytes({"z_n": z, "c_m": z.clone()}, {"caption": "my neighbour"})
+    entry = ShardEntry(sha256=sha256(data), records=2, bytes=len(data))
+    (tmp_path / "a" / entry.file).write_bytes(data)
+    with pytest.raises(RecordError, match="notes beside"):
+        shards.read(tmp_path / "a", entry, manifest)
 
 
 def test_absurd_files_are_not_read(tmp_path):

@@ -76,7 +76,7 @@ def command(
             print(f"UNKNOWN      {name}: not in the manifest; do not upload it unseen")
         if picture:
             print(f"picture      {picture}")
-    if bad:
+    if bad or extra:
         raise typer.Exit(1)
 
 

@@ -32,6 +32,9 @@ def main() -> None:
         _fail(error.format_message(), error.exit_code, said=True)
     except ValueError as error:  # ours say what was got, what was expected and how to mend it
         _fail(str(error), 2)
+    except OSError as error:  # a full disk, a folder without permission
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}; make room or choose another folder, then run the same command again", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; run the same command again to go on", 130)
 

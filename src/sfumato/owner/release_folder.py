@@ -10,7 +10,7 @@ from pathlib import Path
 from sfumato.core.artifact import read_json, sha256, write_json
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.owner.release_ledger import Entry, ReleaseLedger
-from sfumato.records.manifest import ShardEntry
+from sfumato.records.manifest import NAME, ShardEntry
 
 
 def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: dict[str, object]) -> str:
@@ -41,6 +41,14 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder}: could not be made ({error.strerror})", fix="choose another folder") from error
+    if out.stat().st_dev != aside_of(out).stat().st_dev:
+        aside_of(out).rmdir()
+        raise UserError(
+            f"{out}: the top of a disk of its own",
+            expected="a folder on the same disk as its parent: shards wait beside it until they are counted",
+            fix=f"name a folder in it: {out / 'records'}",
+            privacy="nothing was released",
+        )
     return str(found["release"])
 
 
@@ -63,7 +71,7 @@ def recover(out: Path, aside: Path, entries: list[Entry]) -> list[ShardEntry]:
                 privacy="sealing its pictures again is a second release",
             )
         done.append(shard)
-    for stray in aside.iterdir():
+    for stray in (*aside.iterdir(), *out.glob(f".{NAME}.*.partial")):
         stray.unlink()
     unknown = {path.name for path in out.glob("*.safetensors")} - {shard.file for shard in done}
     if unknown:

@@ -90,7 +90,7 @@ def seal(
         source = _Source(folder, ledger, own, {} if allow_rerelease else earlier, summary)
         if source.refused:
             source.refuse_rereleased()
-        mu = _mu(settings, codec)
+        mu = _mu(settings, codec) if noise.secure else None  # noise that can be drawn again hides nothing, later releases included
         for names, files, z_0, c in _encoded(source.pending(noise, on_picture), codec):
             z_n, c_m = _apply(z_0, c, settings, codec, noise)
             entry, data = shards.pack(z_n, c_m)
@@ -129,12 +129,12 @@ def privacy_statement(settings: SealSettings, mu: float | None, *, releases: int
         parts = {"picture": (settings.seal_step, settings.clip), "condition": (settings.condition_step, settings.condition_clip)}
         gaps = [f"the {part} is not noised" for part, (step, _) in parts.items() if step is None]
         gaps += [f"the {part} has no clip" for part, (step, clip) in parts.items() if step is not None and clip is None]
-        why = "; ".join(gaps) or "a picture was noised without a bound in an earlier release"
+        why = "; ".join(gaps) or "an earlier release of a picture had no bound, or noise from a seed"
         return {"guarantee": "none", "why": why, "releases": releases}
     return {
         "guarantee": "gaussian-dp",
-        "unit": "one picture with its condition",
-        "relation": "replace-one",
+        "unit": manifests.UNIT,
+        "relation": manifests.RELATION,
         "clip": settings.clip,
         "condition_clip": settings.condition_clip,
         "releases": releases,

@@ -40,5 +40,10 @@ def read(folder: Path, entry: ShardEntry, manifest: Manifest) -> dict[str, torch
         tensors = from_bytes(data, name=path.name)
     except UserError as error:
         raise RecordError(error.got, fix=error.fix) from error
+    if b"__metadata__" in data[8 : 8 + int.from_bytes(data[:8], "little")]:
+        raise RecordError(
+            f"{path.name}: carries notes beside its tensors", expected="z_n and c_m alone", fix="ask the owner to seal again",
+            privacy="notes may hold captions or file names",
+        )  # fmt: skip
     check_tensors(tensors, count=entry.records, shape=manifest.shape, name=path.name)
     return tensors
