@@ -18,7 +18,7 @@ from sfumato.core.randomness import InsecureNoise
 from sfumato.owner import release_folder
 from sfumato.owner import seal as sealing
 from sfumato.owner.folder import read_folder
-from sfumato.owner.release_ledger import ReleaseLedger
+from sfumato.owner.release_ledger import Entry, ReleaseLedger
 from sfumato.records import manifest as manifests
 from sfumato.records import reader
 from sfumato.records.record import SealSettings
@@ -295,6 +295,13 @@ def test_a_recoded_copy_is_the_same_picture(run, make_folder, tmp_path):
 def test_none_says_why(changes, why):
     settings = SealSettings(**{"condition": "canny", "seal_step": 1, "condition_step": 1, "clip": 1.0, "condition_clip": 1.0, **changes})
     assert sealing.privacy_statement(settings, None, releases=1, secure=True)["why"] == why
+
+
+def test_a_picture_is_counted_by_its_pixels_and_by_its_file():
+    entry = Entry("now", "0" * 64, 2, 1, ["p", "q"], ["f", "g"], 1.0)
+    earlier = {"p": {"a": 1.0, "b": 2.0}, "f": {"b": 2.0, "c": 4.0}, "g": {"a": 1.0}}
+    assert sealing._worst([entry], earlier, 2.0) == (pytest.approx(5.0), 4)  # a, b, c and now: 1 + 4 + 16 + 4
+    assert sealing._worst([entry], earlier | {"g": {"a": None}}, 2.0) == (None, 4)
 
 
 def test_releases_compose(run, make_folder):

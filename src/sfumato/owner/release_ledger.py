@@ -61,13 +61,13 @@ class ReleaseLedger:
         """The shards of one release, in the order in which they were written."""
         return [entry for entry in self.entries if entry.release == release]
 
-    def earlier(self, release: str) -> dict[str, list[float | None]]:
-        """Pictures that other releases gave away, with each release's mu (``None``: not bounded)."""
-        found: dict[str, list[float | None]] = {}
+    def earlier(self, release: str) -> dict[str, dict[str, float | None]]:
+        """Names of pictures and files that other releases gave away, with each release's mu (``None``: not bounded)."""
+        found: dict[str, dict[str, float | None]] = {}
         for entry in self.entries:
             if entry.release != release:
                 for name in (*entry.pictures, *entry.files):
-                    found.setdefault(name, []).append(entry.mu)
+                    found.setdefault(name, {})[entry.release] = entry.mu
         return found
 
     def append(self, entry: Entry) -> None:

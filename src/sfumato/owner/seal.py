@@ -144,9 +144,13 @@ def privacy_statement(settings: SealSettings, mu: float | None, *, releases: int
     }
 
 
-def _worst(entries: list[Entry], earlier: dict[str, list[float | None]], mu: float | None) -> tuple[float | None, int]:
-    """The composed mu and the number of releases of the picture that was released most, this release included."""
-    before = [earlier.get(name, []) for entry in entries for name in (*entry.pictures, *entry.files)]
+def _worst(entries: list[Entry], earlier: dict[str, dict[str, float | None]], mu: float | None) -> tuple[float | None, int]:
+    """The composed mu and the number of releases of the picture that was released most, this release included.
+
+    A picture was in every release that knows it by its pixels or by its file, once in each.
+    """
+    names = [pair for entry in entries for pair in zip(entry.pictures, entry.files, strict=True)]
+    before = [list((earlier.get(picture, {}) | earlier.get(file, {})).values()) for picture, file in names]
     composed = [None if mu is None or None in mus else gaussian.compose([mu, *(m for m in mus if m is not None)]) for mus in before]
     bounded = [value for value in composed if value is not None]
     return (max(bounded) if len(bounded) == len(composed) else None), 1 + max(map(len, before))
@@ -183,7 +187,7 @@ class _Source:
     folder: Folder
     ledger: ReleaseLedger
     own: set[str]
-    refused: dict[str, list[float | None]]
+    refused: dict[str, dict[str, float | None]]
     summary: Summary
 
     def refuse_rereleased(self) -> None:
