@@ -28,7 +28,7 @@ def command(
     from sfumato.records.trust import check_owner
 
     manifest = manifests.read(records)
-    new = check_owner(manifest)
+    new = check_owner(manifest, remember=False)  # a look is no trust
     bad = []
     with _output.bar("verifying", len(manifest.shards)) as advance:
         for number, entry in enumerate(manifest.shards, 1):
@@ -61,7 +61,7 @@ def command(
     if as_json:
         _output.emit(report)
     else:
-        print(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (key first seen now)' if new else ''}")
+        print(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (a key not known here)' if new else ''}")
         print(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
         print(f"leaves       z_n and c_m, each {'x'.join(map(str, shape))} float16; no caption, file name, date or noise")
         print(f"pictures     sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")

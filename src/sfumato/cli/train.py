@@ -53,9 +53,11 @@ def command(
     )
     loaded_base = load_base(base, device=choose_device())
     for folder in records:
-        if check_owner(manifests.read(folder)):
-            _output.say(f"{folder}: an owner not seen before; the key is remembered")
+        check_owner(manifests.read(folder), remember=False)
     loaded = reader.load(records, codec=loaded_base)
+    for manifest in loaded.manifests:  # whoever's records are unreadable or for another base is not remembered
+        if check_owner(manifest):
+            _output.say(f"{manifest.owner}: an owner not seen before; key {manifest.public_key[:16]}… is remembered")
     for line in loaded.refused:
         _output.say(f"refused: {line}")
     held_out: list[float] = []

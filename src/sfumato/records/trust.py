@@ -15,8 +15,8 @@ def home() -> Path:
     return Path(os.environ.get("SFUMATO_HOME") or Path.home() / ".sfumato")
 
 
-def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
-    """Compare the manifest's key with the one remembered. Returns True when the owner is new.
+def check_owner(manifest: Manifest, *, store: Path | None = None, remember: bool = True) -> bool:
+    """Compare the manifest's key with the one remembered. Returns True when the owner is new, and remembers its key if asked to.
 
     Raises:
         RecordError: another key signed under this name before.
@@ -32,5 +32,6 @@ def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
         )
     if manifest.owner in known:
         return False
-    write_json(path, {**known, manifest.owner: manifest.public_key})
+    if remember:
+        write_json(path, {**known, manifest.owner: manifest.public_key})
     return True
