@@ -86,6 +86,16 @@ def test_held_out_records_are_measured_and_validation_pictures_written(base, tmp
     assert list((tmp_path / "logs").iterdir())
 
 
+def test_validation_shows_every_owner_at_the_level_that_is_trained_on(base, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(validate, "sample", lambda *_, condition, **__: shown.append(condition) or condition)
+    a, b = records(m=100), records(m=300)
+    both = Records(*(torch.cat([getattr(a, f), getattr(b, f)]) for f in ("z_n", "c_m", "n", "m")), (), ())
+    validate.saver(both, base, tmp_path, seed=3, count=4)(None, 1)
+    level = both.level_conditions(base.schedule, seed=3).c_m
+    assert torch.equal(shown[0], level[[0, 15, 31, 47]]) and not torch.equal(level[0], both.c_m[0])
+
+
 def test_captions_reach_the_controlnet_only_in_the_clear_arms(base, tmp_path):
     context = base.embed(["abc"] * 24)
     train(records(n=-1, m=-1), base, tmp_path, config(steps=2), captions=Captioned(context))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from sfumato.core.artifact import write_atomic
@@ -20,7 +21,8 @@ from sfumato.server.generate import to_pixels
 
 def saver(records: Records, base: Base, out: Path, *, seed: int, count: int = 6) -> Callable[[Any, int], None]:
     """A callback that writes ``out/validation/STEP.png``: decoded ``c_m`` above, what it makes below, under the empty prompt."""
-    conditions = records.c_m[:count]
+    level = records.level_conditions(base.schedule, seed=seed) if len(records.m.unique()) > 1 else records
+    conditions = level.c_m[torch.linspace(0, len(level) - 1, min(count, len(level))).long()]  # of every owner, as they are trained on
 
     def save(controlnet: Any, step: int) -> None:
         z_0 = sample(base, [""] * len(conditions), generator=generator(seed, 4), controlnet=controlnet, condition=conditions, guidance=1.0)
