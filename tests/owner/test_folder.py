@@ -173,6 +173,14 @@ def test_rows_that_point_nowhere_or_twice(table: Path) -> None:
     _refused(table, "train/c.png, which is not there")
 
 
+def test_one_condition_serves_one_picture(table: Path) -> None:
+    _picture(table / "train" / "b.png")
+    rows = [{"file_name": f"train/{stem}.png", "conditioning_image_file_name": "edges/a.png"} for stem in ("a", "b")]
+    _jsonl(table, *rows)
+    assert _refused(table, "line 2: edges/a.png is the condition of line 1", "given").privacy
+    assert len(read_folder(table, size=16, condition="canny")) == 2  # drawn from the picture: the column is not used
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [('{"file_name": \n', "line 1: not JSON"), ("[1]\n", "line 1: not an object"), ('{"file_name": 3}\n', "`file_name` is 3"),

@@ -175,6 +175,7 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
 def _from_metadata(folder: Path, table: str, *, given: bool, size: int) -> list[Example]:
     found: list[Example] = []
     lines: dict[Path, int] = {}
+    conditions: dict[Path | None, int] = {}
     for line, row in _rows(folder / table):
         where = f"{folder / table} line {line}"
         path = _named(folder, row, "file_name", where)
@@ -189,7 +190,17 @@ def _from_metadata(folder: Path, table: str, *, given: bool, size: int) -> list[
         text = row.get("text")
         if not isinstance(text, str | None):
             raise UserError(f"{where}: `text` is {json.dumps(text)}", expected="one caption in quotes")
-        found.append(Example(path, _named(folder, row, CONDITION_COLUMN, where) if given else None, size, (text or "").strip()))
+        condition = _named(folder, row, CONDITION_COLUMN, where) if given else None
+        if condition in conditions:
+            raise UserError(
+                f"{where}: {row[CONDITION_COLUMN]} is the condition of line {conditions[condition]}, too",
+                expected="a condition of its own for each picture",
+                fix="remove one of the rows",
+                privacy="every record draws noise anew: one condition in many records shows through",
+            )
+        if condition is not None:
+            conditions[condition] = line
+        found.append(Example(path, condition, size, (text or "").strip()))
     return found
 
 
