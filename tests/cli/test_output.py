@@ -1,0 +1,71 @@
+"""What every command prints: for people on stderr, for machines on stdout, and never an epsilon without its context."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sfumato.cli import _output
+from sfumato.cli.seal import describe
+from sfumato.core.errors import UserError
+
+GUARANTEE = {
+    "guarantee": "gaussian-dp", "unit": "one picture with its condition", "relation": "replace-one", "clip": 8.0,
+    "condition_clip": 4.0, "releases": 2, "mu": 0.5, "delta": 1e-5, "epsilon": 2.5,
+}  # fmt: skip
+
+
+def test_json_goes_to_stdout_and_words_to_stderr(capsys):
+    _output.emit({"path": Path("a/b"), "n": 3})
+    _output.say("[red]not markup[/red] for people")
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"path": "a/b", "n": 3}
+    assert err == "[red]not markup[/red] for people\n"
+
+
+def test_progress_as_lines_for_a_parent(capsys, monkeypatch):
+    monkeypatch.setenv("SFUMATO_PROGRESS", "lines")
+    with _output.bar("training", 4) as advance:
+        advance(1)
+        advance(2, 5, "loss 0.1")
+    with _output.bar("of unknown length") as advance:
+        advance(7)
+    assert capsys.readouterr().err.splitlines() == ["progress 1 4", "progress 2 5", "progress 7 0"]
+
+
+@pytest.mark.parametrize(("text", "step"), [("600", 600), ("none", None), ("NONE", None), ("-1", -1)])
+def test_steps(text, step):
+    assert _output.step_or_none(text, "--seal-step") == step
+
+
+def test_a_step_that_is_none_says_which_option():
+    with pytest.raises(UserError, match=r"(?s)--seal-step 'six'.*expected"):
+        _output.step_or_none("six", "--seal-step")
+
+
+def test_peak_memory_is_this_process_own_and_outlives_what_was_held():
+    script = "from sfumato.cli._output import peak_bytes; held = b'x' * 300_000_000; del held; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 300_000_000 <= int(done.stdout) < 450_000_000  # not what this one, with torch in it, holds
+
+
+def test_an_epsilon_never_stands_alone():
+    line = describe(GUARANTEE)
+    for part in (
+        "epsilon 2.5",
+        "delta 1e-05",
+        "one picture with its condition",
+        "replace-one",
+        "clip 8",
+        "condition clip 4",
+        "releases: 2",
+    ):
+        assert part in line
+    assert "vacuous" not in line and "vacuous" in describe(GUARANTEE | {"epsilon": 10.5})
+
+
+def test_no_guarantee_shows_no_number_and_no_control_characters():
+    line = describe({"guarantee": "none", "why": "no clip\x1b[2J", "releases": 1})
+    assert line.startswith("none (no clip\\x1b[2J)") and "epsilon" not in line
