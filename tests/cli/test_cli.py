@@ -50,6 +50,15 @@ def test_a_full_disk_is_told_not_traced(run, monkeypatch):
     assert code == 2 and "/private/out: No space left" in err and json.loads(out)["exit_code"] == 2
 
 
+def test_an_interrupt_says_how_to_go_on(run, monkeypatch):
+    def stopped(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", stopped)
+    code, out, err = run("version", "--json")
+    assert code == 130 and "run the same command again" in err and json.loads(out)["exit_code"] == 130
+
+
 def test_version_as_json(run):
     code, out, _ = run("version", "--json")
     assert code == 0 and {"sfumato", "torch", "diffusers"} <= set(json.loads(out))
