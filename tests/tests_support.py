@@ -1,14 +1,27 @@
-"""A random-weight base that diffusers itself writes."""
+"""What several tests need: recipes as modules, a random-weight base that diffusers itself writes."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
 KILLS = int(os.environ.get("SFUMATO_TEST_KILLS", "3"))  # how often a run is killed before it may end
+
+
+def load_recipe(name: str) -> ModuleType:
+    """The module ``recipes/NAME.py``, which is in no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "recipes" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def write_pipeline(folder: Path, *, family: str) -> Path:

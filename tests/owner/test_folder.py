@@ -177,7 +177,7 @@ def test_one_condition_serves_one_picture(table: Path) -> None:
     _picture(table / "train" / "b.png")
     rows = [{"file_name": f"train/{stem}.png", "conditioning_image_file_name": "edges/a.png"} for stem in ("a", "b")]
     _jsonl(table, *rows)
-    assert _refused(table, "line 2: edges/a.png is the condition of line 1", "given").privacy
+    assert _refused(table, "line 2: edges/a.png was named before, in line 1", "given").privacy
     assert len(read_folder(table, size=16, condition="canny")) == 2  # drawn from the picture: the column is not used
 
 

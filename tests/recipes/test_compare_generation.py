@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,12 @@ import torch
 
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import new_controlnet, save_controlnet
-
-RECIPE = Path(__file__).parents[2] / "recipes/compare_generation.py"
+from tests_support import load_recipe
 
 
 @pytest.fixture
 def recipe() -> Any:
-    spec = importlib.util.spec_from_file_location("compare_generation", RECIPE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("compare_generation")
 
 
 @pytest.fixture

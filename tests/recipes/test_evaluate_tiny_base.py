@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,19 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+from tests_support import load_recipe
 
-
-def _recipe(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-evaluation: Any = _recipe("evaluate_tiny_base")
+evaluation: Any = load_recipe("evaluate_tiny_base")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +19,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline of the tiny base's shape with random weights."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-    train: Any = _recipe("train_tiny_base")
+    train: Any = load_recipe("train_tiny_base")
     folder = tmp_path_factory.mktemp("base")
     torch.manual_seed(0)
     tokenizer = train.new_tokenizer([p.caption for p in evaluation.draw("public", 60, seed=0)], folder / "words")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -14,17 +13,13 @@ import torch
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.schedule import CLEAN
 from sfumato.records.reader import Records
-
-RECIPE = Path(__file__).parents[2] / "recipes/sweep_seal_steps.py"
+from tests_support import load_recipe
 
 
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The recipe over two arms of records, its pictures cached for this test alone."""
-    spec = importlib.util.spec_from_file_location("sweep_seal_steps", RECIPE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_recipe("sweep_seal_steps")
     monkeypatch.setattr(module, "SEAL_STEPS", (None, 600))
     monkeypatch.setattr(module, "CONDITION_STEPS", (200,))
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))

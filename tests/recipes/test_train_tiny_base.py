@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -13,16 +12,12 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-RECIPE = Path(__file__).parents[2] / "recipes/train_tiny_base.py"
+from tests_support import load_recipe
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Any:
-    spec = importlib.util.spec_from_file_location("train_tiny_base", RECIPE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_recipe("train_tiny_base")
 
 
 @pytest.fixture

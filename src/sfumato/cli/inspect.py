@@ -21,14 +21,14 @@ def command(
     quiet_libraries()
     from dataclasses import asdict
 
-    from sfumato.cli.seal import describe
     from sfumato.core.errors import RecordError
     from sfumato.records import manifest as manifests
     from sfumato.records import shard as shards
+    from sfumato.records.privacy import describe
     from sfumato.records.trust import check_owner
 
     manifest = manifests.read(records)
-    new = check_owner(manifest, remember=False)  # a look is no trust
+    new = check_owner(manifest)
     bad = []
     with _output.bar("verifying", len(manifest.shards)) as advance:
         for number, entry in enumerate(manifest.shards, 1):

@@ -44,6 +44,7 @@ def command(
     from sfumato.diffusion.base import load_codec
     from sfumato.owner.folder import read_folder
     from sfumato.owner.seal import seal
+    from sfumato.records.privacy import describe
     from sfumato.records.record import SealSettings
 
     settings = SealSettings(
@@ -92,14 +93,3 @@ def command(
     else:
         _output.say("A condition at a low step gives its edges away, and whoever has the base can take part of the noise off again.")
     _output.say("guarantee: " + describe(manifest.privacy))
-
-
-def describe(privacy: dict[str, object]) -> str:
-    """A privacy statement in one line: never an epsilon without its unit, relation, clip and releases."""
-    if privacy["guarantee"] == "none":
-        return f"none ({ascii(privacy.get('why'))[1:-1]}). What a server sees: sfumato inspect --picture"
-    return (
-        f"epsilon {privacy['epsilon']:.4g} at delta {privacy['delta']:g} (unit: {privacy['unit']}; relation: {privacy['relation']}; "
-        f"clip {privacy['clip']:g}, condition clip {privacy['condition_clip']:g}; releases: {privacy['releases']})"
-        + ("; vacuous as a guarantee" if float(str(privacy["epsilon"])) > 10 else "")
-    )

@@ -34,9 +34,8 @@ def command(
     quiet_libraries()
     from sfumato.core.device import choose_device, choose_precision
     from sfumato.diffusion.base import load_base
-    from sfumato.records import manifest as manifests
     from sfumato.records import reader
-    from sfumato.records.trust import check_owner
+    from sfumato.records.trust import remember_owner
     from sfumato.server import validate
     from sfumato.server.train import Progress, TrainConfig, train
 
@@ -52,11 +51,9 @@ def command(
         tensorboard=tensorboard,
     )
     loaded_base = load_base(base, device=choose_device())
-    for folder in records:
-        check_owner(manifests.read(folder), remember=False)
     loaded = reader.load(records, codec=loaded_base)
     for manifest in loaded.manifests:  # whoever's records are unreadable or for another base is not remembered
-        if check_owner(manifest):
+        if remember_owner(manifest):
             _output.say(f"{manifest.owner}: an owner not seen before; key {manifest.public_key[:16]}… is remembered")
     for line in loaded.refused:
         _output.say(f"refused: {line}")

@@ -87,6 +87,12 @@ def from_bytes(data: bytes, *, name: str) -> dict[str, torch.Tensor]:
         raise UserError(f"{name}: not a readable safetensors file ({error})", fix="fetch the file again; it may be cut short") from error
 
 
+def metadata_of(data: bytes) -> dict[str, str]:
+    """The notes in a safetensors file that ``from_bytes`` could read."""
+    notes: dict[str, str] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    return notes
+
+
 def sha256(data: bytes) -> str:
     """Hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()

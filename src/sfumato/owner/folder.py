@@ -175,31 +175,22 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
 def _from_metadata(folder: Path, table: str, *, given: bool, size: int) -> list[Example]:
     found: list[Example] = []
     lines: dict[Path, int] = {}
-    conditions: dict[Path | None, int] = {}
     for line, row in _rows(folder / table):
         where = f"{folder / table} line {line}"
         path = _named(folder, row, "file_name", where)
-        if path in lines:
-            raise UserError(
-                f"{where}: {row['file_name']} was named before, in line {lines[path]}",
-                expected="one row for each picture",
-                fix="remove one of the rows",
-                privacy="sealing a picture twice gives away more of it",
-            )
-        lines[path] = line
+        condition = _named(folder, row, CONDITION_COLUMN, where) if given else None
+        for named in filter(None, (path, condition)):
+            if named in lines:
+                raise UserError(
+                    f"{where}: {named.relative_to(folder.resolve())} was named before, in line {lines[named]}",
+                    expected="a picture, and a condition of its own, in each row",
+                    fix="remove one of the rows",
+                    privacy="every record draws noise anew: what is in two of them shows through",
+                )
+            lines[named] = line
         text = row.get("text")
         if not isinstance(text, str | None):
             raise UserError(f"{where}: `text` is {json.dumps(text)}", expected="one caption in quotes")
-        condition = _named(folder, row, CONDITION_COLUMN, where) if given else None
-        if condition in conditions:
-            raise UserError(
-                f"{where}: {row[CONDITION_COLUMN]} is the condition of line {conditions[condition]}, too",
-                expected="a condition of its own for each picture",
-                fix="remove one of the rows",
-                privacy="every record draws noise anew: one condition in many records shows through",
-            )
-        if condition is not None:
-            conditions[condition] = line
         found.append(Example(path, condition, size, (text or "").strip()))
     return found
 

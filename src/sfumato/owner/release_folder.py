@@ -41,7 +41,7 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder}: could not be made ({error.strerror})", fix="choose another folder") from error
-    if out.stat().st_dev != aside_of(out).stat().st_dev:
+    if _disk(out) != _disk(aside_of(out)):
         aside_of(out).rmdir()
         raise UserError(
             f"{out}: the top of a disk of its own",
@@ -55,6 +55,10 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
 def aside_of(out: Path) -> Path:
     """Where shards wait until they are counted: on the same disk, but not in the folder that leaves."""
     return out.resolve().parent / f".{out.resolve().name}.sealing"
+
+
+def _disk(folder: Path) -> int:
+    return folder.stat().st_dev
 
 
 def recover(out: Path, aside: Path, entries: list[Entry]) -> list[ShardEntry]:

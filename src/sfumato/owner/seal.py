@@ -26,6 +26,7 @@ from sfumato.owner import identity, release_folder
 from sfumato.owner.folder import Example, Folder
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
 from sfumato.records import manifest as manifests
+from sfumato.records import privacy
 from sfumato.records import shard as shards
 from sfumato.records.manifest import Manifest
 from sfumato.records.record import SHARD_RECORDS, SealSettings
@@ -90,7 +91,7 @@ def seal(
         source = _Source(folder, ledger, own, {} if allow_rerelease else earlier, summary)
         if source.refused:
             source.refuse_rereleased()
-        mu = _mu(settings, codec) if noise.secure else None  # noise that can be drawn again hides nothing, later releases included
+        mu = _mu(settings, codec, secure=noise.secure)
         for names, files, z_0, c in _encoded(source.pending(noise, on_picture), codec):
             z_n, c_m = _apply(z_0, c, settings, codec, noise)
             entry, data = shards.pack(z_n, c_m)
@@ -113,35 +114,12 @@ def seal(
             shape=codec.latent_shape,
             settings=settings,
             shards=tuple(done),
-            privacy=privacy_statement(settings, mus, releases=releases, secure=noise.secure),
+            privacy=privacy.statement(settings, mus, releases=releases, secure=noise.secure),
             secure_noise=noise.secure,
             version=__version__,
         )
         manifests.write(summary.manifest, out, key)
     return summary
-
-
-def privacy_statement(settings: SealSettings, mu: float | None, *, releases: int, secure: bool, delta: float = 1e-5) -> dict[str, object]:
-    """The exact guarantee over all ``releases`` of the picture released most, or the word "none" and why."""
-    if not secure:
-        return {"guarantee": "none", "why": "the noise can be repeated by whoever knows the seed", "releases": releases}
-    if mu is None:
-        parts = {"picture": (settings.seal_step, settings.clip), "condition": (settings.condition_step, settings.condition_clip)}
-        gaps = [f"the {part} is not noised" for part, (step, _) in parts.items() if step is None]
-        gaps += [f"the {part} has no clip" for part, (step, clip) in parts.items() if step is not None and clip is None]
-        why = "; ".join(gaps) or "an earlier release of a picture had no bound, or noise from a seed"
-        return {"guarantee": "none", "why": why, "releases": releases}
-    return {
-        "guarantee": "gaussian-dp",
-        "unit": manifests.UNIT,
-        "relation": manifests.RELATION,
-        "clip": settings.clip,
-        "condition_clip": settings.condition_clip,
-        "releases": releases,
-        "mu": mu,
-        "delta": delta,
-        "epsilon": gaussian.epsilon(delta, mu),
-    }
 
 
 def _worst(entries: list[Entry], earlier: dict[str, dict[str, float | None]], mu: float | None) -> tuple[float | None, int]:
@@ -168,10 +146,10 @@ def _check_steps(settings: SealSettings, codec: Codec) -> None:
     codec.schedule.alpha(settings.condition_step)
 
 
-def _mu(settings: SealSettings, codec: Codec) -> float | None:
-    """mu of one release, latent and condition together; ``None`` where either is unbounded."""
+def _mu(settings: SealSettings, codec: Codec, *, secure: bool) -> float | None:
+    """mu of one release, latent and condition together; ``None`` where either is unbounded, or the noise can be drawn again."""
     parts = ((settings.seal_step, settings.clip), (settings.condition_step, settings.condition_clip))
-    if any(step is None or clip is None for step, clip in parts):
+    if not secure or any(step is None or clip is None for step, clip in parts):
         return None
     schedule = codec.schedule
     return gaussian.compose(gaussian.mu(float(schedule.alpha(s)), float(schedule.sigma(s)), 2 * c) for s, c in parts if c is not None)

@@ -6,7 +6,6 @@ It never holds file names, captions, time stamps, hashes of private inputs or no
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from sfumato.accounting.gaussian import epsilon
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import RecordError
+from sfumato.records import privacy
 from sfumato.records.record import SCHEMA, SealSettings
 
 NAME = "manifest.json"
-UNIT, RELATION = "one picture with its condition", "replace-one"
 OWNER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -76,7 +74,7 @@ class Manifest:
             raise ValueError(f"scheme {self.scheme[:40]!r}; expected 'sealed'")
         if not isinstance(self.base.get("name"), str) or not _SHA.fullmatch(str(self.base.get("fingerprint"))):
             raise ValueError("base without a name and a fingerprint")
-        _check_privacy(self.privacy, self.settings, secure=self.secure_noise)
+        privacy.check(self.privacy, self.settings, secure=self.secure_noise)
         if len(self.shape) != 3 or not all(isinstance(n, int) and 0 < n <= 4096 for n in self.shape):
             raise ValueError(f"shape {self.shape}")
         if not 0 < len(self.shards) <= 65536 or len({s.sha256 for s in self.shards}) < len(self.shards):
@@ -153,31 +151,6 @@ def _parse(body: dict[str, Any], path: Path) -> Manifest:
         raise
     except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
         raise RecordError(f"{path}: malformed ({error})", fix="ask the owner to seal again") from error
-
-
-def _check_privacy(privacy: dict[str, Any], settings: SealSettings, *, secure: bool) -> None:
-    """Refuse a statement that the settings cannot bear. That its mu is true can only be seen where the base and the ledger are."""
-    if privacy.get("guarantee") == "none":
-        if set(privacy) != {"guarantee", "why", "releases"} or not isinstance(privacy["why"], str):
-            raise ValueError("a guarantee of none says why and how many releases, and nothing else")
-    elif privacy.get("guarantee") == "gaussian-dp":
-        numbers = ("clip", "condition_clip", "releases", "mu", "delta", "epsilon")
-        if set(privacy) != {"guarantee", "unit", "relation", *numbers}:
-            raise ValueError(f"a guarantee has unit, relation and {', '.join(numbers)}, and nothing else")
-        if (privacy["unit"], privacy["relation"]) != (UNIT, RELATION):
-            raise ValueError(f"expected the unit {UNIT!r} and the relation {RELATION!r}")
-        if not all(type(privacy[name]) in (int, float) and math.isfinite(privacy[name]) for name in numbers):
-            raise ValueError(f"{', '.join(numbers)} must be finite numbers")
-        if not secure or None in (settings.seal_step, settings.condition_step, settings.clip, settings.condition_clip):
-            raise ValueError("a guarantee without secure noise, noised pictures and conditions, and a clip of each")
-        if (privacy["clip"], privacy["condition_clip"]) != (settings.clip, settings.condition_clip):
-            raise ValueError("a guarantee for other clips than the settings name")
-        if privacy["mu"] <= 0 or not math.isclose(privacy["epsilon"], epsilon(privacy["delta"], privacy["mu"]), rel_tol=1e-6):
-            raise ValueError("an epsilon that does not follow from mu and delta")
-    else:
-        raise ValueError("privacy without a guarantee, or the word none")
-    if type(privacy["releases"]) is not int or privacy["releases"] < 1:
-        raise ValueError("a privacy statement counts its releases")
 
 
 def _check_types(value: object, **types: type) -> None:

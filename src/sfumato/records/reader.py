@@ -37,6 +37,8 @@ class Records:
     def level_conditions(self, schedule: Schedule, *, seed: int) -> Records:
         """Re-noise every condition to the largest m among the owners, once, with the server's own noise."""
         top = self.m.max()
+        if bool((self.m == top).all()):
+            return self
         a = schedule.alpha(int(top)) / schedule.alpha(self.m)
         s = (1 - a**2).clamp(min=0).sqrt()
         noise = torch.randn(self.c_m.shape, generator=generator(seed, 7919))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from sfumato.core.artifact import from_bytes, sha256, to_bytes
+from sfumato.core.artifact import from_bytes, metadata_of, sha256, to_bytes
 from sfumato.core.errors import RecordError, UserError
 from sfumato.records.manifest import Manifest, ShardEntry
 from sfumato.records.record import check_tensors
@@ -40,7 +40,7 @@ def read(folder: Path, entry: ShardEntry, manifest: Manifest) -> dict[str, torch
         tensors = from_bytes(data, name=path.name)
     except UserError as error:
         raise RecordError(error.got, fix=error.fix) from error
-    if b"__metadata__" in data[8 : 8 + int.from_bytes(data[:8], "little")]:
+    if metadata_of(data):
         raise RecordError(
             f"{path.name}: carries notes beside its tensors", expected="z_n and c_m alone", fix="ask the owner to seal again",
             privacy="notes may hold captions or file names",

@@ -15,14 +15,13 @@ def home() -> Path:
     return Path(os.environ.get("SFUMATO_HOME") or Path.home() / ".sfumato")
 
 
-def check_owner(manifest: Manifest, *, store: Path | None = None, remember: bool = True) -> bool:
-    """Compare the manifest's key with the one remembered. Returns True when the owner is new, and remembers its key if asked to.
+def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
+    """Compare the manifest's key with the one remembered. Returns True when the owner is new. A look remembers nothing.
 
     Raises:
         RecordError: another key signed under this name before.
     """
-    path = (store or home()) / "known_owners.json"
-    known: dict[str, str] = read_json(path, what="list of known owners") if path.exists() else {}
+    path, known = _known(store)
     if manifest.owner in known and known[manifest.owner] != manifest.public_key:
         raise RecordError(
             f"owner {manifest.owner!r} signed with key {manifest.public_key[:16]}…, known is {known[manifest.owner][:16]}…",
@@ -30,8 +29,18 @@ def check_owner(manifest: Manifest, *, store: Path | None = None, remember: bool
             fix=f"ask the owner; if the change is real, remove the line from {path}",
             privacy="a re-signed manifest may hide other settings than the owner chose",
         )
-    if manifest.owner in known:
-        return False
-    if remember:
+    return manifest.owner not in known
+
+
+def remember_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
+    """As ``check_owner``; a new owner's key is remembered, and no other is taken under its name from then on."""
+    new = check_owner(manifest, store=store)
+    if new:
+        path, known = _known(store)
         write_json(path, {**known, manifest.owner: manifest.public_key})
-    return True
+    return new
+
+
+def _known(store: Path | None) -> tuple[Path, dict[str, str]]:
+    path = (store or home()) / "known_owners.json"
+    return path, read_json(path, what="list of known owners") if path.exists() else {}

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from sfumato import __version__
-from sfumato.core.artifact import from_bytes, sha256, to_bytes, write_atomic
+from sfumato.core.artifact import from_bytes, metadata_of, sha256, to_bytes, write_atomic
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -109,7 +109,7 @@ def train(
             expected=f"below {base.schedule.steps - 1}, the last step",
             fix="seal at a lower step: nothing is left to train on",
         )
-    level = records.level_conditions(base.schedule, seed=config.seed) if len(records.m.unique()) > 1 else records
+    level = records.level_conditions(base.schedule, seed=config.seed)
     if len(level) < 2:
         raise UserError(f"{len(level)} record", expected="at least 2", fix="seal more pictures")
     index, aside = level.split(min(config.held_out, len(level) // 5))
@@ -235,10 +235,9 @@ def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], o
     if not path.exists():
         return 0
     data = path.read_bytes()
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    if header.get("__metadata__", {}).get("run") != run:
-        raise UserError(f"{out}: holds a checkpoint of another run", fix="use the same settings and records to go on, or another --out")
     state = from_bytes(data, name=str(path))
+    if metadata_of(data).get("run") != run:
+        raise UserError(f"{out}: holds a checkpoint of another run", fix="use the same settings and records to go on, or another --out")
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     for name in average:
         average[name].copy_(state[f"average.{name}"])

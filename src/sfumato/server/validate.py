@@ -21,7 +21,7 @@ from sfumato.server.generate import to_pixels
 
 def saver(records: Records, base: Base, out: Path, *, seed: int, count: int = 6) -> Callable[[Any, int], None]:
     """A callback that writes ``out/validation/STEP.png``: decoded ``c_m`` above, what it makes below, under the empty prompt."""
-    level = records.level_conditions(base.schedule, seed=seed) if len(records.m.unique()) > 1 else records
+    level = records.level_conditions(base.schedule, seed=seed)
     conditions = level.c_m[torch.linspace(0, len(level) - 1, min(count, len(level))).long()]  # of every owner, as they are trained on
 
     def save(controlnet: Any, step: int) -> None:
