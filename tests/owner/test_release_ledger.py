@@ -1,0 +1,85 @@
+"""The ledger: what was released, once for each release, and never less after a kill."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sfumato.core.errors import UserError
+from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
+
+KEY = b"k" * 32
+
+
+def entry(release="r1", pictures=("p1",), files=("f1",), mu=1.0):
+    return Entry(release, "0" * 64, len(pictures), 10, list(pictures), list(files), mu)
+
+
+def test_entries_come_back_in_order(tmp_path):
+    ledger = ReleaseLedger(tmp_path, KEY)
+    written = [entry(), entry("r2", ["p2"], ["f2"], None), entry("r1", ["p3"], ["f3"])]
+    for one in written:
+        ledger.append(one)
+    again = ReleaseLedger(tmp_path, KEY)
+    assert again.entries == written and again.of_release("r1") == [written[0], written[2]]
+
+
+def test_earlier_releases_by_either_name_and_never_ones_own(tmp_path):
+    ledger = ReleaseLedger(tmp_path, KEY)
+    for one in (entry("r1"), entry("r2", mu=None), entry("r3", ["p1"], ["f9"], 4.0)):
+        ledger.append(one)
+    assert ledger.earlier("r3") == {"p1": {"r1": 1.0, "r2": None}, "f1": {"r1": 1.0, "r2": None}}
+    assert ledger.earlier("r1") == {"p1": {"r2": None, "r3": 4.0}, "f1": {"r2": None}, "f9": {"r3": 4.0}}
+
+
+def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path):
+    ledger = ReleaseLedger(tmp_path, KEY)
+    ledger.append(entry())
+    path = tmp_path / "releases.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"release": "r2", "sha')
+    again = ReleaseLedger(tmp_path, KEY)
+    assert again.entries == [entry()]
+    again.append(entry("r3"))
+    assert [json.loads(line)["release"] for line in path.read_text().splitlines()] == ["r1", "r3"]
+
+
+@pytest.mark.parametrize("damage", ["{\n", "[]\n", '{"release": "r2"}\n', '{"unknown": 1}\n'])
+def test_a_damaged_line_is_not_skipped(tmp_path, damage):
+    ReleaseLedger(tmp_path, KEY).append(entry())
+    path = tmp_path / "releases.jsonl"
+    path.write_text(damage + path.read_text())
+    with pytest.raises(UserError, match="line 1 is damaged") as error:
+        ReleaseLedger(tmp_path, KEY)
+    assert "twice" in error.value.privacy
+
+
+def test_a_ledger_that_cannot_be_written_stops_the_release(tmp_path):
+    ledger = ReleaseLedger(tmp_path, KEY)
+    (tmp_path / "releases.jsonl").mkdir()
+    with pytest.raises(UserError, match="could not be written") as error:
+        ledger.append(entry())
+    assert "not released" in error.value.privacy and ledger.entries == []
+
+
+def test_names_depend_on_pixels_shape_and_key(tmp_path):
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    ledger, other = ReleaseLedger(tmp_path, KEY), ReleaseLedger(tmp_path, b"x" * 32)
+    changed = image.copy()
+    changed[0, 0, 0] ^= 1
+    names = {ledger.name(image), ledger.name(changed), ledger.name(image.reshape(2, 8, 3)), other.name(image)}
+    assert len(names) == 4 and ledger.name(image.copy()) in names and all(len(name) == 64 for name in names)
+
+
+def test_a_file_is_known_by_its_bytes_wherever_it_lies(tmp_path):
+    ledger = ReleaseLedger(tmp_path, KEY)
+    for name, data in (("a.png", b"1" * 3_000_000), ("b.jpg", b"1" * 3_000_000), ("c.png", b"1" * 2_999_999 + b"2")):
+        (tmp_path / name).write_bytes(data)
+    a, b, c = (ledger.file_name(tmp_path / name) for name in ("a.png", "b.jpg", "c.png"))
+    assert a == b != c
+
+
+def test_two_seals_at_once_are_turned_away(tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="another seal"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
