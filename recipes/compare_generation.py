@@ -1,6 +1,6 @@
 """What to show a trained ControlNet at generation, and for how many of the sampling steps.
 
-    python recipes/compare_generation.py sfumato-demo/controlnet     # trained from sealed records, as `sfumato demo` does
+    sfumato demo --full && python recipes/compare_generation.py sfumato-demo/controlnet
 
 The condition as alpha_m c, as c, or as one drawn c_m a picture; and alpha_m c with the residuals used for a part of the steps.
 All on the same held-out conditions, prompts and starting noise.
@@ -9,6 +9,8 @@ All on the same held-out conditions, prompts and starting noise.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,10 @@ def main() -> None:
     ways = compare(args.controlnet, conditions=args.conditions, seed=args.seed)
     for name, way in ways.items():
         print(f"{name}: A = {way['mean']:.3f} [{way['low']:.3f}, {way['high']:.3f}]")
-    command = f"python recipes/compare_generation.py CONTROLNET --conditions {args.conditions} --seed {args.seed}"
-    write_json(args.json, {"ways": ways, "command": command, "interval": "95 %, paired bootstrap over conditions"})
+    trained = load_latent_controlnet(args.controlnet)[1]
+    settings = {"train": trained["train"], "unet": trained["base"]["unet"], "owners": [owner["settings"] for owner in trained["owners"]]}
+    command = "sfumato demo --full && " + shlex.join(["python", *sys.argv])
+    write_json(args.json, {"ways": ways, "controlnet": settings, "command": command, "interval": "95 %, paired bootstrap over conditions"})
 
 
 if __name__ == "__main__":

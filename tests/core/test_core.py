@@ -61,3 +61,18 @@ def test_precision_is_one_that_the_trainer_takes():
 def test_written_json_is_plain(tmp_path):
     artifact.write_json(tmp_path / "x.json", {"b": 1, "a": 2})
     assert list(json.loads((tmp_path / "x.json").read_text())) == ["a", "b"]
+
+
+def test_notes_come_back_and_none_is_empty():
+    x = {"x": torch.zeros(2)}
+    assert artifact.metadata_of(artifact.to_bytes(x, {"run": "é", "n": "1"})) == {"run": "é", "n": "1"}
+    assert artifact.metadata_of(artifact.to_bytes(x)) == {}
+
+
+def test_private_files_are_their_owners_alone(tmp_path):
+    artifact.write_atomic(tmp_path / "key", b"secret", private=True)
+    artifact.write_atomic(tmp_path / "deep/down/open", b"words")
+    assert (tmp_path / "key").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "deep/down/open").read_bytes() == b"words"
+    artifact.write_atomic(tmp_path / "key", b"other", private=True)  # replaced, and still private
+    assert (tmp_path / "key").read_bytes() == b"other" and (tmp_path / "key").stat().st_mode & 0o077 == 0

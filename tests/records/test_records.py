@@ -57,6 +57,12 @@ def test_owners_mix_and_each_record_keeps_its_n(tmp_path):
     assert sorted(records.n.tolist()) == [400] * 6 + [600] * 6 and set(records.m.tolist()) == {300}
 
 
+def test_level_conditions_are_not_noised_again(tmp_path):
+    release(tmp_path / "a", m=300)
+    records = reader.load([tmp_path / "a"], codec=CODEC)
+    assert records.level_conditions(SCHEDULE, seed=0) is records
+
+
 def test_levelled_conditions_have_the_law_of_the_largest_m(tmp_path):
     many = reader.Records(
         torch.zeros(4000, 4, 4, 4), torch.zeros(4000, 4, 4, 4), torch.zeros(4000).long(), torch.tensor([-1, 300] * 2000), (), ()
