@@ -115,11 +115,21 @@ def test_a_bad_shard_is_exit_one_and_wrong_input_exit_two(run, make_folder, mini
     next(records.glob("*.safetensors")).write_bytes(b"x")
     code, out, _ = run("inspect", records, "--json")
     assert code == 1 and "cut short" in json.loads(out)["bad"][0]
+    code, out, _ = run("inspect", records, "--picture", tmp_path / "seen.png", "--base", mini, "--json")
+    report = json.loads(out)
+    assert code == 2 and "cut short" in report["bad"][0] and "no good shard" in report["picture_error"] and report["picture"] is None
     code, out, err = run("inspect", tmp_path, "--json")
     assert code == 2 and "no manifest" in json.loads(out)["error"] and "no manifest" in err
     assert run("seal", tmp_path / "nowhere", "-o", records, "--owner", "a", "--base", mini)[0] == 2
     assert run("seal", tmp_path, "-o", records, "--owner", "../a", "--base", mini)[0] == 2
     assert run("train")[0] == 2
+
+
+def test_the_verdict_comes_even_where_the_picture_cannot(run, make_folder, mini, tmp_path):
+    records = tmp_path / "records"
+    run("seal", make_folder(count=3), "-o", records, "--owner", "alice", "--base", mini)
+    code, out, _ = run("inspect", records, "--picture", tmp_path / "seen.png")  # the base that ships is not the one it was sealed for
+    assert code == 2 and "signature good" in out and "NOT DRAWN" in out and not (tmp_path / "seen.png").exists()
 
 
 def test_steps_are_numbers_or_none(run, make_folder, mini, tmp_path):

@@ -1,5 +1,10 @@
+import json
+from pathlib import Path
+
+import pytest
 import torch
 
+from sfumato.core.errors import UserError
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.sampling import sample
 
@@ -16,7 +21,14 @@ def trained(base):
 
 
 def settings(base):
-    return {"base": {"name": base.name}, "condition_scale": 0.8, "context": "zeros", "control_guidance_end": 1.0}
+    return {
+        "kind": "sfumato-controlnet",
+        "base": {"name": base.name, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
+        "condition": "canny",
+        "condition_scale": 0.8,
+        "context": "zeros",
+        "control_guidance_end": 1.0,
+    }
 
 
 def test_a_new_controlnet_changes_nothing(base):
@@ -35,6 +47,33 @@ def test_saved_is_a_stock_controlnet_and_loads_alike(base, tmp_path):
     ours, _ = nets.load_latent_controlnet(tmp_path)
     for other in (stock, ours):
         assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "change", [{"kind": "other"}, {"base": None}, {"base": {"name": "tiny"}}, {"condition_scale": "1"}, {"context": None}, {"condition": 3}]
+)
+def test_settings_that_are_not_ours_are_told_not_traced(base, tmp_path, change):
+    nets.save_controlnet(trained(base), tmp_path / "net", settings(base))
+    nets.load_latent_controlnet(tmp_path / "net")
+    for text in (json.dumps({**settings(base), **change}), "[]", "null"):
+        (tmp_path / "net" / nets.SETTINGS).write_text(text)
+        with pytest.raises(UserError, match="not the settings"):
+            nets.load_latent_controlnet(tmp_path / "net")
+
+
+def test_a_save_that_fails_leaves_the_earlier_weights(base, tmp_path, monkeypatch):
+    folder, model = tmp_path / "net", trained(base)
+    nets.save_controlnet(model, folder, settings(base))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(aside):
+        (Path(aside) / "config.json").write_text("{")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model, "save_pretrained", full)
+    with pytest.raises(OSError, match="No space"):
+        nets.save_controlnet(model, folder, settings(base))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_the_stock_pipeline_runs_it_with_an_rgb_condition(base, mini, tmp_path):

@@ -11,8 +11,9 @@ from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
 KEY = b"k" * 32
 
 
-def entry(release="r1", pictures=("p1",), files=("f1",), mu=1.0):
-    return Entry(release, "0" * 64, len(pictures), 10, list(pictures), list(files), mu)
+def entry(release="r1", pictures=("p1",), files=("f1",), mu=1.0, conditions=()):
+    sha = "".join((release, *pictures, *files)).encode().hex().ljust(64, "0")
+    return Entry(release, sha, len(pictures), 10, list(pictures), list(files), mu, list(conditions))
 
 
 def test_entries_come_back_in_order(tmp_path):
@@ -24,12 +25,38 @@ def test_entries_come_back_in_order(tmp_path):
     assert again.entries == written and again.of_release("r1") == [written[0], written[2]]
 
 
-def test_earlier_releases_by_either_name_and_never_ones_own(tmp_path):
-    ledger = ReleaseLedger(tmp_path, KEY)
-    for one in (entry("r1"), entry("r2", mu=None), entry("r3", ["p1"], ["f9"], 4.0)):
+def ledger_of(folder, *entries):
+    ledger = ReleaseLedger(folder, KEY)
+    for one in entries:
         ledger.append(one)
-    assert ledger.earlier("r3") == {"p1": {"r1": 1.0, "r2": None}, "f1": {"r1": 1.0, "r2": None}}
-    assert ledger.earlier("r1") == {"p1": {"r2": None, "r3": 4.0}, "f1": {"r2": None}, "f9": {"r3": 4.0}}
+    return ledger
+
+
+def test_names_of_a_release_and_of_the_others(tmp_path):
+    ledger = ledger_of(tmp_path, entry("r1", conditions=["c1"]), entry("r2", ["p2"], ["f2"]))
+    assert ledger.names("r1") == {"p1", "f1"} == ledger.names("r2", others=True)
+    assert ledger.names("r3") == set() and ledger.names("r3", others=True) == {"p1", "f1", "p2", "f2"}
+
+
+def test_a_picture_is_drawn_wherever_its_pixels_or_its_file_are_known(tmp_path):
+    ledger = ledger_of(
+        tmp_path, entry("r1"), entry("r2", ["p1"], ["f9"], None), entry("r3", ["p7"], ["f1"], 4.0), entry("r4", ["p1", "p5"], ["f1", "f5"])
+    )
+    assert ledger.draws("r4") == [[1.0, None, 1.0, 4.0], [1.0]]
+    assert [sorted(mus) for mus in ledger.draws("r3")] == [[1.0, 1.0, 4.0]]
+
+
+def test_a_supplied_condition_is_drawn_with_every_picture_that_it_goes_with(tmp_path):
+    ledger = ledger_of(
+        tmp_path, entry("r1", ["p1", "p2", "p3"], ["f1", "f2", "f3"], 2.0, ["c", "c", "d"]), entry("r2", ["p4"], ["f4"], 3.0, ["d"])
+    )
+    assert ledger.draws("r1") == [[2.0, 2.0], [2.0, 2.0], [2.0, 3.0]] and ledger.draws("r2") == [[3.0, 2.0]]
+
+
+def test_lines_of_an_older_version_are_read(tmp_path):
+    line = {"release": "r", "sha256": "0" * 64, "records": 1, "bytes": 4, "pictures": ["p"], "files": ["f"], "mu": 1.5}
+    (tmp_path / "releases.jsonl").write_text(json.dumps(line) + "\n")
+    assert ReleaseLedger(tmp_path, KEY).draws("r") == [[1.5]]
 
 
 def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path):

@@ -16,7 +16,7 @@ from sfumato.core.randomness import InsecureNoise
 from sfumato.owner import release_folder
 from sfumato.owner import seal as sealing
 from sfumato.owner.folder import read_folder
-from sfumato.owner.release_ledger import Entry, ReleaseLedger
+from sfumato.owner.release_ledger import ReleaseLedger
 from sfumato.records import manifest as manifests
 from sfumato.records import reader
 from sfumato.records.record import SealSettings
@@ -281,11 +281,27 @@ def test_a_recoded_copy_is_the_same_picture(run, make_folder, tmp_path):
         run(copy, out="copy-records")
 
 
-def test_a_picture_is_counted_by_its_pixels_and_by_its_file():
-    entry = Entry("now", "0" * 64, 2, 1, ["p", "q"], ["f", "g"], 1.0)
-    earlier = {"p": {"a": 1.0, "b": 2.0}, "f": {"b": 2.0, "c": 4.0}, "g": {"a": 1.0}}
-    assert sealing._worst([entry], earlier, 2.0) == (pytest.approx(5.0), 4)  # a, b, c and now: 1 + 4 + 16 + 4
-    assert sealing._worst([entry], earlier | {"g": {"a": None}}, 2.0) == (None, 4)
+def test_the_statement_is_of_the_picture_that_was_released_most():
+    assert sealing._worst([[1.0, 1.0], [1.0, 2.0, 4.0, 2.0]]) == (pytest.approx(5.0), 4)  # 1 + 4 + 16 + 4
+    assert sealing._worst([[6.0], [1.0, 1.0]]) == (6.0, 2)
+    assert sealing._worst([[1.0, None], [1.0]]) == (None, 2)
+
+
+def test_a_condition_that_goes_with_several_pictures_is_counted(run, make_folder):
+    both = SealSettings(condition="given", seal_step=900, condition_step=900, clip=8.0, condition_clip=8.0)
+    folder, rows = make_folder(count=3), []
+    for i in range(3):
+        Image.new("RGB", (32, 32), "white" if i < 2 else "black").save(folder / f"edges-{i}.png")
+        rows.append(json.dumps({"file_name": f"secret-{i}.png", "conditioning_image_file_name": f"edges-{i}.png"}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows[1:]))
+    once = run(folder, settings=both).manifest.privacy
+    assert once["releases"] == 1
+    (folder / "metadata.jsonl").write_text(rows[0])
+    again = run(folder, settings=both, out="more").manifest.privacy  # another picture, so not refused, but a condition seen before
+    assert again["releases"] == 2 and again["mu"] == pytest.approx(2**0.5 * once["mu"])
+    (folder / "metadata.jsonl").write_text("\n".join(rows))
+    both_now = run(folder, settings=both, out="third", allow_rerelease=True).manifest.privacy
+    assert both_now["releases"] == 4  # the white one: once, once more, and twice now
 
 
 def test_releases_compose(run, make_folder):

@@ -104,7 +104,7 @@ def test_captions_reach_the_controlnet_only_in_the_clear_arms(base, tmp_path):
     assert settings["context"] == "captions" and settings["condition_scale"] == 1.0
 
 
-@pytest.mark.parametrize("values", [{"steps": 0}, {"precision": "int8"}, {"ema": 1.0}, {"batch": 0}])
+@pytest.mark.parametrize("values", [{"steps": 0}, {"precision": "int8"}, {"ema": 1.0}, {"batch": 0}, {"held_out": -1}])
 def test_senseless_settings_are_refused(values):
     with pytest.raises(ValueError, match="must|expected"):
         config(**values)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+SHOWN = 8
 
 
 def command(
@@ -29,18 +31,23 @@ def command(
 
     manifest = manifests.read(records)
     new = check_owner(manifest)
-    bad = []
+    bad, first = [], None
     with _output.bar("verifying", len(manifest.shards)) as advance:
         for number, entry in enumerate(manifest.shards, 1):
             try:
-                shards.read(records, entry, manifest)
+                tensors = shards.read(records, entry, manifest)
+                first = first or {name: value[:SHOWN].float() for name, value in tensors.items()}
             except RecordError as error:
                 bad.append(str(error))
             advance(number)
     listed = {"manifest.json", *(entry.file for entry in manifest.shards)}
     extra = sorted(ascii(path.name)[1:-1] for path in records.iterdir() if path.name not in listed)
+    not_drawn = None
     if picture is not None:
-        write_picture(records, picture, base)
+        try:
+            write_picture(records, manifest, first, picture, base)
+        except ValueError as error:  # the verdict on the records is not lost with the picture
+            not_drawn = str(error)
     shape = list(manifest.shape)
     report = {
         "owner": manifest.owner,
@@ -56,7 +63,8 @@ def command(
         "secure_noise": manifest.secure_noise,
         "base": manifest.base,
         "privacy": manifest.privacy,
-        "picture": None if picture is None else str(picture),
+        "picture": None if picture is None or not_drawn else str(picture),
+        "picture_error": not_drawn,
     }
     if as_json:
         _output.emit(report)
@@ -75,26 +83,31 @@ def command(
         for name in extra:
             print(f"UNKNOWN      {name}: not in the manifest; do not upload it unseen")
         if picture:
-            print(f"picture      {picture}")
+            print(f"picture      {f'NOT DRAWN: {not_drawn}' if not_drawn else picture}")
+    if not_drawn:
+        raise typer.Exit(2)
     if bad or extra:
         raise typer.Exit(1)
 
 
-def write_picture(records: Path, out: Path, base: str, *, count: int = 8) -> None:
-    """Decode the first records as the server would: ``z_n`` above, ``c_m`` below."""
+def write_picture(records: Path, manifest: Any, first: dict[str, Any] | None, out: Path, base: str) -> None:
+    """Decode the ``first`` records as the server would: ``z_n`` above, ``c_m`` below."""
     import io
 
     import numpy as np
     from PIL import Image
 
     from sfumato.core.artifact import write_atomic
+    from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_codec
-    from sfumato.records import reader
+    from sfumato.records.reader import check_fit
     from sfumato.server.generate import to_pixels
 
+    if first is None:
+        raise UserError("no good shard, so nothing to draw", fix="fetch the shards again")
     codec = load_codec(base)
-    loaded = reader.load([records], codec=codec)
-    rows = [np.concatenate(list(to_pixels(codec.decode(z[:count]))), axis=1) for z in (loaded.z_n, loaded.c_m)]
+    check_fit(records, manifest, codec)
+    rows = [np.concatenate(list(to_pixels(codec.decode(first[name]))), axis=1) for name in ("z_n", "c_m")]
     sheet = Image.fromarray(np.concatenate(rows))
     scale = max(1, 128 // codec.size)
     buffer = io.BytesIO()

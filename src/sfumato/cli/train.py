@@ -16,6 +16,8 @@ def command(
     batch: Annotated[int, typer.Option(help="Records in a batch.")] = 32,
     accumulation: Annotated[int, typer.Option(help="Batches to a step.")] = 1,
     lr: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 3e-4,
+    ema: Annotated[float, typer.Option(help="Decay of the average of the weights, which is what is saved.")] = 0.99,
+    held_out: Annotated[int, typer.Option(help="Records kept aside to see overfitting, at most a fifth; 0: none.")] = 32,
     precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the server's own noise and order.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
@@ -44,6 +46,8 @@ def command(
         batch=batch,
         accumulation=accumulation,
         lr=lr,
+        ema=ema,
+        held_out=held_out,
         precision=choose_precision() if precision == "auto" else precision,
         seed=seed,
         checkpoint_every=checkpoint_every,
@@ -57,13 +61,13 @@ def command(
             _output.say(f"{manifest.owner}: an owner not seen before; key {manifest.public_key[:16]}… is remembered")
     for line in loaded.refused:
         _output.say(f"refused: {line}")
-    held_out: list[float] = []
+    held_out_loss: list[float] = []
     with _output.bar("training", steps) as advance:
 
         def tell(progress: Progress) -> None:
             if progress.held_out_loss is not None:
-                held_out.append(progress.held_out_loss)
-            note = f"loss {progress.loss:.3f}" + (f", held out {held_out[-1]:.3f}" if held_out else "")
+                held_out_loss.append(progress.held_out_loss)
+            note = f"loss {progress.loss:.3f}" + (f", held out {held_out_loss[-1]:.3f}" if held_out_loss else "")
             advance(progress.step, progress.steps, note)
 
         pictures = validate.saver(loaded, loaded_base, out, seed=seed) if validate_every else None
@@ -74,7 +78,7 @@ def command(
         "owners": [m.owner for m in loaded.manifests],
         "refused": list(loaded.refused),
         "steps": steps,
-        "held_out_loss": held_out,
+        "held_out_loss": held_out_loss,
         "precision": config.precision,
         "peak_bytes": _output.peak_bytes(),
         "seconds": time.monotonic() - started,

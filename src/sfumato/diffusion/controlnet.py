@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,13 @@ class LatentCondition(nn.Module):
 
 
 def save_controlnet(model: Any, folder: Path, settings: dict[str, Any]) -> None:
-    """Save a stock ``ControlNetModel`` with our settings beside it; the settings come last."""
-    model.save_pretrained(folder)
+    """Save a stock ``ControlNetModel`` with our settings beside it. The settings come last: a folder without them is unfinished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model.", suffix=".partial") as aside:
+        model.save_pretrained(aside)
+        (folder / SETTINGS).unlink(missing_ok=True)
+        for path in Path(aside).iterdir():
+            os.replace(path, folder / path.name)
     write_json(folder / SETTINGS, settings)
 
 
@@ -62,11 +69,31 @@ def load_latent_controlnet(folder: Path) -> tuple[Any, dict[str, Any]]:
     from diffusers import ControlNetModel
 
     settings = read_json(folder / SETTINGS, what="trained ControlNet (sfumato.json)")
+    _check_settings(folder / SETTINGS, settings)
     try:
         model = ControlNetModel.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: not a ControlNet ({str(error).splitlines()[0]})", fix="run sfumato train again") from error
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), settings
+
+
+def _check_settings(path: Path, settings: Any) -> None:
+    base = settings.get("base") if isinstance(settings, dict) else None
+    good = (
+        isinstance(base, dict)
+        and all(isinstance(base.get(name), str) for name in ("name", "fingerprint", "unet"))
+        and settings.get("kind") == "sfumato-controlnet"
+        and isinstance(settings.get("condition"), str)
+        and type(settings.get("condition_scale")) in (int, float)
+        and type(settings.get("control_guidance_end")) in (int, float)
+        and settings.get("context") in ("zeros", "captions")
+    )
+    if not good:
+        raise UserError(
+            f"{path}: not the settings of a ControlNet of ours",
+            expected="what sfumato train wrote there, unchanged",
+            fix="fetch the folder again, or run sfumato train again",
+        )
 
 
 def base_of(settings: dict[str, Any]) -> str:

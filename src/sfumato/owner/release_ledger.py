@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,10 @@ from sfumato.core.errors import UserError
 
 @dataclass(frozen=True)
 class Entry:
-    """One released shard: its release, the keyed names of its pictures by pixels and by file, and the mu of the release."""
+    """One released shard: its release, its records by keyed names, and the mu of one record (``None``: not bounded).
+
+    Record i is ``pictures[i]`` by its pixels and ``files[i]`` by its file; ``conditions[i]``, where conditions were supplied.
+    """
 
     release: str
     sha256: str
@@ -33,6 +36,7 @@ class Entry:
     pictures: list[str]
     files: list[str]
     mu: float | None
+    conditions: list[str] = field(default_factory=list)
 
 
 class ReleaseLedger:
@@ -61,14 +65,19 @@ class ReleaseLedger:
         """The shards of one release, in the order in which they were written."""
         return [entry for entry in self.entries if entry.release == release]
 
-    def earlier(self, release: str) -> dict[str, dict[str, float | None]]:
-        """Names of pictures and files that other releases gave away, with each release's mu (``None``: not bounded)."""
-        found: dict[str, dict[str, float | None]] = {}
+    def names(self, release: str, *, others: bool = False) -> set[str]:
+        """Names of the pictures and files of a release, or of all the ``others``."""
+        return {name for entry in self.entries if (entry.release != release) == others for name in (*entry.pictures, *entry.files)}
+
+    def draws(self, release: str) -> list[list[float | None]]:
+        """For each record of a release, the mu of every record that was ever released of its picture, file or supplied condition."""
+        known: dict[str, dict[tuple[str, int], float | None]] = {}
         for entry in self.entries:
-            if entry.release != release:
-                for name in (*entry.pictures, *entry.files):
-                    found.setdefault(name, {})[entry.release] = entry.mu
-        return found
+            for row, names in enumerate(_rows(entry)):
+                for name in names:
+                    known.setdefault(name, {})[entry.sha256, row] = entry.mu
+        rows = [names for entry in self.of_release(release) for names in _rows(entry)]
+        return [list({key: mu for name in names for key, mu in known[name].items()}.values()) for names in rows]
 
     def append(self, entry: Entry) -> None:
         """Add a line and wait until it is on the disk."""
@@ -100,6 +109,10 @@ class ReleaseLedger:
                     fix="restore the ledger from a backup",
                     privacy="without it nobody knows which pictures were released already; starting anew may release them twice",
                 ) from error
+
+
+def _rows(entry: Entry) -> list[tuple[str, ...]]:
+    return list(zip(*filter(None, (entry.pictures, entry.files, entry.conditions)), strict=True))
 
 
 @contextmanager

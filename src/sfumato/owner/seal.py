@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -86,17 +87,17 @@ def seal(
         aside = release_folder.aside_of(out)
         done = release_folder.recover(out, aside, ledger.of_release(release))
         summary = Summary(resumed=sum(entry.records for entry in done))
-        earlier = ledger.earlier(release)
-        own = {name for entry in ledger.of_release(release) for name in (*entry.pictures, *entry.files)}
-        source = _Source(folder, ledger, own, {} if allow_rerelease else earlier, summary)
+        refused = set() if allow_rerelease else ledger.names(release, others=True)
+        source = _Source(folder, ledger, ledger.names(release), refused, summary)
         if source.refused:
             source.refuse_rereleased()
         mu = _mu(settings, codec, secure=noise.secure)
-        for names, files, z_0, c in _encoded(source.pending(noise, on_picture), codec):
+        for names, z_0, c in _encoded(source.pending(noise, on_picture), codec):
             z_n, c_m = _apply(z_0, c, settings, codec, noise)
             entry, data = shards.pack(z_n, c_m)
             release_folder.write_aside(aside / entry.file, data)
-            ledger.append(Entry(release, entry.sha256, entry.records, entry.bytes, names, files, mu))
+            pictures, files, conditions = (list(filter(None, column)) for column in zip(*names, strict=True))
+            ledger.append(Entry(release, entry.sha256, entry.records, entry.bytes, pictures, files, mu, conditions))
             os.replace(aside / entry.file, out / entry.file)
             sync_folder(out)
             done.append(entry)
@@ -105,7 +106,7 @@ def seal(
             reason = f"; first: {summary.skipped[0]}" if summary.skipped else ""
             raise UserError(f"{folder.path}: no picture could be sealed{reason}", fix="mend or replace the files named")
         aside.rmdir()
-        mus, releases = _worst(ledger.of_release(release), earlier, mu)
+        worst, releases = _worst(ledger.draws(release))
         summary.manifest = Manifest(
             owner=owner,
             public_key=public_key,
@@ -114,7 +115,7 @@ def seal(
             shape=codec.latent_shape,
             settings=settings,
             shards=tuple(done),
-            privacy=privacy.statement(settings, mus, releases=releases, secure=noise.secure),
+            privacy=privacy.statement(settings, worst, releases=releases, secure=noise.secure),
             secure_noise=noise.secure,
             version=__version__,
         )
@@ -122,16 +123,11 @@ def seal(
     return summary
 
 
-def _worst(entries: list[Entry], earlier: dict[str, dict[str, float | None]], mu: float | None) -> tuple[float | None, int]:
-    """The composed mu and the number of releases of the picture that was released most, this release included.
-
-    A picture was in every release that knows it by its pixels or by its file, once in each.
-    """
-    names = [pair for entry in entries for pair in zip(entry.pictures, entry.files, strict=True)]
-    before = [list((earlier.get(picture, {}) | earlier.get(file, {})).values()) for picture, file in names]
-    composed = [None if mu is None or None in mus else gaussian.compose([mu, *(m for m in mus if m is not None)]) for mus in before]
-    bounded = [value for value in composed if value is not None]
-    return (max(bounded) if len(bounded) == len(composed) else None), 1 + max(map(len, before))
+def _worst(draws: list[list[float | None]]) -> tuple[float | None, int]:
+    """The composed mu of the picture with its condition that was released most, ``None`` where any is not bounded, and how often."""
+    bounded = [[mu for mu in mus if mu is not None] for mus in draws]
+    worst = max(map(gaussian.compose, bounded)) if bounded == draws else None
+    return worst, max(map(len, draws))
 
 
 def _check_steps(settings: SealSettings, codec: Codec) -> None:
@@ -155,7 +151,15 @@ def _mu(settings: SealSettings, codec: Codec, *, secure: bool) -> float | None:
     return gaussian.compose(gaussian.mu(float(schedule.alpha(s)), float(schedule.sigma(s)), 2 * c) for s, c in parts if c is not None)
 
 
-Pending = tuple[str, str, np.ndarray, np.ndarray]
+class Names(NamedTuple):
+    """The keyed names of a record: its picture by pixels, its file, and its condition where that was supplied."""
+
+    picture: str
+    file: str
+    condition: str
+
+
+Pending = tuple[Names, np.ndarray, np.ndarray]
 
 
 @dataclass
@@ -165,7 +169,7 @@ class _Source:
     folder: Folder
     ledger: ReleaseLedger
     own: set[str]
-    refused: dict[str, dict[str, float | None]]
+    refused: set[str]
     summary: Summary
 
     def refuse_rereleased(self) -> None:
@@ -179,25 +183,26 @@ class _Source:
                 self._check(example, names)
 
     def pending(self, noise: Noise, on_picture: Callable[[int, int], None]) -> Iterator[Pending]:
-        """``(pixel name, file name, image, condition)`` in a secret order: a record's place tells nothing about its file."""
+        """``(names, image, condition)`` in a secret order: a record's place tells nothing about its file."""
         examples = list(self.folder)
         seen = set(self.own)
         for position, index in enumerate(noise.permutation(len(examples))):
             example = examples[index]
             try:
                 image, condition = self.folder.pixels(example)
-                names = self.ledger.name(image), self.ledger.file_name(example.path)
+                supplied = self.ledger.name(condition) if example.condition_path else ""
+                names = Names(self.ledger.name(image), self.ledger.file_name(example.path), supplied)
             except (UserError, OSError) as report:
                 self.summary.skipped.append(str(report))
                 continue
             finally:
                 on_picture(position + 1, len(examples))
-            if seen.intersection(names):
-                self.summary.duplicates += not self.own.intersection(names)
+            if seen.intersection(names[:2]):
+                self.summary.duplicates += not self.own.intersection(names[:2])
                 continue
-            self._check(example, names)
-            seen.update(names)
-            yield *names, image, condition
+            self._check(example, names[:2])
+            seen.update(names[:2])
+            yield names, image, condition
 
     def _check(self, example: Example, names: tuple[str, str]) -> None:
         if any(name in self.refused for name in names):
@@ -209,22 +214,20 @@ class _Source:
             )
 
 
-def _encoded(pending: Iterator[Pending], codec: Codec) -> Iterator[tuple[list[str], list[str], torch.Tensor, torch.Tensor]]:
-    """Whole shards of ``(names, file names, z_0, c)``; pixels are held for one small batch only."""
+def _encoded(pending: Iterator[Pending], codec: Codec) -> Iterator[tuple[list[Names], torch.Tensor, torch.Tensor]]:
+    """Whole shards of ``(names, z_0, c)``; pixels are held for one small batch only."""
     while True:
-        names: list[str] = []
-        files: list[str] = []
+        names: list[Names] = []
         z_0: list[torch.Tensor] = []
         c: list[torch.Tensor] = []
         while batch := list(islice(pending, min(_ENCODE, SHARD_RECORDS - len(names)))):
-            latents = codec.encode_pixels(np.stack([item[2] for item in batch] + [item[3] for item in batch]))
+            latents = codec.encode_pixels(np.stack([item[1] for item in batch] + [item[2] for item in batch]))
             z_0.append(latents[: len(batch)])
             c.append(latents[len(batch) :])
             names += [item[0] for item in batch]
-            files += [item[1] for item in batch]
         if not names:
             return
-        yield names, files, torch.cat(z_0), torch.cat(c)
+        yield names, torch.cat(z_0), torch.cat(c)
 
 
 def _apply(z_0: torch.Tensor, c: torch.Tensor, settings: SealSettings, codec: Codec, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:

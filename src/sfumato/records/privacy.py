@@ -81,6 +81,6 @@ def describe(found: dict[str, Any]) -> str:
         return f"none ({ascii(found['why'])[1:-1]}). What a server sees: sfumato inspect --picture"
     return (
         f"epsilon {found['epsilon']:.4g} at delta {found['delta']:g} (unit: {found['unit']}; relation: {found['relation']}; "
-        f"clip {found['clip']:g}, condition clip {found['condition_clip']:g}; releases: {found['releases']})"
+        f"clip {found['clip']:g}, condition clip {found['condition_clip']:g}; releases: {found['releases']} as of this one)"
         + ("; vacuous as a guarantee" if found["epsilon"] > VACUOUS else "")
     )

@@ -68,15 +68,10 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
     m: list[torch.Tensor] = []
     all_manifests: list[Manifest] = []
     refused: list[str] = []
+    owner_of: dict[str, str] = {}
     for folder in folders:
         manifest = manifests.read(folder)
-        if manifest.base["fingerprint"] != codec.fingerprint:
-            raise RecordError(
-                f"{folder}: sealed for base {manifest.base['name']!r} ({manifest.base['fingerprint'][:12]})",
-                expected=f"the base in use ({codec.fingerprint[:12]})",
-                fix="pass the same --base to seal and train",
-            )
-        _check_fit(folder, manifest, codec)
+        check_fit(folder, manifest, codec)
         if any(manifest.settings.condition != other.settings.condition for other in all_manifests):
             raise RecordError(
                 f"{folder}: conditions are {manifest.settings.condition!r}, those before {all_manifests[0].settings.condition!r}",
@@ -86,6 +81,10 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
         if any(manifest.release == other.release for other in all_manifests):
             raise RecordError(f"{folder}: the same release twice", fix="name each folder of records once")
         for entry in manifest.shards:
+            if entry.sha256 in owner_of:
+                refused.append(f"{manifest.owner}: {entry.file}: the very shard of {owner_of[entry.sha256]}, which is used already")
+                continue
+            owner_of[entry.sha256] = manifest.owner
             try:
                 tensors = shards.read(folder, entry, manifest)
             except RecordError as error:
@@ -103,7 +102,14 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
     )
 
 
-def _check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:
+def check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:
+    """Refuse, with a RecordError, records that were sealed for another base than ``codec``, or at steps that it does not have."""
+    if manifest.base["fingerprint"] != codec.fingerprint:
+        raise RecordError(
+            f"{folder}: sealed for base {manifest.base['name']!r} ({manifest.base['fingerprint'][:12]})",
+            expected=f"the base in use ({codec.fingerprint[:12]})",
+            fix="pass the same --base that the records were sealed with",
+        )
     if manifest.shape != codec.latent_shape:
         raise RecordError(f"{folder}: latents of shape {manifest.shape}", expected=f"{codec.latent_shape}, the base's")
     for name, step, last in (

@@ -52,6 +52,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"precision {self.precision!r}; expected no, bf16 or fp16")
+        if self.held_out < 0:
+            raise ValueError(f"held_out {self.held_out} must be at least 0")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema {self.ema} must lie in [0, 1)")
 
@@ -263,7 +265,17 @@ def _settings(records: Records, base: Base, config: TrainConfig, scale: float, c
         "control_guidance_end": 1.0,
         "train": asdict(config),
         "records": len(records),
-        "owners": [{"owner": m.owner, "records": m.records, "settings": asdict(m.settings), "privacy": m.privacy} for m in manifests],
+        "owners": [
+            {
+                "owner": m.owner,
+                "key": m.public_key,
+                "release": m.release,
+                "records": m.records,
+                "settings": asdict(m.settings),
+                "privacy": m.privacy,
+            }
+            for m in manifests
+        ],
     }
 
 
