@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sfumato.core.errors import UserError
+from sfumato.diffusion.attention import suit
 from sfumato.diffusion.schedule import Schedule
 
 DEFAULT = "tiny"
@@ -148,12 +149,14 @@ def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:
             f"{name}: its UNet takes {unet.config.in_channels} channels",
             expected="a text-to-image base with 4 latent channels (SD 1.x or 2.x), no inpainting or upscaling variant",
         )
+    side = int(unet.config.sample_size)
+    suit(unet, side=side, device=device)
     return Base(
         name=name,
         vae=_frozen(_load(AutoencoderKL, name, "vae")).to(device),
         schedule=schedule,
         prediction_type=prediction,
-        side=int(unet.config.sample_size),
+        side=side,
         unet=_frozen(unet).to(device),
         text_encoder=_frozen(_load(CLIPTextModel, name, "text_encoder")).to(device),
         tokenizer=_load(CLIPTokenizer, name, "tokenizer"),

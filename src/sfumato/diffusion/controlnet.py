@@ -12,6 +12,7 @@ from torch import nn
 
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError
+from sfumato.diffusion.attention import suit
 from sfumato.diffusion.base import Base, load_codec
 
 SETTINGS = "sfumato.json"
@@ -30,6 +31,7 @@ def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
         else:
             nn.init.zeros_(parameter)
+    suit(model, side=base.side, device=base.unet.device.type)
     return model.train().requires_grad_(True).to(memory_format=torch.channels_last)
 
 

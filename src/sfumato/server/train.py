@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sfumato.core.artifact import from_bytes, metadata_of, sha256, to_bytes, wri
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
+from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, eps_from, renoise, sealed_loss
 from sfumato.records.reader import Records, batch_index
@@ -124,6 +126,7 @@ def train(
     model, optimiser = accelerator.prepare(model, optimiser)
     net = accelerator.unwrap_model(model)
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    null = NullContexts(base.unet, base.empty_context.to(base.unet.device), net) if captions is None else None
     run = _run_id(config, level, base, captions)
     first = _resume(out, run, net, average, optimiser)
     writer = _writer(out) if config.tensorboard else None
@@ -135,7 +138,7 @@ def train(
         for part in range(config.accumulation):
             index = batch_index(len(train_set), config.batch, step * config.accumulation + part, seed=config.seed)
             draws = generator(config.seed, 2, step, part)
-            with accelerator.autocast():
+            with accelerator.autocast(), null.entered() if null else nullcontext():
                 loss = _loss(model, base, train_set, index, words, draws) / config.accumulation
             accelerator.backward(loss)
             total += float(loss.detach())
