@@ -1,9 +1,10 @@
 """Adherence over seal steps n and condition steps m, beside no control, public and centralised.
 
-    python recipes/sweep_seal_steps.py            # ~5 minutes an arm on two cores; run again to resume
+    python recipes/sweep_seal_steps.py            # ~3 minutes an arm on two cores; run again to resume
     python recipes/sweep_seal_steps.py --plot     # only draw docs/sweep.png from docs/sweep.json
 
-Every arm: the same private pictures, server steps, seed, held-out conditions, prompts and starting noise.
+Every arm: the same private pictures, server steps, seed, held-out conditions, prompts and starting noise. Where a condition was noised,
+the same network is also shown ``c`` itself instead of ``alpha_m c``, at one n: which is the better the further m goes?
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from sfumato.core.artifact import write_json
+from sfumato.core.device import choose_precision
 from sfumato.core.randomness import InsecureNoise
 from sfumato.defences import sealed_noise
 from sfumato.diffusion.base import Base, load_base
@@ -34,6 +36,7 @@ from sfumato.studies import arms, demo
 
 SEAL_STEPS: tuple[int | None, ...] = (None, 200, 400, 600, 800)
 CONDITION_STEPS: tuple[int | None, ...] = (None, 200, 400, 600)
+SHOWN_C_AT = 600
 
 
 def sealed(clean: Records, n: int | None, m: int | None, base: Base, seed: int) -> Records:
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     base = load_base()
     figures: dict[str, Any] = json.loads(args.json.read_text()) if args.json.exists() else {"arms": {}}
     settings = {"pictures": args.pictures, "steps": args.steps, "conditions": args.conditions, "style": demo.STYLE, "seed": args.seed,
-                "unet": base.unet_fingerprint}  # fmt: skip
+                "precision": args.precision, "unet": base.unet_fingerprint}  # fmt: skip
     if figures.get("settings", settings) != settings:
         raise SystemExit(f"{args.json} was made with other settings or another base; move it away")
     figures |= {"settings": settings, "command": "python recipes/sweep_seal_steps.py", "interval": "95 %, paired bootstrap over conditions"}
@@ -69,12 +72,15 @@ def run(args: argparse.Namespace) -> None:
         started, control = time.monotonic(), (None, None)
         if job is not None:
             folder = args.work / name.replace(" ", "_")
-            config = TrainConfig(steps=args.steps, seed=args.seed, held_out=0)
+            config = TrainConfig(steps=args.steps, seed=args.seed, held_out=0, precision=args.precision)
             control = load_latent_controlnet(train(job[0], base, folder, config, captions=job[1]))
             shutil.rmtree(folder)
         arm = held_out.score(base, *control)
         figures["arms"][name] = {**arm.adherence, "f1": float(arm.f1.mean()), "f1_shuffled": float(arm.shuffled.mean()),
                                  "ssim": arm.ssim, "seconds": time.monotonic() - started}  # fmt: skip
+        if job is not None and int(job[0].m.max()) >= 0 and int(job[0].n.max()) == SHOWN_C_AT:
+            clear = held_out.score(base, control[0], {**control[1], "condition_scale": 1.0})
+            figures["arms"][name]["shown_c"] = {**clear.adherence, "ratio": held_out.ratio(clear, arm)}
         write_json(args.json, figures)
         print(f"{name}: A = {arm.adherence['mean']:.2f} [{arm.adherence['low']:.2f}, {arm.adherence['high']:.2f}]", flush=True)
 
@@ -109,6 +115,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--conditions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default=choose_precision(), help="of the training: no or bf16")
     parser.add_argument("--plot", action="store_true")
     args = parser.parse_args()
     quiet_libraries()

@@ -51,11 +51,14 @@ def test_unsealed_records_are_the_latents_themselves(recipe: Any) -> None:
 
 
 def test_every_arm_is_scored_once_and_the_sweep_goes_on_where_it_stopped(recipe: Any, tmp_path: Path) -> None:
-    args = Namespace(json=tmp_path / "sweep.json", work=tmp_path / "work", pictures=4, steps=1, conditions=2, seed=0)
+    args = Namespace(json=tmp_path / "sweep.json", work=tmp_path / "work", pictures=4, steps=1, conditions=2, seed=0, precision="no")
     recipe.run(args)
     figures = json.loads(args.json.read_text())
     assert set(figures["arms"]) == {"no_control", "centralised", "public", "n=None m=200", "n=600 m=200"}
     assert all(arm["low"] <= arm["mean"] <= arm["high"] and arm["n"] == 2 for arm in figures["arms"].values())
+
+    shown = {name for name, arm in figures["arms"].items() if "shown_c" in arm}
+    assert shown == {"n=600 m=200"} and figures["arms"]["n=600 m=200"]["shown_c"]["ratio"]["n"] == 2
 
     kept = figures["arms"]["public"]
     del figures["arms"]["no_control"]
