@@ -2,6 +2,10 @@ import math
 
 import mpmath
 import pytest
+from dp_accounting import get_epsilon_gaussian, get_sigma_gaussian
+from dp_accounting.pld import privacy_loss_distribution
+from hypothesis import given
+from hypothesis.strategies import floats, just
 
 from sfumato.accounting import gaussian
 
@@ -39,3 +43,70 @@ def test_composition_and_edges():
     assert gaussian.epsilon(1e-5, 0.0) == 0
     with pytest.raises(ValueError, match="delta"):
         gaussian.epsilon(0, 1.0)
+
+
+@pytest.mark.parametrize("mu", [0.1, 0.5, 1.0, 4.0])
+@pytest.mark.parametrize("delta", [1e-3, 1e-6])
+def test_epsilon_and_mu_against_another_library(delta, mu):
+    assert gaussian.epsilon(delta, mu) == pytest.approx(get_epsilon_gaussian(1 / mu, delta), rel=1e-6)
+    epsilon = gaussian.epsilon(delta, mu)
+    assert (
+        gaussian.target_mu(epsilon, delta) == pytest.approx(1 / get_sigma_gaussian(epsilon, delta), rel=1e-6) == pytest.approx(mu, rel=1e-6)
+    )
+
+
+@pytest.mark.parametrize("mu", [0.3, 1.0])
+def test_a_discretised_accountant_brackets_it(mu):
+    def bound(pessimistic):
+        loss = privacy_loss_distribution.from_gaussian_mechanism(
+            1 / mu, value_discretization_interval=1e-3, pessimistic_estimate=pessimistic
+        )
+        return loss.self_compose(4).get_epsilon_for_delta(1e-5)
+
+    exact = gaussian.epsilon(1e-5, gaussian.compose([mu] * 4))
+    assert bound(False) - 1e-9 <= exact <= bound(True) + 1e-9 and bound(True) - bound(False) < 0.05 * exact
+
+
+def test_sensitivity_of_each_relation():
+    assert gaussian.sensitivity(3.0, "replace-one") == 6.0 and gaussian.sensitivity(3.0, "zero-out") == 3.0
+    for clip in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="clip"):
+            gaussian.sensitivity(clip, "replace-one")
+    with pytest.raises(ValueError, match="add-or-remove"):
+        gaussian.sensitivity(3.0, "add-or-remove")
+
+
+def test_a_person_is_as_many_releases():
+    assert gaussian.person(0.7, 9) == pytest.approx(gaussian.compose([0.7] * 9))
+    with pytest.raises(ValueError, match="at least 1"):
+        gaussian.person(0.7, 0)
+
+
+@pytest.mark.parametrize(("target", "clip", "releases"), [(2.2, 0.5, 1), (1.0, 0.2, 1), (1.0, 0.2, 100), (8.0, 2.0, 4)])
+def test_the_first_step_that_meets_a_target_and_not_the_one_before(target, clip, releases):
+    bar = [(1 - 0.02) ** t for t in range(1, 1001)]
+    alphas, sigmas = [b**0.5 for b in bar], [(1 - b) ** 0.5 for b in bar]
+    step = gaussian.first_step(alphas, sigmas, delta_norm=2 * clip, target=target, delta=1e-5, releases=releases)
+
+    def spent(t):
+        return gaussian.epsilon(1e-5, math.sqrt(releases) * gaussian.mu(alphas[t], sigmas[t], 2 * clip))
+
+    assert step is not None and spent(step) <= target < spent(step - 1)
+
+
+def test_a_target_that_no_step_meets_is_none():
+    # SD's last step: alpha_bar 0.00466. An epsilon of 8 with clip 64 is out of reach, however late.
+    last = ([0.00466**0.5], [(1 - 0.00466) ** 0.5])
+    assert gaussian.first_step(*last, delta_norm=128, target=8, delta=1e-5) is None
+    assert gaussian.first_step(*last, delta_norm=0.1, target=8, delta=1e-5) == 0
+    for wrong in ({"target": -1.0}, {"releases": 0}):
+        with pytest.raises(ValueError, match="target"):
+            gaussian.first_step(*last, **({"delta_norm": 1.0, "target": 1.0, "delta": 1e-5} | wrong))
+
+
+@given(epsilon=just(0.0) | floats(0.01, 200), log_delta=floats(-200, -1))
+def test_mu_and_epsilon_are_each_others_inverse(epsilon, log_delta):
+    delta = math.exp(log_delta)
+    mu = gaussian.target_mu(epsilon, delta)
+    assert gaussian.log_delta(epsilon, mu) == pytest.approx(log_delta, rel=1e-9)
+    assert gaussian.epsilon(delta, mu) == pytest.approx(epsilon, rel=1e-6, abs=1e-9)

@@ -149,6 +149,15 @@ def test_no_epsilon_without_its_terms(run, make_folder, mini, tmp_path):
     line = next(line for line in out.splitlines() if "epsilon" in line)
     for term in ("unit: one picture", "relation: replace-one", "clip 16", "condition clip 16", "releases: 1", "delta", "vacuous"):
         assert term in line
+    _, said, _ = run("inspect", tmp_path / "r", "--audit")
+    assert "not auditable: a claim above 10 is vacuous" in said
+    mild = ("--seal-step", 990, "--condition-step", 990, "--clip", 1, "--condition-clip", 1)
+    run("seal", make_folder("other", count=2, seed=1), "-o", tmp_path / "s", "--owner", "a", "--base", mini, *mild)
+    code, audited, sealed = run("inspect", tmp_path / "s", "--audit")
+    assert code == 0 and "not refuted: measured epsilon at least" in audited
+    for text in (out, said, audited, sealed):
+        for line in text.splitlines():
+            assert "epsilon" not in line or all(term in line for term in ("unit:", "relation:", "clip", "releases:")), line
 
 
 def test_a_parent_gets_progress_as_lines(run, make_folder, mini, tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def test_a_lost_shard_is_not_sealed_again(run, make_folder, tmp_path):
 
 def test_privacy_is_none_without_clip_and_exact_with(run, make_folder, base, tmp_path):
     none = run(make_folder()).manifest.privacy
-    assert none == {"guarantee": "none", "why": "the picture has no clip; the condition has no clip", "releases": 1}
+    assert (none["guarantee"], none["why"], none["releases"]) == ("none", "the picture has no clip; the condition has no clip", 1)
     both = SealSettings(condition="canny", seal_step=900, condition_step=900, clip=8.0, condition_clip=8.0)
     privacy = run(make_folder("b", seed=1), out="b-records", settings=both).manifest.privacy
     one = float(base.schedule.alpha(900) / base.schedule.sigma(900)) * 16
@@ -282,9 +282,10 @@ def test_a_recoded_copy_is_the_same_picture(run, make_folder, tmp_path):
 
 
 def test_the_statement_is_of_the_picture_that_was_released_most():
-    assert sealing._worst([[1.0, 1.0], [1.0, 2.0, 4.0, 2.0]]) == (pytest.approx(5.0), 4)  # 1 + 4 + 16 + 4
-    assert sealing._worst([[6.0], [1.0, 1.0]]) == (6.0, 2)
-    assert sealing._worst([[1.0, None], [1.0]]) == (None, 2)
+    assert sealing._others([[1.0, 1.0], [1.0, 2.0, 4.0, 2.0]], 1.0) == (pytest.approx(24**0.5), 3)  # 4 + 16 + 4
+    assert sealing._others([[1.0], [1.0]], 1.0) == (0.0, 0)
+    assert sealing._others([[1.0, None], [1.0]], 1.0) == (None, 1)
+    assert sealing._others([[None], [None, 1.0]], None) == (None, 1) and sealing._others([[None]], None) == (0.0, 0)
 
 
 def test_a_condition_that_goes_with_several_pictures_is_counted(run, make_folder):

@@ -1,21 +1,35 @@
 """A statement follows from its settings, and nothing that does not is believed."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from sfumato.accounting import gaussian
+from sfumato.diffusion.schedule import Schedule
 from sfumato.records import privacy
 from sfumato.records.record import SealSettings
 
 BOUNDED = SealSettings(condition="canny", seal_step=900, condition_step=900, clip=8.0, condition_clip=4.0)
-STATED = privacy.statement(BOUNDED, 0.5, releases=2, secure=True)
+SCHEDULE = Schedule((1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0))
+
+
+def stated(settings=BOUNDED, *, secure=True, **past):
+    return privacy.statement(privacy.releases(settings, SCHEDULE, secure=secure), **past)
+
+
+STATED = stated(others=1, others_mu=0.5)
 
 
 def test_an_exact_statement_names_all_it_depends_on():
-    assert STATED["epsilon"] == pytest.approx(gaussian.epsilon(1e-5, 0.5))
+    alpha, sigma = float(SCHEDULE.alpha(900)), float(SCHEDULE.sigma(900))
+    mu = gaussian.compose([alpha * 16 / sigma, alpha * 8 / sigma, 0.5])
+    assert STATED["mu"] == pytest.approx(mu) and STATED["epsilon"] == pytest.approx(gaussian.epsilon(1e-5, mu))
     assert (STATED["unit"], STATED["relation"]) == ("one picture with its condition", "replace-one")
-    assert (STATED["clip"], STATED["condition_clip"], STATED["releases"], STATED["delta"]) == (8.0, 4.0, 2, 1e-5)
+    assert STATED["clip"] == {"picture": 8.0, "condition": 4.0} and (STATED["releases"], STATED["delta"]) == (2, 1e-5)
+    assert [(e["what"], e["clip"], e["times"], e["void"]) for e in STATED["ledger"]] == [("picture", 8.0, 1, ""), ("condition", 4.0, 1, "")]
+    assert STATED["others"] == {"count": 1, "mu": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -30,19 +44,30 @@ def test_an_exact_statement_names_all_it_depends_on():
     ],
 )
 def test_none_says_why(changes, why):
-    settings = replace(BOUNDED, **changes)
-    assert privacy.statement(settings, None, releases=3, secure=True) == {"guarantee": "none", "why": why, "releases": 3}
+    found = stated(replace(BOUNDED, **changes), others=2, others_mu=None)
+    assert (found["guarantee"], found["why"], found["releases"]) == ("none", why, 3)
+    assert set(found) == {"guarantee", "why", "releases", "ledger", "others"}
 
 
 def test_noise_from_a_seed_guarantees_nothing_however_large_the_step():
-    found = privacy.statement(BOUNDED, 0.5, releases=1, secure=False)
+    found = stated(secure=False)
     assert found["guarantee"] == "none" and "seed" in found["why"] and "epsilon" not in found
 
 
 @pytest.mark.parametrize("secure", [True, False])
-@pytest.mark.parametrize("mu", [None, 1e-3, 0.5, 50.0])
-def test_what_an_owner_states_is_accepted(mu, secure):
-    privacy.check(privacy.statement(BOUNDED, mu, releases=1, secure=secure), BOUNDED, secure=secure)
+@pytest.mark.parametrize("past", [{}, {"others": 1, "others_mu": 0.5}, {"others": 3, "others_mu": 50.0}, {"others": 1, "others_mu": None}])
+def test_what_an_owner_states_is_accepted(past, secure):
+    for settings in (BOUNDED, replace(BOUNDED, clip=None), replace(BOUNDED, condition_step=None)):
+        found = stated(settings, secure=secure, **past)
+        for read in (found, json.loads(json.dumps(found))):
+            privacy.check(read, settings, secure=secure)
+            privacy.check_schedule(read, settings, SCHEDULE)
+
+
+def test_a_ledger_of_other_noise_than_the_steps_have_is_refused():
+    for settings in (replace(BOUNDED, seal_step=901), replace(BOUNDED, condition_step=899)):
+        with pytest.raises(ValueError, match="claims noise"):
+            privacy.check_schedule(STATED, settings, SCHEDULE)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +86,25 @@ def test_what_an_owner_states_is_accepted(mu, secure):
         {"unit": "one\x1b[2J"},
         {"relation": "none"},
         {"clip": 1.0},
-        {"condition_clip": None},
+        {"clip": {"picture": 8.0, "condition": 1.0}},
+        {"ledger": []},
+        {"ledger": STATED["ledger"][:1]},
+        {"ledger": STATED["ledger"][::-1]},
+        {"ledger": [STATED["ledger"][0], STATED["ledger"][1] | {"alpha": 0.01}]},
+        {"ledger": [STATED["ledger"][0], STATED["ledger"][1] | {"clip": 0.1}]},
+        {"ledger": [STATED["ledger"][0], STATED["ledger"][1] | {"times": 2}]},
+        {"ledger": [STATED["ledger"][0], STATED["ledger"][1] | {"void": "eps travels"}]},
+        {"ledger": [STATED["ledger"][0], STATED["ledger"][1] | {"note": "safe"}]},
+        {"ledger": [STATED["ledger"][0], STATED["ledger"][1] | {"sigma": "0.9"}]},
+        {"ledger": [1, 2]},
+        {"ledger": "none"},
+        {"others": {"count": 0, "mu": 0.5}},
+        {"others": {"count": 1, "mu": 0.0}},
+        {"others": {"count": 1, "mu": None}},
+        {"others": {"count": 1, "mu": 0.1}},
+        {"others": {"count": True, "mu": 0.5}},
+        {"others": {"count": 1}},
+        {"others": 1},
         {"releases": 0},
         {"releases": True},
         {"releases": 1.0},
@@ -85,46 +128,52 @@ def test_a_statement_that_leaves_something_out_is_refused(name):
 
 @pytest.mark.parametrize("name", ["seal_step", "condition_step", "clip", "condition_clip"])
 def test_no_guarantee_without_noise_and_clip(name):
-    with pytest.raises(ValueError, match="without"):
+    with pytest.raises(ValueError, match="not that of the settings"):
         privacy.check(STATED, replace(BOUNDED, **{name: None}), secure=True)
 
 
 def test_no_guarantee_without_secure_noise():
-    with pytest.raises(ValueError, match="secure noise"):
+    with pytest.raises(ValueError, match="from a seed"):
         privacy.check(STATED, BOUNDED, secure=False)
 
 
-@pytest.mark.parametrize(
-    "found",
-    [
-        {},
-        {"guarantee": "none"},
-        {"guarantee": "none", "releases": 1},
-        {"guarantee": "none", "why": 1, "releases": 1},
-        {"guarantee": "none", "why": "no clip", "releases": 1, "epsilon": 0.1},
-    ],
-)
+NONE = stated(replace(BOUNDED, clip=None))
+
+
+@pytest.mark.parametrize("found", [{}, {k: v for k, v in NONE.items() if k != "ledger"}, NONE | {"why": 1}, NONE | {"epsilon": 0.1}])
 def test_none_stands_alone(found):
+    privacy.check(NONE, replace(BOUNDED, clip=None), secure=True)
     with pytest.raises(ValueError):
-        privacy.check(found, BOUNDED, secure=True)
+        privacy.check(found, replace(BOUNDED, clip=None), secure=True)
 
 
 def test_an_epsilon_is_never_said_alone():
-    line = privacy.describe(STATED)
-    for part in (
-        f"epsilon {STATED['epsilon']:.4g}",
-        "delta 1e-05",
-        privacy.UNIT,
-        "replace-one",
-        "clip 8",
-        "condition clip 4",
-        "releases: 2",
-    ):
-        assert part in line
-    assert "vacuous" not in line
-    assert "vacuous" in privacy.describe(privacy.statement(BOUNDED, 5.0, releases=1, secure=True))
+    mild = stated(replace(BOUNDED, clip=1.0, condition_clip=0.5))
+    for found, clips in ((STATED, ("clip 8", "condition clip 4")), (mild, ("clip 1", "condition clip 0.5"))):
+        line = privacy.describe(found)
+        terms = (f"epsilon {found['epsilon']:.4g}", "delta 1e-05", privacy.UNIT, "replace-one", f"releases: {found['releases']}", *clips)
+        assert all(term in line for term in terms)
+    assert "vacuous" in privacy.describe(STATED) and "vacuous" not in privacy.describe(mild)
 
 
 def test_none_shows_no_number_and_no_control_characters():
     line = privacy.describe({"guarantee": "none", "why": "no clip\x1b[2J", "releases": 1})
     assert line.startswith("none (no clip\\x1b[2J)") and "epsilon" not in line
+
+
+def test_the_card_says_what_left_and_epsilon_by_unit():
+    said = privacy.card(STATED)
+    assert sum(line.startswith("left: ") for line in said) == 2 and "1 more record" in said[2]
+    numbers = [line for line in said if line.startswith("epsilon")]
+    assert len(numbers) == 4 and all(all(term in line for term in ("unit:", "relation:", "clip:", "releases:")) for line in numbers)
+    assert f"epsilon {STATED['epsilon']:.4g}" in numbers[0]
+
+
+def test_a_card_without_noise_has_no_number():
+    said = privacy.card(stated(replace(BOUNDED, seal_step=None)))
+    assert not any("epsilon" in line for line in said) and said[-1].startswith("guarantee: none, for any unit (the picture is not noised")
+
+
+def test_without_a_clip_the_card_still_tells_near_pictures_apart():
+    said = privacy.card(stated(replace(BOUNDED, clip=None, condition_clip=None)))
+    assert [line for line in said if line.startswith("epsilon")] == [line for line in said if "latent distance" in line] != []

@@ -12,7 +12,7 @@ from sfumato.core.artifact import sha256, to_bytes
 from sfumato.core.errors import RecordError, UserError
 from sfumato.diffusion.schedule import Schedule
 from sfumato.records import manifest as manifests
-from sfumato.records import reader
+from sfumato.records import privacy, reader
 from sfumato.records import shard as shards
 from sfumato.records.manifest import Manifest, ShardEntry
 from sfumato.records.record import SealSettings
@@ -36,10 +36,11 @@ def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of
         entry, data = shards.pack(z, c)
         (folder / entry.file).write_bytes(data)
         entries.append(entry)
+    settings = SealSettings(condition="canny", seal_step=n, condition_step=m)
+    stated = privacy.statement(privacy.releases(replace(settings, condition_step=min(m, 999)), SCHEDULE))
     manifest = Manifest(
         owner=owner, public_key=manifests.public_hex(key), release=f"{owner}-{n}", base={"name": "tiny", "fingerprint": base},
-        shape=(4, 4, 4), settings=SealSettings(condition="canny", seal_step=n, condition_step=m), shards=tuple(entries),
-        privacy={"guarantee": "none", "why": "test", "releases": 1}, secure_noise=True, version="0",
+        shape=(4, 4, 4), settings=settings, shards=tuple(entries), privacy=stated, secure_noise=True, version="0",
     )  # fmt: skip
     manifests.write(manifest, folder, key)
     return manifest, key

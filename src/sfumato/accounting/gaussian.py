@@ -8,10 +8,24 @@ when one picture may replace another, ``C`` when it may be zeroed out. Releases 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
+
+RELATIONS = {"replace-one": 2.0, "zero-out": 1.0}
+
+
+def sensitivity(clip: float, relation: str) -> float:
+    """``Delta``: how far apart two neighbours can lie when every latent has norm ``clip`` at most.
+
+    Add-or-remove is no relation here: the number of records is public.
+    """
+    if not 0 < clip < math.inf:
+        raise ValueError(f"clip {clip}; expected a positive bound: without one there is no guarantee")
+    if relation not in RELATIONS:
+        raise ValueError(f"relation {relation!r}; expected {' or '.join(RELATIONS)}")
+    return RELATIONS[relation] * clip
 
 
 def mu(alpha: float, sigma: float, delta_norm: float) -> float:
@@ -24,13 +38,27 @@ def compose(mus: Iterable[float]) -> float:
     return math.sqrt(sum(m * m for m in mus))
 
 
+def person(mu: float, pictures: int) -> float:
+    """mu of somebody with ``pictures`` records, all of them replaced (or zeroed) at once: ``mu sqrt(k)``."""
+    if pictures < 1:
+        raise ValueError(f"{pictures} pictures; a person has at least 1")
+    return mu * math.sqrt(pictures)
+
+
 def log_delta(epsilon: float, mu: float) -> float:
     """Natural logarithm of the smallest delta at which a mu-GDP mechanism is (epsilon, delta)-private."""
     if mu == 0:
         return -math.inf
+    if epsilon == 0:  # the same, without the difference of two numbers that are nearly equal
+        return math.log(math.erf(mu / math.sqrt(8))) if mu > 1e-300 else -math.inf
     first, second = (float(log_ndtr(sign * mu / 2 - epsilon / mu)) for sign in (1, -1))
     gap = epsilon + second - first  # < 0
     return first + math.log(-math.expm1(gap)) if gap < 0 else -math.inf
+
+
+def delta(epsilon: float, mu: float) -> float:
+    """The smallest delta at which a mu-GDP mechanism is (epsilon, delta)-private."""
+    return math.exp(log_delta(epsilon, mu))
 
 
 def epsilon(delta: float, mu: float) -> float:
@@ -44,3 +72,37 @@ def epsilon(delta: float, mu: float) -> float:
         return 0.0
     high = mu * mu / 2 + mu * math.sqrt(2 * -target) + 1
     return float(brentq(lambda e: log_delta(e, mu) - target, 0.0, high, xtol=1e-12, rtol=1e-14))
+
+
+def first_step(
+    alphas: Sequence[float], sigmas: Sequence[float], *, delta_norm: float, target: float, delta: float, releases: int = 1
+) -> int | None:
+    """The inverse problem: the first step of a schedule at which ``releases`` releases together stay within ``target``.
+
+    Args:
+        alphas, sigmas: of the schedule, one for each step.
+        delta_norm: ``Delta``, as ``sensitivity`` gives it.
+        target: the epsilon to be kept.
+        delta: at which it is meant.
+        releases: how many times the same picture is released at that step.
+
+    Returns:
+        The step, or ``None``: no step of this schedule is noisy enough.
+    """
+    if target < 0 or releases < 1:
+        raise ValueError(f"target {target} with {releases} releases; expected an epsilon >= 0 and at least one release")
+    budget = target_mu(target, delta)
+    each = [mu(a, s, delta_norm) * math.sqrt(releases) for a, s in zip(alphas, sigmas, strict=True)]
+    return next((step for step, value in enumerate(each) if value <= budget), None)
+
+
+def target_mu(epsilon: float, delta: float) -> float:
+    """The largest mu that is (epsilon, delta)-private."""
+    if not 0 < delta < 1:
+        raise ValueError(f"delta {delta} must lie in (0, 1)")
+    target, low, high = math.log(delta), 1.0, 1.0
+    while log_delta(epsilon, high) < target:
+        high *= 2
+    while log_delta(epsilon, low) > target:
+        low /= 2
+    return float(brentq(lambda m: log_delta(epsilon, m) - target, low, high, xtol=1e-300, rtol=1e-14, maxiter=500))

@@ -13,6 +13,7 @@ SHOWN = 8
 def command(
     records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote.")],
     picture: Annotated[Path | None, typer.Option("--picture", help="Write 'as the server sees it' to this PNG.")] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Try to refute the stated guarantee by running its mechanism.")] = False,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -25,8 +26,8 @@ def command(
 
     from sfumato.core.errors import RecordError
     from sfumato.records import manifest as manifests
+    from sfumato.records import privacy
     from sfumato.records import shard as shards
-    from sfumato.records.privacy import describe
     from sfumato.records.trust import check_owner
 
     manifest = manifests.read(records)
@@ -48,6 +49,11 @@ def command(
             write_picture(records, manifest, first, picture, base)
         except ValueError as error:  # the verdict on the records is not lost with the picture
             not_drawn = str(error)
+    audited = None
+    if audit:
+        from sfumato.judge.audit.mechanism import audit as run_audit
+
+        audited = run_audit(privacy.entries(manifest.privacy), insecure_seed=0)
     shape = list(manifest.shape)
     report = {
         "owner": manifest.owner,
@@ -63,6 +69,7 @@ def command(
         "secure_noise": manifest.secure_noise,
         "base": manifest.base,
         "privacy": manifest.privacy,
+        "audit": audited,
         "picture": None if picture is None or not_drawn else str(picture),
         "picture_error": not_drawn,
     }
@@ -77,7 +84,11 @@ def command(
             f"conditions   {manifest.settings.condition}, step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
         )
         print(f"noise        {'secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
-        print(f"guarantee    {describe(manifest.privacy)}")
+        print(f"guarantee    {privacy.describe(manifest.privacy)}")
+        for line in privacy.card(manifest.privacy):
+            print(f"privacy card {line}")
+        if audited:
+            print(f"audit        {_verdict(audited)}")
         for line in bad:
             print(f"BAD          {line}")
         for name in extra:
@@ -86,8 +97,20 @@ def command(
             print(f"picture      {f'NOT DRAWN: {not_drawn}' if not_drawn else picture}")
     if not_drawn:
         raise typer.Exit(2)
-    if bad or extra:
+    if bad or extra or (audited and audited.get("refuted")):
         raise typer.Exit(1)
+
+
+def _verdict(audited: dict[str, Any]) -> str:
+    if not audited["auditable"]:
+        return f"not auditable: {audited['why']}"
+    clips = ", ".join(f"{what} {clip:g}" for what, clip in audited["clip"].items())
+    return (
+        f"{'REFUTED' if audited['refuted'] else 'not refuted'}: measured epsilon at least {audited['measured_epsilon']:.3g}, "
+        f"claimed epsilon {audited['claimed_epsilon']:.3g} at delta {audited['delta']:g} (unit: {audited['unit']}; "
+        f"relation: {audited['relation']}; clip: {clips}; releases: {audited['releases']}; "
+        f"{audited['draws']} draws, confidence {audited['confidence']:g})"
+    )
 
 
 def write_picture(records: Path, manifest: Any, first: dict[str, Any] | None, out: Path, base: str) -> None:

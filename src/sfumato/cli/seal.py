@@ -44,7 +44,7 @@ def command(
     from sfumato.diffusion.base import load_codec
     from sfumato.owner.folder import read_folder
     from sfumato.owner.seal import seal
-    from sfumato.records.privacy import describe
+    from sfumato.records.privacy import card, describe
     from sfumato.records.record import SealSettings
 
     settings = SealSettings(
@@ -93,3 +93,4 @@ def command(
     else:
         _output.say("A condition at a low step gives its edges away, and whoever has the base can take part of the noise off again.")
     _output.say("guarantee: " + describe(manifest.privacy))
+    _output.say("privacy card\n" + "\n".join(f"  {line}" for line in card(manifest.privacy)))

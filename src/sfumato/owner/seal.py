@@ -6,6 +6,7 @@ files lie beside the output folder, not in it: whatever is in the folder may lea
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ import torch
 
 from sfumato import __version__
 from sfumato.accounting import gaussian
+from sfumato.accounting import ledger as accounts
 from sfumato.core.artifact import sync_folder
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.randomness import Noise, SecureNoise
@@ -91,7 +93,8 @@ def seal(
         source = _Source(folder, ledger, ledger.names(release), refused, summary)
         if source.refused:
             source.refuse_rereleased()
-        mu = _mu(settings, codec, secure=noise.secure)
+        left = privacy.releases(settings, codec.schedule, secure=noise.secure)
+        mu = _finite(accounts.total(left))
         for names, z_0, c in _encoded(source.pending(noise, on_picture), codec):
             z_n, c_m = _apply(z_0, c, settings, codec, noise)
             entry, data = shards.pack(z_n, c_m)
@@ -106,7 +109,7 @@ def seal(
             reason = f"; first: {summary.skipped[0]}" if summary.skipped else ""
             raise UserError(f"{folder.path}: no picture could be sealed{reason}", fix="mend or replace the files named")
         aside.rmdir()
-        worst, releases = _worst(ledger.draws(release))
+        others_mu, others = _others(ledger.draws(release), mu)
         summary.manifest = Manifest(
             owner=owner,
             public_key=public_key,
@@ -115,7 +118,7 @@ def seal(
             shape=codec.latent_shape,
             settings=settings,
             shards=tuple(done),
-            privacy=privacy.statement(settings, worst, releases=releases, secure=noise.secure),
+            privacy=privacy.statement(left, others=others, others_mu=others_mu),
             secure_noise=noise.secure,
             version=__version__,
         )
@@ -123,11 +126,21 @@ def seal(
     return summary
 
 
-def _worst(draws: list[list[float | None]]) -> tuple[float | None, int]:
-    """The composed mu of the picture with its condition that was released most, ``None`` where any is not bounded, and how often."""
-    bounded = [[mu for mu in mus if mu is not None] for mus in draws]
-    worst = max(map(gaussian.compose, bounded)) if bounded == draws else None
-    return worst, max(map(len, draws))
+def _finite(mu: float) -> float | None:
+    return None if math.isinf(mu) else mu
+
+
+def _others(draws: list[list[float | None]], mu: float | None) -> tuple[float | None, int]:
+    """Beside one draw of ``mu``: what the draws of the picture with its condition that was released most add up to (``None``: one is
+    not bounded), and how many they are."""
+    count = max(map(len, draws)) - 1
+    if mu is None:  # nothing is bounded; what is left to say is whether anything was before
+        return (None if count else 0.0), count
+    bounded = [[value for value in mus if value is not None] for mus in draws]
+    if bounded != draws:
+        return None, count
+    worst = max(map(gaussian.compose, bounded))
+    return (math.sqrt(max(0.0, worst**2 - mu**2)) if count else 0.0), count
 
 
 def _check_steps(settings: SealSettings, codec: Codec) -> None:
@@ -140,15 +153,6 @@ def _check_steps(settings: SealSettings, codec: Codec) -> None:
             fix="choose a lower step: a server trains above it, and nothing is above",
         )
     codec.schedule.alpha(settings.condition_step)
-
-
-def _mu(settings: SealSettings, codec: Codec, *, secure: bool) -> float | None:
-    """mu of one release, latent and condition together; ``None`` where either is unbounded, or the noise can be drawn again."""
-    parts = ((settings.seal_step, settings.clip), (settings.condition_step, settings.condition_clip))
-    if not secure or any(step is None or clip is None for step, clip in parts):
-        return None
-    schedule = codec.schedule
-    return gaussian.compose(gaussian.mu(float(schedule.alpha(s)), float(schedule.sigma(s)), 2 * c) for s, c in parts if c is not None)
 
 
 class Names(NamedTuple):

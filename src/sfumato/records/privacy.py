@@ -1,71 +1,116 @@
-"""The privacy statement of a manifest: made by the owner, checked by whoever reads it, and said in one line."""
+"""The privacy statement of a manifest: made by the owner, checked by whoever reads it, and said in one line or as a card."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from sfumato.accounting import ledger
 from sfumato.accounting.gaussian import epsilon
+from sfumato.accounting.ledger import Release
+from sfumato.diffusion.schedule import Schedule
 from sfumato.records.record import SealSettings
 
 UNIT, RELATION = "one picture with its condition", "replace-one"
-VACUOUS = 10.0
+SEEDED = "the noise can be repeated by whoever knows the seed"
 
 
-def statement(settings: SealSettings, mu: float | None, *, releases: int, secure: bool, delta: float = 1e-5) -> dict[str, Any]:
-    """The exact guarantee, or the word "none" and why.
+def releases(settings: SealSettings, schedule: Schedule, *, secure: bool = True) -> tuple[Release, Release]:
+    """What leaves of one picture when it is sealed once: its latent and its condition's."""
+    parts = (("picture", settings.seal_step, settings.clip), ("condition", settings.condition_step, settings.condition_clip))
+    picture, condition = (
+        Release(what=what, alpha=float(schedule.alpha(s)), sigma=float(schedule.sigma(s)), clip=clip, void="" if secure else SEEDED)
+        for what, s, clip in parts
+    )
+    return picture, condition
+
+
+def statement(left: Sequence[Release], *, others: int = 0, others_mu: float | None = 0.0, delta: float = ledger.DELTA) -> dict[str, Any]:
+    """The exact guarantee, or the word "none" and why; either way with the ledger that it follows from.
 
     Args:
-        settings: how the pictures were sealed.
-        mu: of all releases of the picture that was released most, composed; ``None`` where one of them is not bounded.
-        releases: how many releases ``mu`` composes.
-        secure: the noise cannot be drawn again.
+        left: what leaves of one picture now.
+        others: how many more records there are of the picture that was released most, by its pixels, file or supplied condition.
+        others_mu: what these add up to, replace-one; ``None`` where one of them is not bounded.
         delta: at which epsilon is stated.
     """
-    if not secure:
-        return {"guarantee": "none", "why": "the noise can be repeated by whoever knows the seed", "releases": releases}
-    if mu is None:
-        parts = {"picture": (settings.seal_step, settings.clip), "condition": (settings.condition_step, settings.condition_clip)}
-        gaps = [f"the {part} is not noised" for part, (step, _) in parts.items() if step is None]
-        gaps += [f"the {part} has no clip" for part, (step, clip) in parts.items() if step is not None and clip is None]
-        why = "; ".join(gaps) or "an earlier release of a picture had no bound, or noise from a seed"
-        return {"guarantee": "none", "why": why, "releases": releases}
+    common = {
+        "releases": 1 + others,
+        "ledger": [asdict(release) for release in left],
+        "others": {"count": others, "mu": others_mu},
+    }
+    gaps = [SEEDED] if any(r.void == SEEDED for r in left) else [release.gap for release in left if release.gap]
+    if not gaps and others_mu is None:
+        gaps = ["an earlier release of a picture had no bound, or noise from a seed"]
+    if gaps or others_mu is None:
+        return {"guarantee": "none", "why": "; ".join(gaps), **common}
+    mu = ledger.total(left, earlier=others_mu)
     return {
         "guarantee": "gaussian-dp",
         "unit": UNIT,
         "relation": RELATION,
-        "clip": settings.clip,
-        "condition_clip": settings.condition_clip,
-        "releases": releases,
+        "clip": {release.what: release.clip for release in left},
         "mu": mu,
         "delta": delta,
         "epsilon": epsilon(delta, mu),
+        **common,
     }
 
 
 def check(found: dict[str, Any], settings: SealSettings, *, secure: bool) -> None:
-    """Refuse a statement that the settings cannot bear. That its mu is true can only be seen where the base and the ledger are.
+    """Refuse a statement that does not follow from its own ledger, or a ledger that the settings do not bear.
+
+    Whether the noise of the ledger is that of the base is for ``check_schedule``; that nothing left before, only the owner can know.
 
     Raises:
-        ValueError: not a statement, or not the one that follows from the settings and from its own mu and delta.
+        ValueError: not a statement, or one that does not follow.
     """
-    releases = found.get("releases")
-    if type(releases) is not int or releases < 1:
-        raise ValueError("a privacy statement counts its releases")
-    if found.get("guarantee") == "none":
-        if set(found) != {"guarantee", "why", "releases"} or type(found["why"]) is not str:
-            raise ValueError("a guarantee of none says why and how many releases, and nothing else")
-        return
-    if not secure or None in (settings.seal_step, settings.condition_step, settings.clip, settings.condition_clip):
-        raise ValueError("a guarantee without secure noise, noised pictures and conditions, and a clip of each")
-    mu, delta, stated = (_number(found, name) for name in ("mu", "delta", "epsilon"))
-    if mu <= 0:
-        raise ValueError(f"mu {mu}; noise leaves something of a picture, so it lies above 0")
-    follows = statement(settings, mu, releases=releases, secure=secure, delta=delta)
-    if not math.isclose(follows["epsilon"], stated, rel_tol=1e-6):
-        raise ValueError("an epsilon that does not follow from mu and delta")
-    if found != {**follows, "epsilon": stated}:
-        raise ValueError("a unit, relation or clip that is not that of the settings, or words beside the statement")
+    left, others, others_mu = _parse(found)
+    wanted = (("picture", settings.seal_step, settings.clip), ("condition", settings.condition_step, settings.condition_clip))
+    if len(left) != len(wanted):
+        raise ValueError(f"a ledger of {len(left)} entries; a record is a picture and its condition")
+    for release, (what, step, clip) in zip(left, wanted, strict=True):
+        if (release.what, release.clip, release.sigma == 0, release.times) != (what, clip, step is None, 1):
+            raise ValueError(f"a ledger entry for the {what} that is not that of the settings")
+        if release.void != ("" if secure else SEEDED):
+            raise ValueError("a ledger that does not say whether its noise comes from a seed")
+    delta = _number(found, "delta") if found.get("guarantee") != "none" else ledger.DELTA
+    follows = statement(left, others=others, others_mu=others_mu, delta=delta)
+    if set(found) != set(follows):
+        raise ValueError("a guarantee that its ledger does not bear, or words beside the statement")
+    for name, value in follows.items():
+        close = name in ("mu", "epsilon") and math.isclose(_number(found, name), value, rel_tol=1e-6)
+        if not close and (type(found[name]), found[name]) != (type(value), value):
+            raise ValueError(f"a statement whose {name} does not follow from its ledger")
+
+
+def check_schedule(found: dict[str, Any], settings: SealSettings, schedule: Schedule) -> None:
+    """Refuse a checked statement whose ledger claims other noise than the base's schedule has at the steps of the settings."""
+    for stated, true in zip(_parse(found)[0], releases(settings, schedule), strict=True):
+        if not (math.isclose(stated.alpha, true.alpha, rel_tol=1e-6) and math.isclose(stated.sigma, true.sigma, rel_tol=1e-6)):
+            raise ValueError(f"its ledger claims noise for the {stated.what} that its step does not have")
+
+
+def _parse(found: dict[str, Any]) -> tuple[list[Release], int, float | None]:
+    entries, others = found.get("ledger"), found.get("others")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries) or not isinstance(others, dict):
+        raise ValueError("a privacy statement carries its ledger")
+    if set(others) != {"count", "mu"} or type(others["count"]) is not int or others["count"] < 0:
+        raise ValueError("a privacy statement counts the other records of a picture")
+    try:
+        for entry in entries:
+            numbers = [_number(entry, name) for name in ("alpha", "sigma") + (("clip",) if entry["clip"] is not None else ())]
+            if len(numbers) < 2 or type(entry["what"]) is not str or type(entry["void"]) is not str:
+                raise ValueError("a ledger entry is not one")
+        left = [Release(**entry) for entry in entries]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"a ledger entry is not one ({error})") from error
+    mu = others["mu"]
+    if mu is not None and (_number(others, "mu") < 0 or (mu > 0) != (others["count"] > 0)):
+        raise ValueError("other records and what they add up to do not fit")
+    return left, others["count"], mu
 
 
 def _number(found: dict[str, Any], name: str) -> float:
@@ -76,11 +121,33 @@ def _number(found: dict[str, Any], name: str) -> float:
 
 
 def describe(found: dict[str, Any]) -> str:
-    """A statement in one line: never an epsilon without its unit, relation, clip and releases."""
+    """A checked statement in one line: never an epsilon without its unit, relation, clip and releases."""
     if found["guarantee"] == "none":
         return f"none ({ascii(found['why'])[1:-1]}). What a server sees: sfumato inspect --picture"
     return (
         f"epsilon {found['epsilon']:.4g} at delta {found['delta']:g} (unit: {found['unit']}; relation: {found['relation']}; "
-        f"clip {found['clip']:g}, condition clip {found['condition_clip']:g}; releases: {found['releases']} as of this one)"
-        + ("; vacuous as a guarantee" if found["epsilon"] > VACUOUS else "")
+        f"clip {found['clip']['picture']:g}, condition clip {found['clip']['condition']:g}; releases: {found['releases']} as of this one)"
+        + ("; vacuous as a guarantee" if found["epsilon"] > ledger.VACUOUS else "")
     )
+
+
+def entries(found: dict[str, Any]) -> list[Release]:
+    """The ledger of a checked statement."""
+    return _parse(found)[0]
+
+
+def card(found: dict[str, Any]) -> list[str]:
+    """A checked statement as a privacy card: what left and how often, epsilon by unit, and what that means."""
+    left, count, mu = _parse(found)
+    said = [f"left: {release.what}, {release.times} time, {_noise(release)}" for release in left]
+    if count:
+        said.append(f"left too: {count} more records of the picture (or of its supplied condition) that was released most")
+    rows = ledger.card(left, earlier=math.inf if mu is None else mu, earlier_count=count)
+    if all(row["guarantee"] == "none" for row in rows):
+        return [*said, f"guarantee: none, for any unit ({found['why']})"]
+    return [*said, *ledger.lines(rows), *ledger.MEANING]
+
+
+def _noise(release: Release) -> str:
+    signal = "signal to noise unlimited" if release.sigma == 0 else f"signal {release.alpha:.3f}, noise {release.sigma:.3f}"
+    return f"{signal}, clip {'none' if release.clip is None else format(release.clip, 'g')}"

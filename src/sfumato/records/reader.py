@@ -15,6 +15,7 @@ from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Codec
 from sfumato.diffusion.schedule import CLEAN, Schedule
 from sfumato.records import manifest as manifests
+from sfumato.records import privacy
 from sfumato.records import shard as shards
 from sfumato.records.manifest import Manifest
 
@@ -120,6 +121,10 @@ def check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:
             raise RecordError(
                 f"{folder}: {name} {step}", expected=f"at most {last}", fix="leave this owner out, or ask for another release"
             )
+    try:
+        privacy.check_schedule(manifest.privacy, manifest.settings, codec.schedule)
+    except ValueError as error:
+        raise RecordError(f"{folder}: {error}", fix="ask the owner to seal again", privacy="its guarantee would be wrong") from error
 
 
 def batch_index(count: int, size: int, step: int, *, seed: int) -> torch.Tensor:

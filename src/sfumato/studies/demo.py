@@ -26,7 +26,7 @@ from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge.report import pages
 from sfumato.pictures import store
-from sfumato.records import reader
+from sfumato.records import privacy, reader
 from sfumato.schemes import centralised
 from sfumato.server.generate import to_pixels
 from sfumato.server.train import Progress, TrainConfig, train
@@ -233,8 +233,6 @@ def _report(
         for arm in LABELS
         if arm in figures["adherence"]
     ]
-    privacy = figures["privacy"]
-    guarantee = f"none: {privacy['why']}." if privacy["guarantee"] == "none" else json.dumps(privacy)
     costs = [
         {"label": "an owner: seal", "seconds": figures["owner_seconds"], "peak": figures["owner_peak_bytes"]},
         {"label": "the server: train", "seconds": figures["server_seconds"], "peak": figures["server_peak_bytes"]},
@@ -247,7 +245,7 @@ def _report(
         "seal_step": config.seal_step,
         "condition_step": config.condition_step,
         "bytes_per_picture": figures["bytes_per_picture"],
-        "guarantee": guarantee,
+        "guarantee": privacy.describe(figures["privacy"]),
         "arms": rows,
         "f1": figures["f1"],
         "bars": bars(figures),

@@ -1,0 +1,93 @@
+"""Every release is an entry, the whole composes them, and no number stands without its terms."""
+
+import math
+
+import pytest
+
+from sfumato.accounting import gaussian, ledger
+from sfumato.accounting.ledger import Release
+
+PICTURE = Release(what="picture", alpha=0.3, sigma=0.9, clip=4.0)
+CONDITION = Release(what="condition", alpha=0.6, sigma=0.8, clip=2.0)
+
+
+def test_the_total_composes_every_entry_by_hand():
+    mu_z, mu_c = 0.3 * 8 / 0.9, 0.6 * 4 / 0.8
+    assert ledger.total([PICTURE, CONDITION]) == pytest.approx(math.hypot(mu_z, mu_c))
+    assert ledger.total([PICTURE, CONDITION], earlier=5.0) == pytest.approx(math.sqrt(mu_z**2 + mu_c**2 + 25))
+    assert ledger.total([PICTURE, CONDITION], earlier=5.0, relation="zero-out") == pytest.approx(math.sqrt(mu_z**2 + mu_c**2 + 25) / 2)
+
+
+@pytest.mark.parametrize("times", [2, 9, 100])
+def test_times_are_as_many_entries(times):
+    many = Release(what="picture", alpha=0.3, sigma=0.9, clip=4.0, times=times)
+    assert (
+        ledger.total([many])
+        == pytest.approx(ledger.total([PICTURE] * times))
+        == pytest.approx(math.sqrt(times) * PICTURE.mu("replace-one"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"clip": None}, "the picture has no clip"),
+        ({"alpha": 1.0, "sigma": 0.0}, "the picture is not noised"),
+        ({"void": "eps travels with it"}, "picture: eps travels with it"),
+    ],
+)
+def test_one_entry_that_bounds_nothing_is_enough(changes, why):
+    fields = {"what": "picture", "alpha": 0.3, "sigma": 0.9, "clip": 4.0} | changes
+    broken = Release(**fields)
+    assert math.isinf(broken.mu("replace-one")) and math.isinf(ledger.total([broken, CONDITION]))
+    rows = [row for row in ledger.card([broken, CONDITION]) if "distance" not in row["unit"]]
+    assert len(rows) == 4
+    for row in rows:
+        assert row["guarantee"] == "none" and row["why"] == why and not {"mu", "epsilon", "delta"} & set(row)
+
+
+def test_units_of_the_card():
+    rows = {(row["unit"], row["relation"]): row for row in ledger.card([PICTURE, CONDITION], pictures=(4,), distances=(0.5,))}
+    one, person = "one picture with its condition", "one person with 4 pictures"
+    mu = ledger.total([PICTURE, CONDITION])
+    assert rows[one, "replace-one"]["mu"] == pytest.approx(mu) and rows[one, "zero-out"]["mu"] == pytest.approx(mu / 2)
+    assert rows[person, "replace-one"]["mu"] == pytest.approx(2 * mu)  # sqrt(4)
+    assert rows[person, "replace-one"]["releases"] == 8 and rows[one, "zero-out"]["releases"] == 2
+    near = rows["two pictures at latent distance 0.5 with one condition", "replace-one"]
+    assert near["mu"] == pytest.approx(0.3 * 0.5 / 0.9) and near["clip"] == {"picture": None}
+    for row in rows.values():
+        assert row["epsilon"] == pytest.approx(gaussian.epsilon(1e-5, row["mu"]))
+        assert row["vacuous"] == (row["epsilon"] > 10)
+
+
+def test_a_distance_needs_no_clip_but_noise_that_hides_and_a_known_past():
+    unclipped = Release(what="picture", alpha=0.3, sigma=0.9, clip=None)
+
+    def near(releases, **past):
+        return [row for row in ledger.card(releases, **past) if "distance" in row["unit"]]
+
+    assert near([unclipped])[0]["mu"] == pytest.approx(0.3 / 0.9)
+    assert near([Release(what="picture", alpha=0.3, sigma=0.9, clip=4.0, void="eps travels")])[0]["guarantee"] == "none"
+    assert near([PICTURE], earlier=1.0, earlier_count=1) == [] and near([CONDITION]) == []
+
+
+def test_an_unbounded_past_bounds_nothing():
+    for row in ledger.card([PICTURE], earlier=math.inf, earlier_count=1):
+        assert row["guarantee"] == "none" and "earlier release" in row["why"] and row["releases"] in (2, 20)
+
+
+def test_every_line_of_the_card_has_all_its_terms():
+    void = Release(what="condition", alpha=0.6, sigma=0.8, clip=2.0, void="eps travels")
+    for releases in ([PICTURE, CONDITION], [PICTURE, void]):
+        for line in ledger.lines(ledger.card(releases)):
+            assert all(term in line for term in ("unit: ", "relation: ", "clip: ", "releases: "))
+            assert ("epsilon" in line) != line.startswith("none")
+    assert any("VACUOUS" in line for line in ledger.lines(ledger.card([PICTURE, CONDITION])))
+    mild = Release(what="picture", alpha=0.01, sigma=0.9, clip=1.0)
+    assert not any("VACUOUS" in line for line in ledger.lines(ledger.card([mild])))
+
+
+@pytest.mark.parametrize("changes", [{"clip": 0.0}, {"clip": -1.0}, {"clip": math.inf}, {"times": 0}, {"alpha": 0.0}, {"sigma": 1.5}])
+def test_senseless_entries_are_refused(changes):
+    with pytest.raises(ValueError):
+        Release(**({"what": "picture", "alpha": 0.3, "sigma": 0.9, "clip": 4.0} | changes))
