@@ -31,7 +31,8 @@ from sfumato.diffusion.schedule import CLEAN
 from sfumato.pictures import store
 from sfumato.records.reader import Records
 from sfumato.schemes import centralised
-from sfumato.server.train import Captioned, TrainConfig, train
+from sfumato.server.fit import TrainConfig
+from sfumato.server.train import Captioned, train
 from sfumato.studies import arms, demo
 
 SEAL_STEPS: tuple[int | None, ...] = (None, 200, 400, 600, 800)

@@ -84,6 +84,28 @@ def test_steps_start_at_the_top_fall_and_leave_out_the_clean_end():
     assert times[0] == 999 and times == sorted(set(times), reverse=True) and times[-1] > 0 and len(times) == len(ticks) == 10
 
 
+def test_ancestral_steps_from_a_sealed_latent_draw_from_its_posterior():
+    """Data N(1, 0.5^2): ``p(z_0 | z_n)`` is Gaussian and known; its draws must have that mean and that spread."""
+    n, spread = 600, 0.5
+    alpha, sigma = float(SCHEDULE.alpha(n)), float(SCHEDULE.sigma(n))
+    z_n = torch.full((400, 4, 4, 4), alpha * 1.4 + 0.3 * sigma)
+    gain = alpha * spread**2 / (alpha**2 * spread**2 + sigma**2)
+    mean = 1 + gain * (float(z_n[0, 0, 0, 0]) - alpha)
+    wanted = (spread**2 - gain * alpha * spread**2) ** 0.5
+    base = exact_base((0.0, 1.0), spread=spread)
+    made = draw(base, ["a"] * 400, steps=300, guidance=1.0, start=(z_n, n), eta=1.0)
+    assert float(made.mean()) == pytest.approx(mean, abs=0.01) and float(made.std()) == pytest.approx(wanted, rel=0.03)
+    assert base.unet.calls[0][0] == n
+
+
+def test_without_eta_a_sealed_latent_has_one_image():
+    base, z_n = exact_base((0.0, 1.0), spread=0.5), torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(5))
+    first, second = (draw(base, ["a"] * 3, seed=seed, steps=20, guidance=1.0, start=(z_n, 600)) for seed in (0, 1))
+    assert torch.equal(first, second)
+    third, fourth = (draw(base, ["a"] * 3, seed=seed, steps=20, guidance=1.0, start=(z_n, 600), eta=1.0) for seed in (0, 1))
+    assert not torch.equal(third, fourth)
+
+
 @pytest.mark.parametrize(("end", "used"), [(0.0, 0), (0.4, 4), (0.75, 8), (1.0, 10)])
 def test_residuals_are_used_for_their_share_of_the_steps(end, used):
     base = exact_base()

@@ -14,8 +14,9 @@ from sfumato.core.randomness import generator
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.records.reader import Records
 from sfumato.server import validate
+from sfumato.server.fit import TrainConfig
 from sfumato.server.generate import generate
-from sfumato.server.train import Captioned, TrainConfig, train
+from sfumato.server.train import Captioned, train
 from tests_support import KILLS
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

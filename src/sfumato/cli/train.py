@@ -39,7 +39,8 @@ def command(
     from sfumato.records import reader
     from sfumato.records.trust import remember_owner
     from sfumato.server import validate
-    from sfumato.server.train import Progress, TrainConfig, train
+    from sfumato.server.fit import Progress, TrainConfig
+    from sfumato.server.train import train
 
     config = TrainConfig(
         steps=steps,

@@ -89,10 +89,9 @@ class Codec:
 
 
 @dataclass(frozen=True)
-class Base(Codec):
-    """A whole base: the codec, the frozen UNet and the frozen text encoder."""
+class TextCodec(Codec):
+    """A codec with the frozen text encoder beside it: what an owner needs who sends captions as contexts."""
 
-    unet: Any
     text_encoder: Any
     tokenizer: Any
 
@@ -109,6 +108,13 @@ class Base(Codec):
     def empty_context(self) -> torch.Tensor:
         """The empty prompt's context, ``(1, L, D)``: what the UNet sees while a ControlNet trains without captions."""
         return self.embed([""])
+
+
+@dataclass(frozen=True)
+class Base(TextCodec):
+    """A whole base: the codec, the frozen text encoder and the frozen UNet."""
+
+    unet: Any
 
     @cached_property
     def unet_fingerprint(self) -> str:
@@ -127,6 +133,16 @@ def load_codec(name: str = DEFAULT) -> Codec:
     vae = _load(AutoencoderKL, name, "vae")
     schedule, prediction = _schedule(name)
     return Codec(name=name, vae=_frozen(vae), schedule=schedule, prediction_type=prediction, side=_side(UNet2DConditionModel, name))
+
+
+def load_text_codec(name: str = DEFAULT) -> TextCodec:
+    """Load base ``name`` without its UNet."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    codec = load_codec(name)
+    text = _frozen(_load(CLIPTextModel, name, "text_encoder"))
+    fields = {field: getattr(codec, field) for field in ("name", "vae", "schedule", "prediction_type", "side")}
+    return TextCodec(**fields, text_encoder=text, tokenizer=_load(CLIPTokenizer, name, "tokenizer"))
 
 
 def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,77 @@ def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:
     return model.train().requires_grad_(True).to(memory_format=torch.channels_last)
 
 
+def symsigmoid(x: torch.Tensor) -> torch.Tensor:
+    """The one-way scheme's activation: ``|x| (2 sigmoid(x) - 1)``; odd, strictly increasing, and so invertible by whoever has it."""
+    return x.abs() * (2 * x.sigmoid() - 1)
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"symsigmoid": symsigmoid, "identity": lambda x: x}
+
+
+def one_way_input(c: torch.Tensor, z_t: torch.Tensor, activation: str) -> torch.Tensor:
+    """What stands for ``z_t`` and the condition at once: ``h = fp16(f(c + z_t))``, all ``(B, 4, h, w)``."""
+    return ACTIVATIONS[activation](c + z_t).half().to(z_t.dtype)
+
+
+def silence_hint(model: Any) -> Any:
+    """Make a new ControlNet compute nothing of ``controlnet_cond``: for schemes whose condition is in its first input already."""
+    last = model.controlnet_cond_embedding.conv_out
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    model.controlnet_cond_embedding.requires_grad_(False)
+    return model
+
+
+def mix_condition_in(model: Any, activation: str, *, encode: Any = None) -> Any:
+    """Let a silenced ControlNet see ``h`` in place of ``z_t``, recomputed in every sampling step from the condition that it is passed.
+
+    Args:
+        model: as ``silence_hint`` made it.
+        activation: "symsigmoid" or "identity".
+        encode: for the stock pipeline: RGB conditions in [0, 1] to latents; ``None`` where conditions are latents.
+    """
+
+    def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        z_t, *rest = args
+        c = kwargs["controlnet_cond"] if encode is None else encode(kwargs["controlnet_cond"])
+        return (one_way_input(c.to(z_t), z_t, activation), *rest), {**kwargs, "controlnet_cond": torch.zeros_like(z_t)}
+
+    model.register_forward_pre_hook(before, with_kwargs=True)
+    return model
+
+
+class Entrance(nn.Module):
+    """A ControlNet's first layers, ``conv_in(z_t) + embedding(c)``: what an owner holds in conventional split learning."""
+
+    def __init__(self, conv_in: nn.Module, embedding: nn.Module) -> None:
+        super().__init__()
+        self.conv_in, self.embedding = conv_in, embedding
+
+    def forward(self, z_t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        """Latents ``(B, 4, h, w)`` to activations ``(B, C, h, w)``."""
+        out: torch.Tensor = self.conv_in(z_t) + self.embedding(c)
+        return out
+
+    @classmethod
+    def of(cls, model: Any) -> Entrance:
+        """The very layers of a ControlNet."""
+        return cls(model.conv_in, model.controlnet_cond_embedding)
+
+    @classmethod
+    def from_weights(cls, weights: dict[str, torch.Tensor]) -> Entrance:
+        """An entrance of its own, its sizes those of ``weights``."""
+        from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+
+        channels, latent = weights["conv_in.weight"].shape[:2]
+        width = weights["embedding.conv_in.weight"].shape[0]
+        entrance = cls(
+            nn.Conv2d(latent, channels, 3, padding=1), ControlNetConditioningEmbedding(channels, latent, block_out_channels=(width,))
+        )
+        entrance.load_state_dict(weights)
+        return entrance
+
+
 class LatentCondition(nn.Module):
     """RGB in [0, 1] -> VAE latent times ``alpha_m`` -> the trained embedding: takes the place of ``controlnet_cond_embedding``."""
 
@@ -47,12 +119,17 @@ class LatentCondition(nn.Module):
     def forward(self, condition: torch.Tensor) -> torch.Tensor:
         """``(B, 3, H, W)`` to ``(B, C, h, w)``; a condition that is already a latent of 4 channels passes straight through."""
         if condition.shape[1] == 3:
-            vae = self._vae[0].to(condition.device)
-            with torch.no_grad():
-                latent = vae.encode((condition * 2 - 1).to(vae.dtype)).latent_dist.mean * vae.config.scaling_factor
-            condition = (self.scale * latent).to(condition.dtype)
+            condition = self.scale * _encode(self._vae[0], condition)
         out: torch.Tensor = self.embedding(condition)
         return out
+
+
+@torch.no_grad()
+def _encode(vae: Any, condition: torch.Tensor) -> torch.Tensor:
+    """RGB in [0, 1] to VAE latents."""
+    vae = vae.to(condition.device)
+    latent: torch.Tensor = vae.encode((condition * 2 - 1).to(vae.dtype)).latent_dist.mean * vae.config.scaling_factor
+    return latent.to(condition.dtype)
 
 
 def save_controlnet(model: Any, folder: Path, settings: dict[str, Any]) -> None:
@@ -68,6 +145,13 @@ def save_controlnet(model: Any, folder: Path, settings: dict[str, Any]) -> None:
 
 def load_latent_controlnet(folder: Path) -> tuple[Any, dict[str, Any]]:
     """Load a trained ControlNet as it is, condition latents in, with its settings."""
+    model, settings = _load(folder)
+    if settings.get("activation"):
+        mix_condition_in(model, settings["activation"])
+    return model, settings
+
+
+def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
     from diffusers import ControlNetModel
 
     settings = read_json(folder / SETTINGS, what="trained ControlNet (sfumato.json)")
@@ -89,6 +173,7 @@ def _check_settings(path: Path, settings: Any) -> None:
         and type(settings.get("condition_scale")) in (int, float)
         and type(settings.get("control_guidance_end")) in (int, float)
         and settings.get("context") in ("zeros", "captions")
+        and settings.get("activation") in (None, *ACTIVATIONS)
     )
     if not good:
         raise UserError(
@@ -124,9 +209,12 @@ def load_controlnet(folder: str | Path, *, vae: Any = None) -> Any:
         folder: what ``sfumato train`` wrote.
         vae: the base's VAE, when it is loaded already.
     """
-    model, settings = load_latent_controlnet(Path(folder))
+    model, settings = _load(Path(folder))
     vae = load_codec(base_of(settings)).vae if vae is None else vae
-    model.controlnet_cond_embedding = LatentCondition(vae, model.controlnet_cond_embedding, scale=settings["condition_scale"])
+    if settings.get("activation"):
+        mix_condition_in(model, settings["activation"], encode=lambda rgb: _encode(vae, rgb) if rgb.shape[1] == 3 else rgb)
+    else:
+        model.controlnet_cond_embedding = LatentCondition(vae, model.controlnet_cond_embedding, scale=settings["condition_scale"])
     if settings["context"] == "zeros":
         for name, module in model.named_modules():
             if name.endswith("attn2.to_v"):

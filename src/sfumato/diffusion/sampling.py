@@ -1,4 +1,4 @@
-"""DDIM sampling under classifier-free guidance, with a ControlNet's residuals or without."""
+"""DDIM and ancestral sampling under classifier-free guidance, with a ControlNet's residuals or without."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def sample(
     steps: int = 25,
     guidance: float = 3.0,
     control_guidance_end: float = 1.0,
+    start: tuple[torch.Tensor, int] | None = None,
+    eta: float = 0.0,
     on_step: Callable[[], None] = lambda: None,
 ) -> torch.Tensor:
     """Draw pictures.
@@ -30,19 +32,23 @@ def sample(
     Args:
         base: the frozen base.
         prompts: B prompts.
-        generator: draws the starting noise; DDIM (eta = 0) needs no more.
+        generator: draws the starting noise, and that of ancestral steps.
         controlnet, condition: a latent ControlNet and its ``(B, 4, h, w)`` condition latents, or neither.
         captioned: the ControlNet was trained with captions; else it sees zeros.
         steps, guidance: DDIM steps and guidance scale; guidance 1 takes half the time.
         control_guidance_end: share of the steps in which the residuals are used.
+        start: ``(z_n, n)`` to go on from latents ``(B, 4, h, w)`` at step n, instead of from noise at the last step.
+        eta: 0 for DDIM, 1 for ancestral steps: then what comes out is a draw of ``p(z_0 | start)`` under the base, not its one image.
         on_step: called after every step.
 
     Returns:
         Latents ``(B, 4, h, w)``.
     """
     b = len(prompts)
-    side = base.size // base.factor
-    z = torch.randn((b, 4, side, side), generator=generator)
+    if start is None:
+        side = base.size // base.factor
+        start = torch.randn((b, 4, side, side), generator=generator), base.schedule.steps - 1
+    z, top = start
     guided = guidance != 1.0
     context = base.embed(prompts)
     if guided:
@@ -52,7 +58,7 @@ def sample(
     silent = torch.zeros_like(context)
     condition = None if condition is None else condition.to(device)
     z = z.to(device)
-    grid = torch.linspace(base.schedule.steps - 1, 0, steps + 1).round().long()[:-1]
+    grid = torch.linspace(top, 0, steps + 1).round().long()[:-1]
     for k, t in enumerate(grid):
         batch = torch.cat([z, z]) if guided else z
         residuals: dict[str, Any] = {}
@@ -72,6 +78,11 @@ def sample(
         alpha, sigma = (x.to(z) for x in (base.schedule.alpha(t), base.schedule.sigma(t)))
         z_0 = (z - sigma * eps) / alpha
         following = None if k + 1 == steps else grid[k + 1]
-        z = base.schedule.alpha(following).to(z) * z_0 + base.schedule.sigma(following).to(z) * eps
+        after, noise = base.schedule.alpha(following).to(z), base.schedule.sigma(following).to(z)
+        if eta and following is not None:
+            fresh = eta * noise / sigma * (1 - (alpha / after) ** 2).sqrt()
+            z = after * z_0 + (noise**2 - fresh**2).sqrt() * eps + fresh * torch.randn(z.shape, generator=generator).to(z)
+        else:
+            z = after * z_0 + noise * eps
         on_step()
     return z.cpu()

@@ -28,8 +28,9 @@ from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.records import privacy, reader
 from sfumato.schemes import centralised
+from sfumato.server.fit import Progress, TrainConfig
 from sfumato.server.generate import to_pixels
-from sfumato.server.train import Progress, TrainConfig, train
+from sfumato.server.train import train
 from sfumato.studies import arms
 
 OWNERS = {"studio": "recombined", "clinic": "unseen_part"}

@@ -1,0 +1,22 @@
+"""The floor: the same training on public pairs only. No owner takes part; it tells whether private pictures add anything."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sfumato.core.errors import UserError
+from sfumato.schemes import centralised
+from sfumato.schemes._wire import Job, Outcome
+from sfumato.server.train import train
+
+DESCRIPTION = "public pictures in the clear, nothing private: the floor"
+
+
+def run(job: Job) -> Outcome:
+    """Options: ``images`` uint8 ``(N, H, W, 3)`` and ``captions``, of public pictures."""
+    images, captions = job.options.get("images"), job.options.get("captions")
+    if not isinstance(images, np.ndarray) or captions is None or len(images) != len(captions):
+        raise UserError("public without public pictures", expected="options images and captions, as many of each")
+    records, words = centralised.from_pictures(images, captions, job.base, condition=job.condition)
+    train(records, job.base, job.out, job.config, captions=words, on_step=job.on_step)
+    return Outcome(controlnet=job.out)

@@ -1,0 +1,71 @@
+"""Ours: every picture is sealed once, the owner goes offline, the server trains for as long as it likes.
+
+Options are the seal's: ``seal_step``, ``condition_step``, ``clip``, ``condition_clip``; and ``condition``: "released" (noised, beside the
+picture) or "derived" (no condition leaves: the server finds it in posterior samples, ``server.derive``).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sfumato.core.randomness import InsecureNoise
+from sfumato.diffusion.base import Codec, load_codec
+from sfumato.owner.folder import Folder
+from sfumato.owner.seal import seal
+from sfumato.records import privacy, reader
+from sfumato.records.record import SealSettings
+from sfumato.schemes._wire import Job, Outcome, Tensors
+from sfumato.server import derive
+from sfumato.server.train import train
+
+DESCRIPTION = "sealed once, then offline: records of noised latents and noised conditions"
+
+
+class Owner:
+    """What an owner computes: one seal."""
+
+    load = staticmethod(load_codec)
+
+    def __init__(self, folder: Folder, base: Codec, **options: Any) -> None:
+        self.folder, self.base, self.options = folder, base, options
+
+    def seal(self, tensors: Tensors, *, out: str, store: str, owner: str) -> Tensors:
+        """Seal the folder into ``out``, with keys and ledger in ``store``."""
+        seed = self.options.get("insecure_seed")
+        noise = None if seed is None else InsecureNoise(seed)
+        settings = seal_settings(self.options, self.folder.condition)
+        seal(self.folder, Path(out), owner=owner, codec=self.base, settings=settings, noise=noise, store=Path(store))
+        return {}
+
+
+def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
+    """The seal's settings of a scheme's options."""
+    names = ("seal_step", "condition_step", "clip", "condition_clip")
+    defaults: dict[str, Any] = {"seal_step": 600, "condition_step": 200}
+    return SealSettings(condition=condition, **{**defaults, **{name: options[name] for name in names if name in options}})
+
+
+def run(job: Job) -> Outcome:
+    """Seal each folder, count what lies in the records' folders, train on them."""
+    peers = job.peers("sealed")
+    work = job.out.parent / f"{job.out.name}-records"
+    shutil.rmtree(work, ignore_errors=True)
+    outcome = Outcome(controlnet=job.out, traffic={owner: peer.traffic for owner, peer in peers.items()})
+    try:
+        for owner, peer in peers.items():
+            peer.call("seal", asked=False, out=str(work / owner), store=str(work / ".home" / owner), owner=owner)
+            files = [path for path in (work / owner).iterdir() if path.is_file()]
+            peer.traffic.bytes_up, peer.traffic.messages_up = sum(path.stat().st_size for path in files), len(files)
+    finally:
+        outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
+    records = reader.load([work / owner for owner in job.folders], codec=job.base)
+    left = privacy.releases(records.manifests[0].settings, job.base.schedule, secure=records.manifests[0].secure_noise)
+    outcome.ledger = left
+    if job.options.get("condition", "released") == "derived":
+        records = derive.from_records(records, job.base, condition=job.condition, seed=job.config.seed, draws=job.options.get("draws", 1))
+        outcome.ledger = left[:1]
+        outcome.notes.append("conditions were sealed, too, and not used: the bytes are those of both")
+    train(records, job.base, job.out, job.config, on_step=job.on_step)
+    return outcome

@@ -1,0 +1,195 @@
+"""The loop that fits a ControlNet: optimiser, average of the weights, accumulation, checkpoints. What a loss is, its caller says.
+
+The noise, the timesteps and the order of the records are functions of (seed, step), so a run that was killed ends in the same
+weights as one that was not; a checkpoint is one safetensors file, renamed into place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
+from sfumato.diffusion import controlnet as nets
+from sfumato.diffusion.attention import NullContexts
+from sfumato.diffusion.base import Base
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How to train. ``steps`` are optimiser steps; a batch is ``batch * accumulation`` records."""
+
+    steps: int = 450
+    batch: int = 32
+    accumulation: int = 1
+    lr: float = 3e-4
+    warmup: int = 50
+    ema: float = 0.99
+    weight_decay: float = 1e-2
+    precision: str = "no"
+    seed: int = 0
+    held_out: int = 32
+    checkpoint_every: int = 100
+    validate_every: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulation", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"precision {self.precision!r}; expected no, bf16 or fp16")
+        if self.held_out < 0:
+            raise ValueError(f"held_out {self.held_out} must be at least 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema {self.ema} must lie in [0, 1)")
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights: everything but how often something is saved or shown."""
+        return {k: v for k, v in asdict(self).items() if k not in ("checkpoint_every", "validate_every", "tensorboard")}
+
+
+@dataclass
+class Progress:
+    """What a callback is told after a step."""
+
+    step: int
+    steps: int
+    loss: float
+    held_out_loss: float | None
+
+
+def fit(
+    model: Any,
+    base: Base,
+    out: Path,
+    config: TrainConfig,
+    *,
+    run: str,
+    loss: Callable[[Any, int, int], torch.Tensor],
+    held_out: Callable[[Any], float | None] = lambda model: None,
+    null: NullContexts | None = None,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    validate: Callable[[Any, int], None] | None = None,
+) -> Any:
+    """Fit ``model`` and return it averaged, frozen, in evaluation mode; run again after a kill to go on.
+
+    Args:
+        model: a ControlNet whose gradients are wanted.
+        base: what it controls.
+        out: the folder of its checkpoint and logs.
+        config: how to train.
+        run: what a checkpoint must match to be resumed.
+        loss: ``loss(model, step, part)``, the loss of batch ``part`` of ``step``; must depend on nothing but these and ``run``.
+        held_out: the loss on what is kept aside, at every checkpoint.
+        null: contexts that never change, entered around every loss.
+        on_step: told about every step.
+        validate: called with the averaged ControlNet and the step, every ``validate_every`` steps.
+
+    Raises:
+        UserError: a checkpoint of another run, or a loss that is not finite.
+    """
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=base.unet.device.type == "cpu")
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    model, optimiser = accelerator.prepare(model, optimiser)
+    net = accelerator.unwrap_model(model)
+    average = {name: value.detach().clone() for name, value in net.state_dict().items()}
+    first = _resume(out, run, net, average, optimiser)
+    writer = _writer(out) if config.tensorboard else None
+
+    for step in range(first, config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * rate(step, config)
+        total = 0.0
+        for part in range(config.accumulation):
+            with accelerator.autocast(), null.entered() if null else nullcontext():
+                batch_loss = loss(model, step, part) / config.accumulation
+            accelerator.backward(batch_loss)
+            total += float(batch_loss.detach())
+        if not math.isfinite(total):
+            raise UserError(
+                f"the loss became {total} at step {step}", fix="start again in another --out with a lower --lr or --precision no"
+            )
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        _follow(average, net, min(config.ema, (1 + step) / (10 + step)))
+        done = step + 1
+        at_checkpoint = done % config.checkpoint_every == 0 or done == config.steps
+        held_out_loss = held_out(net) if at_checkpoint else None
+        if at_checkpoint:
+            _checkpoint(out, run, done, net, average, optimiser)
+        if writer is not None:
+            writer.add_scalar("loss/train", total, done)
+            if held_out_loss is not None:
+                writer.add_scalar("loss/held_out_records", held_out_loss, done)
+        if validate is not None and config.validate_every and done % config.validate_every == 0:
+            validate(_averaged(base, average), done)
+        on_step(Progress(done, config.steps, total, held_out_loss))
+    if writer is not None:
+        writer.close()
+    return _averaged(base, average)
+
+
+def rate(step: int, config: TrainConfig) -> float:
+    """Warm-up, then a cosine to zero."""
+    return min(1.0, (step + 1) / max(1, config.warmup)) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+@torch.no_grad()
+def _follow(average: dict[str, torch.Tensor], model: Any, decay: float) -> None:
+    for name, value in model.state_dict().items():
+        average[name].lerp_(value.to(average[name]), 1 - decay)
+
+
+def _averaged(base: Base, average: dict[str, torch.Tensor]) -> Any:
+    model = nets.new_controlnet(base, generator=generator(0))
+    model.load_state_dict(average)
+    return model.eval().requires_grad_(False).to(base.unet.device)
+
+
+def _checkpoint(out: Path, run: str, step: int, model: Any, average: dict[str, torch.Tensor], optimiser: Any) -> None:
+    state = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"average.{k}": v for k, v in average.items()}
+    for index, slots in optimiser.state_dict()["state"].items():
+        state |= {f"optimiser.{index}.{name}": value for name, value in slots.items()}
+    write_atomic(out / CHECKPOINT, to_bytes({**state, "step": torch.tensor(step)}, {"run": run}))
+
+
+def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any) -> int:
+    path = out / CHECKPOINT
+    for stray in out.glob(f".{CHECKPOINT}.*.partial"):  # of a run that was killed while it wrote
+        stray.unlink()
+    if not path.exists():
+        return 0
+    data = path.read_bytes()
+    state = from_bytes(data, name=str(path))
+    if metadata_of(data).get("run") != run:
+        raise UserError(f"{out}: holds a checkpoint of another run", fix="use the same settings and records to go on, or another --out")
+    model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+    for name in average:
+        average[name].copy_(state[f"average.{name}"])
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in state.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".")
+            layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format  # as the parameters lie
+            slots.setdefault(int(index), {})[name] = value.contiguous(memory_format=layout)
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+    return int(state["step"])
+
+
+def _writer(out: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(out / "logs"))

@@ -1,0 +1,62 @@
+"""Pairs that the server makes itself are consistent, come from the latents alone, and are the same for the same seed."""
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.conditions import canny
+from sfumato.core.errors import UserError
+from sfumato.records.reader import Records
+from sfumato.server import derive
+from sfumato.server.generate import to_pixels
+
+
+def records(n=(600, 600, 300), c=None):
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(len(n), 4, 8, 8, generator=draws)
+    return Records(z, torch.zeros_like(z) if c is None else c, torch.tensor(n), torch.full((len(n),), 200), (), ())
+
+
+def test_conditions_are_those_of_the_pairs_own_pictures(base):
+    made = derive.from_records(records(), base, condition="canny", seed=0, steps=2)
+    edges = np.stack([canny.extract(image) for image in to_pixels(base.decode(made.z_n))])
+    assert torch.allclose(made.c_m, base.encode_pixels(edges), atol=1e-5)
+    assert made.n.tolist() == made.m.tolist() == [-1] * 3 and bool(made.z_n.isfinite().all())
+
+
+def test_what_was_released_as_condition_is_not_looked_at(base):
+    first, second = (
+        derive.from_records(records(c=torch.full((3, 4, 8, 8), value)), base, condition="canny", seed=0, steps=2) for value in (0.0, 9.0)
+    )
+    assert torch.equal(first.z_n, second.z_n) and torch.equal(first.c_m, second.c_m)
+
+
+def test_every_record_gives_as_many_different_draws(base):
+    told = []
+    made = derive.from_records(records(), base, condition="canny", seed=0, steps=2, draws=3, on_step=lambda *x: told.append(x))
+    assert len(made) == 9 and told[-1] == (9, 9)
+    assert all(not torch.equal(made.z_n[i], made.z_n[j]) for i in range(9) for j in range(i))
+    again = derive.from_records(records(), base, condition="canny", seed=0, steps=2, draws=3)
+    other = derive.from_records(records(), base, condition="canny", seed=1, steps=2, draws=3)
+    assert torch.equal(made.z_n, again.z_n) and not torch.equal(made.z_n, other.z_n)
+
+
+def test_little_noise_leaves_the_picture(base):
+    """At a low step the posterior is narrow: what is drawn is the latent itself, but for the noise."""
+    z_0 = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    barely = Records(z_0, torch.zeros_like(z_0), torch.zeros(4, dtype=torch.long), torch.zeros(4, dtype=torch.long), (), ())
+    made = derive.from_records(barely, base, condition="canny", seed=0, steps=1)
+    assert float((made.z_n - z_0).square().mean().sqrt()) < 0.2
+
+
+def test_from_nothing_needs_nobody(base):
+    made = derive.from_nothing(base, 5, condition="canny", seed=0, steps=2)
+    assert len(made) == 5 and made.manifests == () and made.n.tolist() == [-1] * 5
+    assert torch.equal(made.z_n, derive.from_nothing(base, 5, condition="canny", seed=0, steps=2).z_n)
+
+
+def test_what_cannot_be_derived_is_refused(base):
+    with pytest.raises(UserError, match="comes with the folder"):
+        derive.from_records(records(), base, condition="given", seed=0)
+    with pytest.raises(UserError, match="not noised"):
+        derive.from_records(records(n=(-1, -1)), base, condition="canny", seed=0)
