@@ -19,13 +19,18 @@ from sfumato.diffusion.base import Base, load_codec
 SETTINGS = "sfumato.json"
 
 
-def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:
-    """A ControlNet that starts as a copy of the UNet's encoder, its condition path a stride-1 embedding of 4 channels."""
+def from_unet(unet: Any) -> Any:
+    """A copy of the UNet's encoder, its condition path a stride-1 embedding of 4 channels that is not initialised yet."""
     from diffusers import ControlNetModel
 
-    width = base.unet.config.block_out_channels[0]
+    width = unet.config.block_out_channels[0]
     width = min(256, 4 * width) if width < 256 else 256
-    model = ControlNetModel.from_unet(base.unet, conditioning_channels=4, conditioning_embedding_out_channels=(width,))
+    return ControlNetModel.from_unet(unet, conditioning_channels=4, conditioning_embedding_out_channels=(width,))
+
+
+def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:
+    """A ControlNet that starts as a copy of the UNet's encoder and changes nothing yet."""
+    model = from_unet(base.unet)
     for parameter in model.controlnet_cond_embedding.parameters():
         if parameter.ndim > 1 and bool(parameter.any()):
             bound = (parameter.shape[1] * parameter.shape[2] * parameter.shape[3]) ** -0.5

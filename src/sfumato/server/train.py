@@ -74,13 +74,13 @@ def train(
 
     def loss(model: Any, step: int, part: int) -> torch.Tensor:
         batch = batch_index(len(train_set), config.batch, step * config.accumulation + part, seed=config.seed)
-        return _loss(model, base, train_set, batch, words, generator(config.seed, 2, step, part))
+        return objective(model, base, train_set, batch, words, generator(config.seed, 2, step, part))
 
     @torch.no_grad()
     def held_out(model: Any) -> float | None:
         """The same draws every time: it rises when the run overfits."""
         everything = torch.arange(len(kept))
-        return float(_loss(model, base, kept, everything, words_aside, generator(config.seed, 3))) if len(kept) else None
+        return float(objective(model, base, kept, everything, words_aside, generator(config.seed, 3))) if len(kept) else None
 
     model = nets.new_controlnet(base, generator=generator(config.seed, 1))
     null = NullContexts(base.unet, base.empty_context.to(base.unet.device), model) if captions is None else None
@@ -93,7 +93,7 @@ def train(
     return out
 
 
-def _loss(
+def objective(
     model: Any, base: Base, records: Records, index: torch.Tensor, captions: Captioned | None, draws: torch.Generator
 ) -> torch.Tensor:
     """The exact objective on a batch; the UNet's own encoder needs no gradient and gets none: its inputs and weights ask for none."""

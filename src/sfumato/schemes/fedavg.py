@@ -1,0 +1,209 @@
+"""Federated averaging: every owner trains the whole ControlNet on its own pictures, the server averages weights. Flower's, not ours.
+
+Strategies and simulation engine are Flower's (extra ``flower``); a simulation shows what is sent and how good it gets, not how long a
+deployment takes. Owners hold the whole base, and stay until the last round. Their optimisers start anew in every round, as in the method
+as published. No picture leaves; what weights give away of pictures is not bounded by anything here, so the guarantee is none.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato.accounting.ledger import Release
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
+from sfumato.diffusion import controlnet as nets
+from sfumato.diffusion.base import Base, load_base
+from sfumato.records.reader import Records, batch_index
+from sfumato.schemes import centralised
+from sfumato.schemes._wire import Job, Outcome, Traffic, peak_bytes
+from sfumato.server.fit import Progress, TrainConfig, rate
+from sfumato.server.train import Captioned, objective
+
+DESCRIPTION = "federated averaging: whole ControlNets up and down, in every round"
+UNBOUNDED = "what weights give away of a picture is not bounded here"
+_opened: dict[str, tuple[Base, Records, Captioned]] = {}
+
+
+def run(job: Job) -> Outcome:
+    """Average until the owners together have made ``config.steps`` steps.
+
+    Options: ``local_steps`` of an owner in a round; ``proximal_mu``: above 0 for FedProx.
+
+    Raises:
+        UserError: Flower is not installed, or no owner answered.
+    """
+    flower = _flower()
+    config, names = job.config, list(job.folders)
+    local_steps = min(job.options.get("local_steps", 20), max(1, config.steps // len(names)))
+    rounds = max(1, round(config.steps / (len(names) * local_steps)))
+    mu = float(job.options.get("proximal_mu", 0.0))
+    outcome = Outcome(controlnet=job.out, traffic={name: Traffic() for name in names}, online=True)
+    outcome.owners = {name: {} for name in names}
+    model = nets.new_controlnet(job.base, generator=generator(config.seed, 1))
+    folders, base_name, condition = list(job.folders.values()), job.base.name, job.condition
+    client, server = flower.ClientApp(), flower.ServerApp()
+    found: dict[str, Any] = {}
+
+    @client.train()
+    def train(message: Any, context: Any) -> Any:
+        part = int(context.node_config["partition-id"])
+        weights = message.content["arrays"].to_torch_state_dict()
+        facts = dict(message.content["config"])
+        weights, told = local(
+            folders[part], base_name, condition, weights, config, part=part, round_number=int(facts["server-round"]) - 1,
+            local_steps=local_steps, total=rounds * local_steps, mu=float(facts.get("proximal-mu", 0.0)),
+        )  # fmt: skip
+        content = flower.RecordDict({"arrays": flower.ArrayRecord(weights), "metrics": flower.MetricRecord({**told, "part": part})})
+        return flower.Message(content=content, reply_to=message)
+
+    class Counted(flower.FedProx if mu else flower.FedAvg):  # type: ignore[misc]
+        """Flower's strategy, what it sends and receives counted."""
+
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            messages = list(super().configure_train(server_round, arrays, config, grid))
+            for traffic in outcome.traffic.values() if len(messages) == len(names) else ():
+                traffic.bytes_down += _bytes(arrays)
+                traffic.messages_down += 1
+            return messages
+
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            replies = list(replies)
+            answers = [reply for reply in replies if not reply.has_error()]
+            losses = [self._count(answer.content) for answer in answers]
+            if len(answers) < len(names):
+                outcome.notes.append(f"round {server_round}: {len(answers)} of {len(names)} owners answered; averaged over these")
+            if not answers:
+                raise UserError(f"round {server_round}: no owner answered ({[reply.error.reason for reply in replies][:1]})")
+            job.on_step(Progress(server_round * local_steps * len(names), config.steps, sum(losses) / len(losses), None))
+            return super().aggregate_train(server_round, answers)
+
+        def _count(self, content: Any) -> float:
+            told = content["metrics"]
+            name = names[int(told["part"])]
+            outcome.traffic[name].bytes_up += _bytes(content["arrays"])
+            outcome.traffic[name].messages_up += 1
+            before = outcome.owners[name]
+            outcome.owners[name] = {
+                "pictures": told["num-examples"],
+                "peak_bytes": max(before.get("peak_bytes", 0), told["peak-bytes"]),
+                "seconds": before.get("seconds", 0.0) + told["seconds"],
+                "flops": before.get("flops", 0) + told["flops"],
+            }
+            return float(told["loss"])
+
+    @server.main()
+    def main(grid: Any, context: Any) -> None:
+        how = {"proximal_mu": mu} if mu else {}
+        strategy = Counted(fraction_evaluate=0.0, min_train_nodes=len(names), min_available_nodes=len(names), **how)
+        result = strategy.start(grid=grid, initial_arrays=flower.ArrayRecord(model.state_dict()), num_rounds=rounds)
+        found.update(result.arrays.to_torch_state_dict())
+
+    threads = max(1, torch.get_num_threads() // len(names))
+    resources: dict[str, Any] = {
+        "client_resources": {"num_cpus": threads, "num_gpus": 0.0},
+        "init_args": {"num_cpus": threads * len(names)},
+    }
+    flower.run_simulation(server_app=server, client_app=client, num_supernodes=len(names), backend_config=resources)
+    if not found:
+        raise UserError("the federation ended without weights", fix="look at the messages above; no owner may have answered")
+    model.load_state_dict(found)
+    outcome.ledger = (Release(what="picture", alpha=1.0, sigma=0.0, clip=None, times=rounds, void=UNBOUNDED),)
+    settings = job.settings("fedavg", context="captions")
+    nets.save_controlnet(model.eval().requires_grad_(False), job.out, settings)
+    return outcome
+
+
+def local(
+    folder: Path,
+    base_name: str,
+    condition: str,
+    weights: dict[str, torch.Tensor],
+    config: TrainConfig,
+    *,
+    part: int,
+    round_number: int,
+    local_steps: int,
+    total: int,
+    mu: float,
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """One round at one owner: ``local_steps`` on its own pictures, in the clear, from the server's ``weights``.
+
+    ``mu`` weighs FedProx's ``mu / 2 ||w - w_server||^2``; ``total`` is the number of steps over which the rate falls.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    started = time.monotonic()
+    base, records, captions = _open(folder, base_name, condition)
+    model = nets.new_controlnet(base, generator=generator(0))
+    model.load_state_dict(weights)
+    anchors = [parameter.detach().clone() for parameter in model.parameters()]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    reckoned = TrainConfig(steps=total, warmup=config.warmup, batch=config.batch, lr=config.lr)
+    flops, losses = 0, []
+    for k in range(local_steps):
+        step = round_number * local_steps + k
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * rate(step, reckoned)
+        index = batch_index(len(records), config.batch, step, seed=config.seed + part)
+        draws = generator(config.seed, 17, part, step)
+        counting = FlopCounterMode(display=False) if k == 0 else nullcontext()  # steps are alike
+        with counting as counter, torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            loss = objective(model, base, records, index, captions, draws)
+            if mu:
+                loss = loss + mu / 2 * sum((p - a).square().sum() for p, a in zip(model.parameters(), anchors, strict=True))
+            loss.backward()
+        if counter is not None:
+            flops = local_steps * counter.get_total_flops()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(float(loss.detach()))
+    told = {
+        "num-examples": len(records), "loss": sum(losses) / len(losses), "seconds": time.monotonic() - started,
+        "flops": flops, "peak-bytes": peak_bytes(),
+    }  # fmt: skip
+    return model.state_dict(), told
+
+
+def _open(folder: Path, base_name: str, condition: str) -> tuple[Base, Records, Captioned]:
+    if str(folder) not in _opened:
+        from sfumato.diffusion.quiet import quiet_libraries
+
+        quiet_libraries()
+        base = load_base(base_name)
+        _opened[str(folder)] = (base, *centralised.from_folders([folder], base, condition=condition))
+    return _opened[str(folder)]
+
+
+def _bytes(arrays: Any) -> int:
+    return sum(len(array.data) for array in arrays.values())
+
+
+class _flower:
+    """Flower's names, or a word on how to get it."""
+
+    def __init__(self) -> None:
+        os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+        os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+            from flwr.clientapp import ClientApp
+            from flwr.serverapp import ServerApp
+            from flwr.serverapp.strategy import FedAvg, FedProx
+            from flwr.simulation import run_simulation
+        except ImportError as error:
+            raise UserError(f"fedavg needs Flower ({error})", fix='pip install "sfumato[flower]"') from error
+        logging.getLogger("flwr").setLevel(logging.ERROR)
+        self.ArrayRecord, self.Message, self.MetricRecord, self.RecordDict = ArrayRecord, Message, MetricRecord, RecordDict
+        self.ClientApp, self.ServerApp, self.FedAvg, self.FedProx = ClientApp, ServerApp, FedAvg, FedProx
+        self.run_simulation = run_simulation

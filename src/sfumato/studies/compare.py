@@ -1,0 +1,234 @@
+"""Every scheme on the same base, pictures, steps and seed: what crosses the wire, what it costs, how good it gets, what it guarantees."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sfumato import __version__
+from sfumato.accounting import ledger
+from sfumato.core import registry
+from sfumato.core.artifact import write_atomic, write_json
+from sfumato.core.device import choose_device, choose_precision
+from sfumato.core.errors import UserError
+from sfumato.diffusion.base import Base, load_base
+from sfumato.diffusion.controlnet import load_latent_controlnet
+from sfumato.diffusion.shapes import sd15
+from sfumato.features.efficientnet import features
+from sfumato.judge.metrics.frechet import frechet_distance
+from sfumato.judge.metrics.probes import Probes, background_agreement, colour_histogram, fit_probes, wilson
+from sfumato.judge.report import pages
+from sfumato.pictures import store
+from sfumato.schemes._wire import Job, Outcome
+from sfumato.server.fit import Progress, TrainConfig
+from sfumato.studies import arms, footprint
+
+OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
+DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k"}
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "public": ("public", {}),
+    "synthetic": ("synthetic", {}),
+    "centralised": ("centralised", {}),
+    "fedavg": ("fedavg", {}),
+    "split": ("split", {}),
+    "oneway": ("oneway", {}),
+    "sealed": ("sealed", {}),
+    "sealed-derived": ("sealed", {"condition": "derived", "seal_step": 800}),
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "quick": {"domains": ("own",), "pictures": 200, "conditions": 64, "steps": 80},
+    "default": {"domains": ("own", "shifted"), "pictures": 400, "conditions": 200, "steps": 400},
+    "full": {"domains": ("own", "shifted", "fill50k"), "pictures": 400, "conditions": 1000, "steps": 700, "seeds": (0, 1), "frechet": True},
+}
+NOTHING: tuple[Any, Any] = (None, None)
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareConfig:
+    """The size of a comparison: ``pictures`` of each of two owners, ``steps`` of every server, ``conditions`` to be judged by."""
+
+    domains: tuple[str, ...] = ("own", "shifted")
+    arms: tuple[str, ...] = tuple(ARMS)
+    pictures: int = 400
+    conditions: int = 200
+    steps: int = 400
+    batch: int = 32
+    seeds: tuple[int, ...] = (0,)
+    condition: str = "canny"
+    frechet: bool = False
+
+    def __post_init__(self) -> None:
+        for names, known, what in ((self.domains, DOMAINS, "domain"), (self.arms, ARMS, "scheme")):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
+
+
+def run(config: CompareConfig, out: Path, *, tell: Tell = lambda what, done, total: None) -> dict[str, Any]:
+    """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm by arm."""
+    base = load_base(device=choose_device())
+    path = out / "compare.json"
+    settings = json.loads(json.dumps({**asdict(config), "unet": base.unet_fingerprint, "version": __version__}))
+    figures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"settings": settings, "runs": {}}
+    if figures.get("settings") != settings:
+        raise UserError(f"{path}: a comparison of other settings or another base", fix="choose another --out, or move that one away")
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in config.seeds:
+        for domain in config.domains:
+            todo = [name for name in ("no_control", *config.arms) if f"{domain}/{name}/{seed}" not in figures["runs"]]
+            if todo:
+                _domain(todo, domain, seed, base, config, out, figures, tell)
+    figures["sd15"] = footprint.table(sd15())
+    figures |= {"interval": "95 %, paired bootstrap over conditions", "owners": OWNERS, "styles": DOMAINS}
+    for domain, key in (("own", "schemes"), ("shifted", "shifted"), ("fill50k", "fill50k")):
+        if domain in config.domains:
+            figures[key] = {name: figures["runs"][f"{domain}/{name}/{config.seeds[0]}"] for name in ("no_control", *config.arms)}
+    write_json(path, figures)
+    _report(out, figures, config)
+    return figures
+
+
+def _domain(
+    todo: list[str], domain: str, seed: int, base: Base, config: CompareConfig, out: Path, figures: dict[str, Any], tell: Tell
+) -> None:
+    style = DOMAINS[domain]
+    held_out = arms.HeldOut.draw(base, style, config.conditions, condition=config.condition, seed=seed)
+    judge = _Judge(style, config, seed)
+    work = out / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    folders = {owner: _folder(style, pool, work / "owners" / owner, config, seed) for owner, pool in OWNERS.items()}
+    for name in todo:
+        label = f"{domain}: {name.replace('_', ' ')}"
+        row, control = _costs(Outcome(controlnet=work), 0.0, []), NOTHING
+        if name != "no_control":
+            outcome, row = _train(name, folders, base, config, seed, work / name, lambda p, label=label: tell(label, p.step, p.steps))  # type: ignore[misc]
+            control = load_latent_controlnet(outcome.controlnet)
+        arm = held_out.score(base, *control, on_step=lambda done, total, label=label: tell(f"{label}, judged", done, total))  # type: ignore[misc]
+        row |= {"adherence": arm.adherence, "f1": float(arm.f1.mean()), "f1_vae": float(held_out.f1_vae.mean()), "ssim": arm.ssim}
+        row |= judge(arm.pictures)
+        figures["runs"][f"{domain}/{name}/{seed}"] = row
+        write_json(out / "compare.json", figures)
+        np.save(out / f"{domain}-{name}-{seed}.npy", arm.pictures[:10])
+    np.save(out / f"{domain}-real-{seed}.npy", held_out.images[:10])
+    np.save(out / f"{domain}-condition-{seed}.npy", held_out.conditions[:10])
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _train(
+    name: str, folders: dict[str, Path], base: Base, config: CompareConfig, seed: int, out: Path, on_step: Callable[[Progress], None]
+) -> tuple[Outcome, dict[str, Any]]:
+    scheme, options = ARMS[name]
+    count = config.pictures * len(folders)
+    if scheme == "public":  # of the base's own style in every domain: what anybody could have
+        public = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4)
+        options = {"images": public.images, "captions": public.captions}
+    elif scheme == "synthetic":
+        options = {"count": count}
+    ticks: list[float] = []
+
+    def tick(progress: Progress) -> None:
+        ticks.append(time.monotonic())
+        on_step(progress)
+
+    settings = TrainConfig(steps=config.steps, batch=config.batch, seed=seed, precision=choose_precision(), held_out=0)
+    job = Job(folders=folders, base=base, out=out, config=settings, condition=config.condition, options=options, on_step=tick)
+    started = time.monotonic()
+    outcome = registry.get("schemes", scheme).run(job)
+    return outcome, _costs(outcome, time.monotonic() - started, ticks)
+
+
+def _costs(outcome: Outcome, seconds: float, ticks: list[float]) -> dict[str, Any]:
+    traffic, owners = list(outcome.traffic.values()), list(outcome.owners.values())
+    pictures = sum(owner.get("pictures", 0) for owner in owners)
+    rows = ledger.card(outcome.ledger) if outcome.ledger else []
+    return {
+        **{name: sum(getattr(t, name) for t in traffic) for name in ("bytes_up", "bytes_down", "messages_up", "messages_down")},
+        "bytes_up_per_picture": sum(t.bytes_up for t in traffic) / pictures if pictures else 0,
+        "bytes_down_per_picture": sum(t.bytes_down for t in traffic) / pictures if pictures else 0,
+        "online": outcome.online,
+        "owner_peak_bytes": max((owner.get("peak_bytes", 0) for owner in owners), default=0),
+        "owner_seconds": max((owner.get("seconds", 0.0) for owner in owners), default=0.0),
+        "owner_flops": max((owner.get("flops", 0) for owner in owners), default=0),
+        "server_seconds_per_step": statistics.median(np.diff(ticks).tolist()) if len(ticks) > 1 else None,
+        "seconds": seconds,
+        "private_pictures": pictures,
+        "epsilon": {f"{row['unit']}, {row['relation']}": row for row in rows},
+        "notes": outcome.notes,
+    }
+
+
+class _Judge:
+    """Prompt agreement, and the Fréchet distance where it is asked for: probes are fitted on the public pool of the same style."""
+
+    def __init__(self, style: str, config: CompareConfig, seed: int) -> None:
+        self.style, self.frechet = style, config.frechet
+        self.asked = store.load(style, "held_out", config.conditions, seed=seed + 2)
+        self.probes: Probes | None = None
+        if style != store.FILL50K:
+            public = store.load(style, "public", 1200, seed=seed + 3)
+            self.probes = fit_probes(self._seen(public.images), public.attributes, ["skin", "hair"])
+        self.other = features(store.load(style, "held_out", config.conditions, seed=seed + 4).images, size=128) if self.frechet else None
+
+    def _seen(self, images: np.ndarray) -> np.ndarray:
+        return np.hstack([features(images, size=128), colour_histogram(images)])
+
+    def __call__(self, made: np.ndarray) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.probes is not None:
+            wanted = [a["background"] for a in self.asked.attributes]
+            hits = background_agreement(made, wanted)
+            shown = {"background": wilson(int(hits.sum()), len(hits)), **self.probes.accuracy(self._seen(made), self.asked.attributes)}
+            found["prompt_agreement"] = {
+                name: {"mean": mean, "low": low, "high": high, "n": len(made)} for name, (mean, low, high) in shown.items()
+            }
+        if self.other is not None:
+            found["fd_efflite0"] = {"value": frechet_distance(features(made, size=128), self.other), "n": len(made)}
+        return found
+
+
+def _folder(style: str, pool: str, folder: Path, config: CompareConfig, seed: int) -> Path:
+    pictures = store.load(style, pool, config.pictures, seed=seed, per_identity=1 if style == store.FILL50K else 4)
+    folder.mkdir(parents=True)
+    rows = []
+    for number, (image, caption) in enumerate(zip(pictures.images, pictures.captions, strict=True)):
+        Image.fromarray(image).save(folder / f"{number:04d}.png")
+        rows.append(json.dumps({"file_name": f"{number:04d}.png", "text": caption}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
+    sheets, tables = {}, {}
+    for domain in config.domains:
+        seed = config.seeds[0]
+        names = [name for name in ("real", "condition", "no_control", *config.arms) if (out / f"{domain}-{name}-{seed}.npy").exists()]
+        sheets[domain] = pages.contact_sheet([(name.replace("_", " "), np.load(out / f"{domain}-{name}-{seed}.npy")) for name in names])
+        tables[domain] = {name: figures["runs"][f"{domain}/{name}/{seed}"] for name in ("no_control", *config.arms)}
+        write_atomic(out / f"compare-{domain}.png", pages.png(sheets[domain]))
+    values = {
+        "tables": tables,
+        "styles": DOMAINS,
+        "sheets": {domain: pages.data_url(sheet) for domain, sheet in sheets.items()},
+        "guarantees": {name: _guarantee(row) for name, row in tables[config.domains[0]].items()},
+        "sd15": figures["sd15"],
+        "settings": figures["settings"],
+        "version": __version__,
+    }
+    pages.write_page(out / "compare.html", "compare.html", values)
+
+
+def _guarantee(row: dict[str, Any]) -> str:
+    rows = list(row.get("epsilon", {}).values())
+    if not rows:
+        return "nothing private left"
+    return ledger.lines(rows[:1])[0]

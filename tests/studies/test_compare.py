@@ -1,0 +1,63 @@
+"""A comparison run small: every arm has every figure, a second run does only what is missing, and no number stands without its terms."""
+
+import json
+
+import pytest
+
+from sfumato.core.errors import UserError
+from sfumato.studies import compare
+from sfumato.studies.compare import CompareConfig
+
+
+@pytest.fixture
+def config(monkeypatch, tmp_path):
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compare, "choose_precision", lambda: "no")
+    load = compare.store.load
+    monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
+    return CompareConfig(domains=("own", "shifted"), arms=("public", "oneway", "sealed"), pictures=4, conditions=4, steps=2, batch=4)
+
+
+def test_every_arm_has_every_figure_and_nothing_runs_twice(config, tmp_path, monkeypatch):
+    figures = compare.run(config, tmp_path / "out")
+    for domain in ("schemes", "shifted"):
+        assert set(figures[domain]) == {"no_control", "public", "oneway", "sealed"}
+        for name, row in figures[domain].items():
+            assert {"mean", "low", "high", "n"} <= set(row["adherence"]) and {"background", "skin", "hair"} == set(row["prompt_agreement"])
+            private = name in ("oneway", "sealed")
+            assert (row["private_pictures"] == 8) == private == (row["bytes_up_per_picture"] > 0) == (row["owner_peak_bytes"] > 0)
+            assert (row["server_seconds_per_step"] is None) == (name == "no_control")
+    assert figures["schemes"]["oneway"]["online"] and not figures["schemes"]["sealed"]["online"]
+    assert {"oneway", "sealed", "fedavg"} <= set(figures["sd15"])
+    for name in ("compare.html", "compare.json", "compare-own.png", "compare-shifted.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "eps travels" in page and "no owner takes part" in page
+
+    kept = dict(figures["runs"])
+    saved = json.loads((tmp_path / "out" / "compare.json").read_text())
+    del saved["runs"]["own/sealed/0"]
+    (tmp_path / "out" / "compare.json").write_text(json.dumps(saved))
+    trained = []
+    train = compare._train
+    monkeypatch.setattr(compare, "_train", lambda name, *rest: trained.append(name) or train(name, *rest))
+    again = compare.run(config, tmp_path / "out")
+    assert trained == ["sealed"] and again["runs"]["own/oneway/0"] == kept["own/oneway/0"]
+    with pytest.raises(UserError, match="other settings"):
+        compare.run(CompareConfig(steps=3), tmp_path / "out")
+
+
+def test_a_scheme_that_gives_everything_away_has_no_number(config, tmp_path):
+    rows = compare.run(config, tmp_path / "out")["schemes"]
+    for name, row in rows.items():
+        for entry in row["epsilon"].values():
+            assert {"unit", "relation", "clip", "releases", "guarantee"} <= set(entry)
+            near = "latent distance" in entry["unit"]
+            assert ("epsilon" in entry) == (name == "sealed" and near)  # no clip was asked for: only near pictures are bounded
+
+
+@pytest.mark.parametrize(("wrong", "message"), [({"domains": ("mars",)}, "domain 'mars'"), ({"arms": ("magic",)}, "scheme 'magic'")])
+def test_unknown_names_are_answered_with_the_known(wrong, message):
+    with pytest.raises(UserError, match=message) as error:
+        CompareConfig(**wrong)
+    assert "own" in error.value.expected or "sealed" in error.value.expected
