@@ -109,6 +109,22 @@ def test_seal_inspect_train_generate(run, make_folder, mini, tmp_path):
         assert image.size == (32, 32)
 
 
+def test_a_derived_condition_is_found_by_the_server(run, make_folder, mini, tmp_path):
+    records, net = tmp_path / "records", tmp_path / "net"
+    code, _, err = run("seal", make_folder(count=8), "-o", records, "--owner", "alice", "--base", mini, "--derive", "--bits", 8)
+    assert code == 0 and "no conditions" in err and "NOT SEALED" not in err
+    code, out, _ = run("inspect", records, "--picture", tmp_path / "seen.png", "--base", mini)
+    assert code == 0 and "z_n, each 4x8x8 int8" in out and "none leaves" in out
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert seen.size == (8 * 128, 128)
+    code, out, _ = run("train", records, "-o", net, "--base", mini, "--steps", 2, "--batch", 4, "--precision", "no", "--json")
+    assert code == 0 and json.loads(out)["records"] == 8
+    assert (
+        run("seal", make_folder("b", seed=1), "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--derive", "--condition-clip", 1)[0]
+        == 2
+    )
+
+
 def test_a_bad_shard_is_exit_one_and_wrong_input_exit_two(run, make_folder, mini, tmp_path):
     records = tmp_path / "records"
     run("seal", make_folder(count=3), "-o", records, "--owner", "alice", "--base", mini)

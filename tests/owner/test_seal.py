@@ -19,6 +19,7 @@ from sfumato.owner.folder import read_folder
 from sfumato.owner.release_ledger import ReleaseLedger
 from sfumato.records import manifest as manifests
 from sfumato.records import reader
+from sfumato.records import shard as shards
 from sfumato.records.record import SealSettings
 from tests_support import KILLS
 
@@ -303,6 +304,27 @@ def test_a_condition_that_goes_with_several_pictures_is_counted(run, make_folder
     (folder / "metadata.jsonl").write_text("\n".join(rows))
     both_now = run(folder, settings=both, out="third", allow_rerelease=True).manifest.privacy
     assert both_now["releases"] == 4  # the white one: once, once more, and twice now
+
+
+def test_nothing_of_a_derived_condition_leaves(run, make_folder, base, tmp_path):
+    settings = SealSettings(condition="canny", seal_step=600, condition_step=None, derived=True)
+    manifest = run(make_folder(), settings=settings).manifest
+    assert set(shards.read(tmp_path / "records", manifest.shards[0], manifest)) == {"z_n"}
+    assert manifest.bytes_per_picture < 1.2 * 2 * 4 * 8 * 8 and reader.load([tmp_path / "records"], codec=base).derived
+    with pytest.raises(UserError, match="derived"):
+        sealing._check_steps(SealSettings(condition="given", seal_step=600, condition_step=None, derived=True), base)
+
+
+def test_int8_is_half_the_bytes_and_rounds_after_the_noise(run, make_folder, base, tmp_path):
+    sizes, values = {}, {}
+    for bits in (16, 8):
+        settings = SealSettings(condition="canny", seal_step=600, condition_step=200, bits=bits)
+        sizes[bits] = run(make_folder(f"f{bits}", count=40), settings=settings, out=f"r{bits}", owner=f"o{bits}", allow_rerelease=True)
+        values[bits] = reader.load([tmp_path / f"r{bits}"], codec=base)
+    assert sizes[8].manifest.bytes_per_picture < 0.56 * sizes[16].manifest.bytes_per_picture
+    for name in ("z_n", "c_m"):
+        assert float(getattr(values[8], name).var()) == pytest.approx(float(getattr(values[16], name).var()) + 1 / (6 * 16**2), rel=0.1)
+    assert float((values[8].z_n * 16 - (values[8].z_n * 16).round()).abs().max()) == 0
 
 
 def test_releases_compose(run, make_folder):

@@ -169,6 +169,17 @@ def test_the_card_says_what_left_and_epsilon_by_unit():
     assert f"epsilon {STATED['epsilon']:.4g}" in numbers[0]
 
 
+def test_a_condition_that_does_not_leave_is_in_no_ledger():
+    derived = SealSettings(condition="canny", seal_step=900, condition_step=None, clip=8.0, derived=True)
+    found = stated(derived)
+    privacy.check(found, derived, secure=True)
+    assert found["unit"] == "one picture" and found["clip"] == {"picture": 8.0} and [e["what"] for e in found["ledger"]] == ["picture"]
+    assert "one picture;" in privacy.describe(found) and "condition" not in "".join(privacy.card(found)[:-3])
+    for other in (STATED, stated()):
+        with pytest.raises(ValueError, match="2 entries; expected 1"):
+            privacy.check(other, derived, secure=True)
+
+
 def test_a_card_without_noise_has_no_number():
     said = privacy.card(stated(replace(BOUNDED, seal_step=None)))
     assert not any("epsilon" in line for line in said) and said[-1].startswith("guarantee: none, for any unit (the picture is not noised")

@@ -23,7 +23,7 @@ FINGERPRINT = "f" * 64
 CODEC = SimpleNamespace(fingerprint=FINGERPRINT, schedule=SCHEDULE, latent_shape=(4, 4, 4))
 
 
-def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of=2, base=FINGERPRINT, broken=None):
+def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of=2, base=FINGERPRINT, broken=None, derived=False):
     """Write a small release of random records."""
     folder.mkdir()
     key = key or Ed25519PrivateKey.generate()
@@ -33,11 +33,12 @@ def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of
         z, c = (torch.randn(count // shards_of, 4, 4, 4, generator=draws) for _ in range(2))
         if broken is not None:
             z = broken(z)
-        entry, data = shards.pack(z, c)
+        entry, data = shards.pack({"z_n": z.half()} if derived else {"z_n": z.half(), "c_m": c.half()})
         (folder / entry.file).write_bytes(data)
         entries.append(entry)
-    settings = SealSettings(condition="canny", seal_step=n, condition_step=m)
-    stated = privacy.statement(privacy.releases(replace(settings, condition_step=min(m, 999)), SCHEDULE))
+    settings = SealSettings(condition="canny", seal_step=n, condition_step=None if derived else m, derived=derived)
+    known = settings if derived else replace(settings, condition_step=min(m, 999))
+    stated = privacy.statement(privacy.releases(known, SCHEDULE))
     manifest = Manifest(
         owner=owner, public_key=manifests.public_hex(key), release=f"{owner}-{n}", base={"name": "tiny", "fingerprint": base},
         shape=(4, 4, 4), settings=settings, shards=tuple(entries), privacy=stated, secure_noise=True, version="0",
@@ -58,6 +59,27 @@ def test_owners_mix_and_each_record_keeps_its_n(tmp_path):
     release(tmp_path / "b", owner="bob", n=400, m=300)
     records = reader.load([tmp_path / "a", tmp_path / "b"], codec=CODEC).level_conditions(SCHEDULE, seed=0)
     assert sorted(records.n.tolist()) == [400] * 6 + [600] * 6 and set(records.m.tolist()) == {300}
+
+
+def test_records_without_conditions_say_so_and_do_not_mix_with_others(tmp_path):
+    release(tmp_path / "a", derived=True)
+    release(tmp_path / "b", owner="bob")
+    records = reader.load([tmp_path / "a"], codec=CODEC)
+    assert records.derived and not bool(records.c_m.any()) and set(records.m.tolist()) == {-1} and records.take(torch.arange(2)).derived
+    for folders in (["a", "b"], ["b", "a"]):
+        with pytest.raises(RecordError, match="conditions in it, unlike"):
+            reader.load([tmp_path / name for name in folders], codec=CODEC)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"bits": 4}, {"bits": True}, {"derived": 1}, {"derived": True, "condition_step": 200}, {"derived": True, "condition_clip": 1.0},
+     {"derived": True, "seal_step": None}],
+)  # fmt: skip
+def test_what_no_record_can_be_is_refused(values):
+    SealSettings(condition="canny", seal_step=600, condition_step=None, derived=True, bits=8)
+    with pytest.raises(ValueError):
+        SealSettings(**{"condition": "canny", "seal_step": 600, "condition_step": None, **values})
 
 
 def test_level_conditions_are_not_noised_again(tmp_path):

@@ -88,10 +88,11 @@ def card(
         gaps.append("an earlier release was not bounded")
     count = earlier_count + sum(release.times for release in releases)
     clips = {release.what: release.clip for release in releases}
+    one = "one picture with its condition" if "condition" in clips else "one picture"
     rows: list[dict[str, Any]] = []
     for relation in gaussian.RELATIONS:
         mu = total(releases, earlier=earlier, relation=relation)
-        rows.append(_row("one picture with its condition", relation, clips, count, mu, delta, gaps))
+        rows.append(_row(one, relation, clips, count, mu, delta, gaps))
         for k in pictures:
             unit = f"one person with {k} pictures"
             rows.append(_row(unit, relation, clips, count * k, gaussian.person(mu, k), delta, gaps))
@@ -99,7 +100,7 @@ def card(
     for distance in distances if latents and not earlier_count else ():
         mus = [math.sqrt(r.times) * gaussian.mu(r.alpha, r.sigma, distance) for r in latents if not r.void]
         void = [r.gap for r in latents if r.void or r.sigma == 0]
-        unit = f"two pictures at latent distance {distance:g} with one condition"
+        unit = f"two pictures at latent distance {distance:g}" + (" with one condition" if "condition" in clips else "")
         times = sum(r.times for r in latents)
         rows.append(_row(unit, "replace-one", {"picture": None}, times, gaussian.compose(mus), delta, void))
     return rows

@@ -28,6 +28,7 @@ def command(
     from sfumato.records import manifest as manifests
     from sfumato.records import privacy
     from sfumato.records import shard as shards
+    from sfumato.records.record import restore
     from sfumato.records.trust import check_owner
 
     manifest = manifests.read(records)
@@ -37,7 +38,7 @@ def command(
         for number, entry in enumerate(manifest.shards, 1):
             try:
                 tensors = shards.read(records, entry, manifest)
-                first = first or {name: value[:SHOWN].float() for name, value in tensors.items()}
+                first = first or {name: restore(value[:SHOWN]) for name, value in tensors.items()}
             except RecordError as error:
                 bad.append(str(error))
             advance(number)
@@ -54,7 +55,7 @@ def command(
         from sfumato.judge.audit.mechanism import audit as run_audit
 
         audited = run_audit(privacy.entries(manifest.privacy), insecure_seed=0)
-    shape = list(manifest.shape)
+    shape, dtype = list(manifest.shape), str(manifest.settings.dtype).removeprefix("torch.")
     report = {
         "owner": manifest.owner,
         "key": manifest.public_key,
@@ -63,7 +64,7 @@ def command(
         "shards": len(manifest.shards),
         "bad": bad,
         "not_in_manifest": extra,
-        "fields": {"z_n": {"dtype": "float16", "shape": shape}, "c_m": {"dtype": "float16", "shape": shape}},
+        "fields": {name: {"dtype": dtype, "shape": shape} for name in manifest.settings.fields},
         "bytes_per_picture": manifest.bytes_per_picture,
         "settings": asdict(manifest.settings),
         "secure_noise": manifest.secure_noise,
@@ -78,11 +79,11 @@ def command(
     else:
         print(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (a key not known here)' if new else ''}")
         print(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
-        print(f"leaves       z_n and c_m, each {'x'.join(map(str, shape))} float16; no caption, file name, date or noise")
+        fields = " and ".join(manifest.settings.fields)
+        print(f"leaves       {fields}, each {'x'.join(map(str, shape))} {dtype}; no caption, file name, date or noise")
         print(f"pictures     sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
-        print(
-            f"conditions   {manifest.settings.condition}, step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
-        )
+        how = f"step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
+        print(f"conditions   {manifest.settings.condition}, {'derived by the server: none leaves' if manifest.settings.derived else how}")
         print(f"noise        {'secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
         print(f"guarantee    {privacy.describe(manifest.privacy)}")
         for line in privacy.card(manifest.privacy):
@@ -114,7 +115,7 @@ def _verdict(audited: dict[str, Any]) -> str:
 
 
 def write_picture(records: Path, manifest: Any, first: dict[str, Any] | None, out: Path, base: str) -> None:
-    """Decode the ``first`` records as the server would: ``z_n`` above, ``c_m`` below."""
+    """Decode the ``first`` records as the server would: ``z_n`` above, ``c_m``, where it left, below."""
     import io
 
     import numpy as np
@@ -130,7 +131,7 @@ def write_picture(records: Path, manifest: Any, first: dict[str, Any] | None, ou
         raise UserError("no good shard, so nothing to draw", fix="fetch the shards again")
     codec = load_codec(base)
     check_fit(records, manifest, codec)
-    rows = [np.concatenate(list(to_pixels(codec.decode(first[name]))), axis=1) for name in ("z_n", "c_m")]
+    rows = [np.concatenate(list(to_pixels(codec.decode(first[name]))), axis=1) for name in manifest.settings.fields]
     sheet = Image.fromarray(np.concatenate(rows))
     scale = max(1, 128 // codec.size)
     buffer = io.BytesIO()

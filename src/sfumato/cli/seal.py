@@ -23,6 +23,10 @@ def command(
     ),
     clip: Annotated[float | None, typer.Option(help="Bound on a latent's norm. Without it there is no formal guarantee.")] = None,
     condition_clip: Annotated[float | None, typer.Option(help="The same for the condition's latent.")] = None,
+    derive: Annotated[
+        bool, typer.Option("--derive", help="No condition leaves: the server finds conditions in pictures that it draws from the records.")
+    ] = False,
+    bits: Annotated[int, typer.Option(help="16, or 8 for half the bytes; rounded after the noise.")] = 16,
     base: Annotated[str, typer.Option(help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")] = "tiny",
     allow_rerelease: Annotated[bool, typer.Option(help="Seal pictures again that were released before.")] = False,
     insecure_seed: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -50,9 +54,11 @@ def command(
     settings = SealSettings(
         condition=condition,
         seal_step=_output.step_or_none(seal_step, "--seal-step"),
-        condition_step=_output.step_or_none(condition_step, "--condition-step"),
+        condition_step=None if derive else _output.step_or_none(condition_step, "--condition-step"),
         clip=clip,
         condition_clip=condition_clip,
+        derived=derive,
+        bits=bits,
     )
     codec = load_codec(base)
     pictures = read_folder(folder, size=codec.size, condition=condition)
@@ -87,8 +93,11 @@ def command(
         + (f" ({summary.resumed} from an earlier run)" if summary.resumed else "")
         + (f"; {summary.duplicates} pictures were there twice and were sealed once" if summary.duplicates else "")
     )
-    _output.say(f"pictures at step {seal_step}, conditions at step {condition_step}. Captions and file names: none left this machine.")
-    if settings.seal_step is None or settings.condition_step is None:
+    conditions = "no conditions" if derive else f"conditions at step {condition_step}"
+    _output.say(f"pictures at step {seal_step}, {conditions}. Captions and file names: none left this machine.")
+    if derive:
+        _output.say("Whoever has the base can take part of the noise off again.")
+    elif settings.seal_step is None or settings.condition_step is None:
         _output.say("NOT SEALED: what is at step none leaves as it is; whoever has the base decodes it.")
     else:
         _output.say("A condition at a low step gives its edges away, and whoever has the base can take part of the noise off again.")

@@ -38,7 +38,7 @@ def command(
     from sfumato.diffusion.base import load_base
     from sfumato.records import reader
     from sfumato.records.trust import remember_owner
-    from sfumato.server import validate
+    from sfumato.server import derive, validate
     from sfumato.server.fit import Progress, TrainConfig
     from sfumato.server.train import train
 
@@ -62,6 +62,8 @@ def command(
             _output.say(f"{manifest.owner}: an owner not seen before; key {manifest.public_key[:16]}… is remembered")
     for line in loaded.refused:
         _output.say(f"refused: {line}")
+    with _output.bar("finding conditions") as advance:
+        loaded = derive.if_needed(loaded, loaded_base, seed=seed, on_step=advance)
     held_out_loss: list[float] = []
     with _output.bar("training", steps) as advance:
 

@@ -20,10 +20,11 @@ import torch
 from sfumato import __version__
 from sfumato.accounting import gaussian
 from sfumato.accounting import ledger as accounts
+from sfumato.core import registry
 from sfumato.core.artifact import sync_folder
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.randomness import Noise, SecureNoise
-from sfumato.defences import latent_clip, sealed_noise
+from sfumato.defences import dithered_int8, latent_clip, sealed_noise
 from sfumato.diffusion.base import Codec
 from sfumato.owner import identity, release_folder
 from sfumato.owner.folder import Example, Folder
@@ -96,8 +97,7 @@ def seal(
         left = privacy.releases(settings, codec.schedule, secure=noise.secure)
         mu = _finite(accounts.total(left))
         for names, z_0, c in _encoded(source.pending(noise, on_picture), codec):
-            z_n, c_m = _apply(z_0, c, settings, codec, noise)
-            entry, data = shards.pack(z_n, c_m)
+            entry, data = shards.pack(_apply(z_0, c, settings, codec, noise))
             release_folder.write_aside(aside / entry.file, data)
             pictures, files, conditions = (list(filter(None, column)) for column in zip(*names, strict=True))
             ledger.append(Entry(release, entry.sha256, entry.records, entry.bytes, pictures, files, mu, conditions))
@@ -145,6 +145,12 @@ def _others(draws: list[list[float | None]], mu: float | None) -> tuple[float | 
 
 def _check_steps(settings: SealSettings, codec: Codec) -> None:
     """Refuse, before anything is released, what no server could use."""
+    if settings.derived and getattr(registry.get("conditions", settings.condition), "SUPPLIED", False):
+        raise UserError(
+            f"condition {settings.condition!r} derived",
+            expected="one that a server can find in a picture, such as canny",
+            fix="name an extractor, or let the conditions leave",
+        )
     last = codec.schedule.steps - 1
     if settings.seal_step is not None and settings.seal_step >= last:
         raise UserError(
@@ -234,7 +240,12 @@ def _encoded(pending: Iterator[Pending], codec: Codec) -> Iterator[tuple[list[Na
         yield names, torch.cat(z_0), torch.cat(c)
 
 
-def _apply(z_0: torch.Tensor, c: torch.Tensor, settings: SealSettings, codec: Codec, noise: Noise) -> tuple[torch.Tensor, torch.Tensor]:
-    z_n = sealed_noise.apply(latent_clip.apply(z_0, settings.clip), settings.seal_step, codec.schedule, noise=noise)
-    c_m = sealed_noise.apply(latent_clip.apply(c, settings.condition_clip), settings.condition_step, codec.schedule, noise=noise)
-    return z_n, c_m
+def _apply(z_0: torch.Tensor, c: torch.Tensor, settings: SealSettings, codec: Codec, noise: Noise) -> dict[str, torch.Tensor]:
+    """The fields of records: clipped, noised, and only then rounded."""
+    parts = {"z_n": (z_0, settings.clip, settings.seal_step), "c_m": (c, settings.condition_clip, settings.condition_step)}
+    sealed = {}
+    for name in settings.fields:
+        latents, clip, step = parts[name]
+        noised = sealed_noise.apply(latent_clip.apply(latents, clip), step, codec.schedule, noise=noise)
+        sealed[name] = noised.half() if settings.bits == 16 else dithered_int8.apply(noised, noise=noise)
+    return sealed

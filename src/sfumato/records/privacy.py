@@ -13,18 +13,21 @@ from sfumato.accounting.ledger import Release
 from sfumato.diffusion.schedule import Schedule
 from sfumato.records.record import SealSettings
 
-UNIT, RELATION = "one picture with its condition", "replace-one"
+UNIT, ALONE, RELATION = "one picture with its condition", "one picture", "replace-one"
 SEEDED = "the noise can be repeated by whoever knows the seed"
 
 
-def releases(settings: SealSettings, schedule: Schedule, *, secure: bool = True) -> tuple[Release, Release]:
-    """What leaves of one picture when it is sealed once: its latent and its condition's."""
-    parts = (("picture", settings.seal_step, settings.clip), ("condition", settings.condition_step, settings.condition_clip))
-    picture, condition = (
+def releases(settings: SealSettings, schedule: Schedule, *, secure: bool = True) -> tuple[Release, ...]:
+    """What leaves of one picture when it is sealed once: its latent and, unless it is derived, its condition's."""
+    return tuple(
         Release(what=what, alpha=float(schedule.alpha(s)), sigma=float(schedule.sigma(s)), clip=clip, void="" if secure else SEEDED)
-        for what, s, clip in parts
+        for what, s, clip in _leaving(settings)
     )
-    return picture, condition
+
+
+def _leaving(settings: SealSettings) -> list[tuple[str, int | None, float | None]]:
+    picture = ("picture", settings.seal_step, settings.clip)
+    return [picture] if settings.derived else [picture, ("condition", settings.condition_step, settings.condition_clip)]
 
 
 def statement(left: Sequence[Release], *, others: int = 0, others_mu: float | None = 0.0, delta: float = ledger.DELTA) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def statement(left: Sequence[Release], *, others: int = 0, others_mu: float | No
     mu = ledger.total(left, earlier=others_mu)
     return {
         "guarantee": "gaussian-dp",
-        "unit": UNIT,
+        "unit": UNIT if len(left) > 1 else ALONE,
         "relation": RELATION,
         "clip": {release.what: release.clip for release in left},
         "mu": mu,
@@ -68,9 +71,9 @@ def check(found: dict[str, Any], settings: SealSettings, *, secure: bool) -> Non
         ValueError: not a statement, or one that does not follow.
     """
     left, others, others_mu = _parse(found)
-    wanted = (("picture", settings.seal_step, settings.clip), ("condition", settings.condition_step, settings.condition_clip))
+    wanted = _leaving(settings)
     if len(left) != len(wanted):
-        raise ValueError(f"a ledger of {len(left)} entries; a record is a picture and its condition")
+        raise ValueError(f"a ledger of {len(left)} entries; expected {len(wanted)}")
     for release, (what, step, clip) in zip(left, wanted, strict=True):
         if (release.what, release.clip, release.sigma == 0, release.times) != (what, clip, step is None, 1):
             raise ValueError(f"a ledger entry for the {what} that is not that of the settings")
@@ -124,9 +127,10 @@ def describe(found: dict[str, Any]) -> str:
     """A checked statement in one line: never an epsilon without its unit, relation, clip and releases."""
     if found["guarantee"] == "none":
         return f"none ({ascii(found['why'])[1:-1]}). What a server sees: sfumato inspect --picture"
+    clips = ", ".join(f"{'' if what == 'picture' else what + ' '}clip {clip:g}" for what, clip in found["clip"].items())
     return (
         f"epsilon {found['epsilon']:.4g} at delta {found['delta']:g} (unit: {found['unit']}; relation: {found['relation']}; "
-        f"clip {found['clip']['picture']:g}, condition clip {found['clip']['condition']:g}; releases: {found['releases']} as of this one)"
+        f"{clips}; releases: {found['releases']} as of this one)"
         + ("; vacuous as a guarantee" if found["epsilon"] > ledger.VACUOUS else "")
     )
 

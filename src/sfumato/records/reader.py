@@ -5,7 +5,7 @@ The order is a function of (seed, step) alone, so a run resumes at any step with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,11 +18,15 @@ from sfumato.records import manifest as manifests
 from sfumato.records import privacy
 from sfumato.records import shard as shards
 from sfumato.records.manifest import Manifest
+from sfumato.records.record import restore
 
 
 @dataclass(frozen=True)
 class Records:
-    """Records of all owners: ``z_n`` and ``c_m`` of shape ``(N, 4, h, w)``; ``n``, ``m`` int64 ``(N,)``, -1 for clean."""
+    """Records of all owners: ``z_n`` and ``c_m`` of shape ``(N, 4, h, w)``; ``n``, ``m`` int64 ``(N,)``, -1 for clean.
+
+    ``derived``: no condition left, and ``c_m`` is zeros until ``server.derive`` has found some.
+    """
 
     z_n: torch.Tensor
     c_m: torch.Tensor
@@ -31,6 +35,7 @@ class Records:
     manifests: tuple[Manifest, ...]
     refused: tuple[str, ...]
     condition: str = "canny"
+    derived: bool = False
 
     def __len__(self) -> int:
         return len(self.z_n)
@@ -44,7 +49,7 @@ class Records:
         s = (1 - a**2).clamp(min=0).sqrt()
         noise = torch.randn(self.c_m.shape, generator=generator(seed, 7919))
         c = a.view(-1, 1, 1, 1).float() * self.c_m + s.view(-1, 1, 1, 1).float() * noise
-        return Records(self.z_n, c, self.n, torch.full_like(self.m, int(top)), self.manifests, self.refused, self.condition)
+        return replace(self, c_m=c, m=torch.full_like(self.m, int(top)))
 
     def split(self, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A fixed random choice of ``held_out`` records aside, and the others to train on: the indices ``(train, held out)``."""
@@ -53,7 +58,7 @@ class Records:
 
     def take(self, index: torch.Tensor) -> Records:
         """The records at ``index``."""
-        return Records(self.z_n[index], self.c_m[index], self.n[index], self.m[index], self.manifests, self.refused, self.condition)
+        return replace(self, z_n=self.z_n[index], c_m=self.c_m[index], n=self.n[index], m=self.m[index])
 
 
 def load(folders: list[Path], *, codec: Codec) -> Records:
@@ -79,6 +84,12 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
                 expected="one kind of condition: a ControlNet learns one",
                 fix="train one ControlNet for each",
             )
+        if any(manifest.settings.derived != other.settings.derived for other in all_manifests):
+            raise RecordError(
+                f"{folder}: {'no conditions' if manifest.settings.derived else 'conditions'} in it, unlike those before",
+                expected="all with conditions, or all without",
+                fix="train one ControlNet for each",
+            )
         if any(manifest.release == other.release for other in all_manifests):
             raise RecordError(f"{folder}: the same release twice", fix="name each folder of records once")
         for entry in manifest.shards:
@@ -91,16 +102,16 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
             except RecordError as error:
                 refused.append(f"{manifest.owner}: {error}")
                 continue
-            z.append(tensors["z_n"].float())
-            c.append(tensors["c_m"].float())
+            z.append(restore(tensors["z_n"]))
+            c.append(restore(tensors["c_m"]) if "c_m" in tensors else torch.zeros_like(z[-1]))
             for steps, step in ((n, manifest.settings.seal_step), (m, manifest.settings.condition_step)):
                 steps.append(torch.full((entry.records,), CLEAN if step is None else step))
         all_manifests.append(manifest)
     if not z:
         raise UserError("no usable record in " + ", ".join(map(str, folders)), fix="; ".join(refused) or "seal some pictures first")
-    return Records(
-        torch.cat(z), torch.cat(c), torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused), all_manifests[0].settings.condition
-    )
+    settings = all_manifests[0].settings
+    z_n, c_m, steps, condition_steps = (torch.cat(parts) for parts in (z, c, n, m))
+    return Records(z_n, c_m, steps, condition_steps, tuple(all_manifests), tuple(refused), settings.condition, settings.derived)
 
 
 def check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:

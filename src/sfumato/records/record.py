@@ -11,18 +11,24 @@ from sfumato.core.errors import RecordError
 
 SCHEMA = 1
 SHARD_RECORDS = 256
-FIELDS = {"z_n": torch.float16, "c_m": torch.float16}
+LEVELS = 16  # of an int8 value to one standard deviation: ±8 of them fit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealSettings:
-    """How an owner's pictures were sealed. Steps are indices of the base's schedule; ``None`` means not noised at all."""
+    """How an owner's pictures were sealed. Steps are indices of the base's schedule; ``None`` means not noised at all.
+
+    With ``derived`` no condition leaves: the server finds ``condition`` in pictures that it draws from the records itself. ``bits`` is 16
+    for half precision, 8 for integers, rounded after the noise.
+    """
 
     condition: str
     seal_step: int | None
     condition_step: int | None
     clip: float | None = None
     condition_clip: float | None = None
+    derived: bool = False
+    bits: int = 16
 
     def __post_init__(self) -> None:
         for name in ("seal_step", "condition_step"):
@@ -33,16 +39,37 @@ class SealSettings:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6):
                 raise ValueError(f"{name} {value!r}: expected a positive bound, or none for no clip (and no guarantee)")
+        if type(self.derived) is not bool or type(self.bits) is not int or self.bits not in (8, 16):
+            raise ValueError(f"derived {self.derived!r}, bits {self.bits!r}; expected true or false, and 8 or 16")
+        if self.derived and (self.seal_step is None or self.condition_step is not None or self.condition_clip is not None):
+            raise ValueError("a derived condition does not leave: it takes sealed pictures, and no step or clip of its own")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What a record holds."""
+        return ("z_n",) if self.derived else ("z_n", "c_m")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of every field."""
+        return torch.float16 if self.bits == 16 else torch.int8
 
 
-def check_tensors(tensors: dict[str, torch.Tensor], *, count: int, shape: tuple[int, ...], name: str) -> None:
+def restore(tensor: torch.Tensor) -> torch.Tensor:
+    """Values of a field as float32."""
+    return tensor.float() / LEVELS if tensor.dtype == torch.int8 else tensor.float()
+
+
+def check_tensors(tensors: dict[str, torch.Tensor], settings: SealSettings, *, count: int, shape: tuple[int, ...], name: str) -> None:
     """Refuse a shard whose tensors are not what the manifest says: everything read from outside is untrusted."""
-    if set(tensors) != set(FIELDS):
-        raise RecordError(f"{name}: fields {sorted(tensors)}", expected=f"exactly {sorted(FIELDS)}", fix="ask the owner to seal again")
-    for field, dtype in FIELDS.items():
+    if set(tensors) != set(settings.fields):
+        raise RecordError(
+            f"{name}: fields {sorted(tensors)}", expected=f"exactly {list(settings.fields)}", fix="ask the owner to seal again"
+        )
+    for field in settings.fields:
         value: Any = tensors[field]
-        if value.dtype != dtype or tuple(value.shape) != (count, *shape):
-            raise RecordError(f"{name}: {field} is {value.dtype} {tuple(value.shape)}", expected=f"{dtype} {(count, *shape)}")
+        if value.dtype != settings.dtype or tuple(value.shape) != (count, *shape):
+            raise RecordError(f"{name}: {field} is {value.dtype} {tuple(value.shape)}", expected=f"{settings.dtype} {(count, *shape)}")
         if not bool(value.isfinite().all()):
             raise RecordError(f"{name}: {field} holds NaN or infinity", fix="ask the owner to seal again", privacy="none: nothing was used")
         if float(value.abs().max()) > 1000:

@@ -12,10 +12,10 @@ from sfumato.records.manifest import Manifest, ShardEntry
 from sfumato.records.record import check_tensors
 
 
-def pack(z_n: torch.Tensor, c_m: torch.Tensor) -> tuple[ShardEntry, bytes]:
-    """Serialise records ``z_n`` and ``c_m``, both ``(N, 4, h, w)``; rounds to half precision, after the noise."""
-    data = to_bytes({"z_n": z_n.half(), "c_m": c_m.half()})
-    return ShardEntry(sha256=sha256(data), records=len(z_n), bytes=len(data)), data
+def pack(fields: dict[str, torch.Tensor]) -> tuple[ShardEntry, bytes]:
+    """Serialise the fields of records, each ``(N, 4, h, w)`` and rounded already."""
+    data = to_bytes(fields)
+    return ShardEntry(sha256=sha256(data), records=len(fields["z_n"]), bytes=len(data)), data
 
 
 def read(folder: Path, entry: ShardEntry, manifest: Manifest) -> dict[str, torch.Tensor]:
@@ -42,8 +42,8 @@ def read(folder: Path, entry: ShardEntry, manifest: Manifest) -> dict[str, torch
         raise RecordError(error.got, fix=error.fix) from error
     if metadata_of(data):
         raise RecordError(
-            f"{path.name}: carries notes beside its tensors", expected="z_n and c_m alone", fix="ask the owner to seal again",
+            f"{path.name}: carries notes beside its tensors", expected="the fields of records alone", fix="ask the owner to seal again",
             privacy="notes may hold captions or file names",
         )  # fmt: skip
-    check_tensors(tensors, count=entry.records, shape=manifest.shape, name=path.name)
+    check_tensors(tensors, manifest.settings, count=entry.records, shape=manifest.shape, name=path.name)
     return tensors

@@ -1,7 +1,7 @@
 """Ours: every picture is sealed once, the owner goes offline, the server trains for as long as it likes.
 
-Options are the seal's: ``seal_step``, ``condition_step``, ``clip``, ``condition_clip``; and ``condition``: "released" (noised, beside the
-picture) or "derived" (no condition leaves: the server finds it in posterior samples, ``server.derive``).
+Options are the seal's: ``seal_step``, ``condition_step``, ``clip``, ``condition_clip``, ``bits``; and ``condition``: "released" (noised,
+beside the picture) or "derived" (no condition leaves: the server finds it in posterior samples, ``server.derive``).
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Owner:
 
 def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
     """The seal's settings of a scheme's options."""
-    names = ("seal_step", "condition_step", "clip", "condition_clip")
-    defaults: dict[str, Any] = {"seal_step": 600, "condition_step": 200}
+    derived = options.get("condition", "released") == "derived"
+    names = ("seal_step", "clip", "bits") + (() if derived else ("condition_step", "condition_clip"))
+    defaults: dict[str, Any] = {"seal_step": 600, "condition_step": None if derived else 200, "derived": derived}
     return SealSettings(condition=condition, **{**defaults, **{name: options[name] for name in names if name in options}})
 
 
@@ -61,11 +62,7 @@ def run(job: Job) -> Outcome:
     finally:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     records = reader.load([work / owner for owner in job.folders], codec=job.base)
-    left = privacy.releases(records.manifests[0].settings, job.base.schedule, secure=records.manifests[0].secure_noise)
-    outcome.ledger = left
-    if job.options.get("condition", "released") == "derived":
-        records = derive.from_records(records, job.base, condition=job.condition, seed=job.config.seed, draws=job.options.get("draws", 1))
-        outcome.ledger = left[:1]
-        outcome.notes.append("conditions were sealed, too, and not used: the bytes are those of both")
+    outcome.ledger = privacy.releases(records.manifests[0].settings, job.base.schedule, secure=records.manifests[0].secure_noise)
+    records = derive.if_needed(records, job.base, seed=job.config.seed)
     train(records, job.base, job.out, job.config, on_step=job.on_step)
     return outcome

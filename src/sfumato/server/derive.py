@@ -25,6 +25,11 @@ BATCH = 32
 Tell = Callable[[int, int], None]
 
 
+def if_needed(records: Records, base: Base, *, seed: int, on_step: Tell = lambda done, total: None) -> Records:
+    """Records as they are where conditions left with them; else pairs drawn ``from_records``."""
+    return from_records(records, base, condition=records.condition, seed=seed, on_step=on_step) if records.derived else records
+
+
 def from_records(
     records: Records, base: Base, *, condition: str, seed: int, steps: int = 14, draws: int = 1, on_step: Tell = lambda done, total: None
 ) -> Records:

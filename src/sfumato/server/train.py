@@ -58,6 +58,8 @@ def train(
     Raises:
         UserError: too few records, a checkpoint of another run, or a loss that is not finite.
     """
+    if records.derived:
+        raise UserError("records without conditions", expected="conditions to train on", fix="let server.derive find them first")
     top = int(records.n.max())
     if top >= base.schedule.steps - 1:
         raise UserError(

@@ -75,8 +75,8 @@ def test_the_audited_mechanism_is_the_one_that_seals(base):
     z_0, c = torch.randn(2, 5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     wanted = _apply(z_0, c, settings, base, InsecureNoise(4))
     noise = InsecureNoise(4)
-    for release, latents, sealed in zip(privacy.releases(settings, base.schedule), (z_0, c), wanted, strict=True):
-        assert torch.allclose(sealing(latents, release, noise), sealed, atol=1e-12)
+    for release, latents, sealed in zip(privacy.releases(settings, base.schedule), (z_0, c), wanted.values(), strict=True):
+        assert torch.equal(sealing(latents, release, noise).half(), sealed)
     assert ledger.total(privacy.releases(settings, base.schedule)) > 0
 
 
