@@ -22,6 +22,13 @@ def suit(module: Any, *, side: int, device: str) -> None:
         module.set_attn_processor(AttnProcessor())
 
 
+def usual(module: Any) -> None:
+    """The libraries' own choice: the fused kernel."""
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    module.set_attn_processor(AttnProcessor2_0())
+
+
 class ConstantContext:
     """Cross-attention to a context that is the same for every picture and in every step: its keys and values are computed once."""
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError
-from sfumato.diffusion.attention import suit
+from sfumato.diffusion.attention import suit, usual
 from sfumato.diffusion.base import Base, load_codec
 
 SETTINGS = "sfumato.json"
@@ -26,6 +26,16 @@ def from_unet(unet: Any) -> Any:
     width = unet.config.block_out_channels[0]
     width = min(256, 4 * width) if width < 256 else 256
     return ControlNetModel.from_unet(unet, conditioning_channels=4, conditioning_embedding_out_channels=(width,))
+
+
+def usual_controlnet(base: Base) -> Any:
+    """The ordinary ControlNet with its RGB pyramid, as a centralised script trains it: a baseline, in diffusers' own defaults."""
+    from diffusers import ControlNetModel
+
+    pyramid = (16, 32, 96, 256)[: base.factor.bit_length()]  # one halving for each factor of 2
+    model = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=pyramid)
+    usual(model)
+    return model.train().requires_grad_(True).to(memory_format=torch.contiguous_format)
 
 
 def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:

@@ -55,33 +55,53 @@ def shapes_of(base: Base) -> Shapes:
 
 def sd15() -> Shapes:
     """Of Stable Diffusion 1.5 at 512x512: its published configuration on the meta device, no weights."""
-    from types import SimpleNamespace
+    with torch.device("meta"):
+        return shapes_of(sd15_base())
 
+
+def sd15_base(*, side: int = 64) -> Base:
+    """Stable Diffusion 1.5's published configuration with random weights, for latents of ``side``: of no use but to be timed."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    schedule = Schedule(torch.linspace(0.999, 0.005, 1000, dtype=torch.float64))  # not looked at
-    with torch.device("meta"):
-        vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        )  # fmt: skip
-        unet = UNet2DConditionModel(
-            sample_size=64, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280),
-            down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-            cross_attention_dim=768, attention_head_dim=8,
-        )  # fmt: skip
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-                max_position_embeddings=77, projection_dim=768,
-            )
-        )  # fmt: skip
-        base = Base(
-            name="stable-diffusion-1.5", vae=vae, schedule=schedule, prediction_type="epsilon", side=64, unet=unet, text_encoder=text,
-            tokenizer=SimpleNamespace(model_max_length=77),
-        )  # fmt: skip
-        return shapes_of(base)
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512, scaling_factor=0.18215,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+    )  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=side, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280, 1280),
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        cross_attention_dim=768, attention_head_dim=8,
+    )  # fmt: skip
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+            max_position_embeddings=77, projection_dim=768,
+        )
+    )  # fmt: skip
+    bar = (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64, device="cpu") ** 2).cumprod(0)
+    with torch.device("cpu"):
+        schedule = Schedule(bar)
+    return Base(
+        name="stable-diffusion-1.5", vae=_frozen(vae), schedule=schedule, prediction_type="epsilon", side=side, unet=_frozen(unet),
+        text_encoder=_frozen(text), tokenizer=_Tokens(77),
+    )  # fmt: skip
+
+
+class _Tokens:
+    """Any words as the same numbers: there is no vocabulary without weights."""
+
+    def __init__(self, length: int) -> None:
+        self.model_max_length = length
+
+    def __call__(self, prompts: list[str], **how: Any) -> Any:
+        from types import SimpleNamespace
+
+        return SimpleNamespace(input_ids=torch.ones((len(prompts), self.model_max_length), dtype=torch.long))
+
+
+def _frozen(module: Any) -> Any:
+    return module.eval().requires_grad_(False)
 
 
 def _count(module: Any) -> int:
