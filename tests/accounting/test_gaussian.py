@@ -99,8 +99,8 @@ def test_a_target_that_no_step_meets_is_none():
     last = ([0.00466**0.5], [(1 - 0.00466) ** 0.5])
     assert gaussian.first_step(*last, delta_norm=128, target=8, delta=1e-5) is None
     assert gaussian.first_step(*last, delta_norm=0.1, target=8, delta=1e-5) == 0
-    for wrong in ({"target": -1.0}, {"releases": 0}):
-        with pytest.raises(ValueError, match="target"):
+    for wrong in ({"target": -1.0}, {"target": math.inf}, {"target": math.nan}, {"releases": 0}):
+        with pytest.raises(ValueError, match="target|releases"):
             gaussian.first_step(*last, **({"delta_norm": 1.0, "target": 1.0, "delta": 1e-5} | wrong))
 
 

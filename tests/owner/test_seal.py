@@ -283,10 +283,9 @@ def test_a_recoded_copy_is_the_same_picture(run, make_folder, tmp_path):
 
 
 def test_the_statement_is_of_the_picture_that_was_released_most():
-    assert sealing._others([[1.0, 1.0], [1.0, 2.0, 4.0, 2.0]], 1.0) == (pytest.approx(24**0.5), 3)  # 4 + 16 + 4
-    assert sealing._others([[1.0], [1.0]], 1.0) == (0.0, 0)
-    assert sealing._others([[1.0, None], [1.0]], 1.0) == (None, 1)
-    assert sealing._others([[None], [None, 1.0]], None) == (None, 1) and sealing._others([[None]], None) == (0.0, 0)
+    assert sealing._worst([[1.0], [1.0, 2.0, 2.0]]) == (3.0, 3)
+    assert sealing._worst([[5.0], [1.0, 1.0]]) == (5.0, 1)  # the count of the one that is meant, not of another
+    assert sealing._worst([[], []]) == (0.0, 0) and sealing._worst([[5.0], [1.0, None]]) == (None, 2)
 
 
 def test_a_condition_that_goes_with_several_pictures_is_counted(run, make_folder):

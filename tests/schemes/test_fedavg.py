@@ -39,9 +39,7 @@ def test_two_rounds_are_two_weighted_averages_of_what_owners_make(job):
     size = 4 * sum(value.numel() for value in weights.values())
     for number in range(2):
         parts = [
-            fedavg.local(
-                folder, work.base.name, "canny", weights, work.config, part=part, round_number=number, local_steps=2, total=4, mu=0.0
-            )[0]
+            fedavg.local(folder, work.base.name, "canny", weights, work.config, part=part, first=2 * number, steps=2, total=4, mu=0.0)[0]
             for part, folder in enumerate(work.folders.values())
         ]
         weights = {name: (6 * parts[0][name] + 3 * parts[1][name]) / 9 for name in weights}
@@ -64,7 +62,7 @@ def test_a_proximal_term_holds_an_owner_near_the_server(base, make_folder):
 
     def drift(mu):
         made, told = fedavg.local(
-            make_folder(f"mu{mu}", count=6), base.name, "canny", weights, config, part=0, round_number=0, local_steps=10, total=20, mu=mu
+            make_folder(f"mu{mu}", count=6), base.name, "canny", weights, config, part=0, first=0, steps=10, total=20, mu=mu
         )
         assert told["num-examples"] == 6
         return sum(float((made[name] - weights[name]).square().sum()) for name in weights) ** 0.5
@@ -81,6 +79,8 @@ def test_without_flower_it_says_how_to_get_it(monkeypatch, job):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match="needs Flower"):
+        fedavg.ready()
     with pytest.raises(UserError, match="needs Flower") as error:
         fedavg.run(job())
     assert "sfumato[flower]" in error.value.fix

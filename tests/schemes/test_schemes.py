@@ -115,8 +115,16 @@ def test_a_one_way_record_holds_the_picture_and_the_condition(base, make_folder,
 
 def test_eps_stays_home_when_it_is_withheld_and_then_nothing_trains(job, base, make_folder):
     assert set(owner_of(make_folder(count=2), base, withhold_eps=True).epoch({})) == {"h", "z_t", "t"}
-    with pytest.raises(ValueError, match="withheld"):
-        oneway.run(job(withhold_eps=True))
+    work = job(withhold_eps=True)
+    with pytest.raises(UserError, match="withheld"):
+        oneway.run(work)
+    assert not work.out.exists()
+
+
+@pytest.mark.parametrize("t_min", [-1, 1000, None, True])
+def test_a_t_min_that_no_step_has_is_refused_before_anything_leaves(job, t_min):
+    with pytest.raises(UserError, match="t_min"):
+        oneway.run(job(t_min=t_min, connect=lambda *a: pytest.fail("an owner was asked")))
 
 
 def test_the_activation_is_odd_increasing_and_the_papers():
@@ -170,7 +178,10 @@ def test_split_learning_computes_the_gradients_of_the_whole(base, make_folder):
     error(whole).backward()
     whole.controlnet_cond_embedding = silent
     hook.remove()
-    owner.backward({"grad": a.grad}, rate=1.0, step=0)
+    owner.backward({"grad": a.grad / 2}, rate=1.0, step=0, last=False)
+    assert torch.equal(next(owner.entrance.parameters()), weights["conv_in.weight"])  # no step before the last part
+    owner._out = owner.entrance(sent["z_t"], owner.c[batch_index(5, 4, 0, seed=0)])
+    owner.backward({"grad": a.grad / 2}, rate=1.0, step=0, last=True)
     total = math.sqrt(sum(float(p.grad.square().sum()) for p in owner.entrance.parameters()))
     for (name, mine), theirs in zip(owner.entrance.named_parameters(), nets.Entrance.of(whole).parameters(), strict=True):
         assert torch.allclose(mine.grad, theirs.grad, atol=1e-6), (name, total)
@@ -237,13 +248,63 @@ def test_an_owner_in_a_process_of_its_own_answers_alike(base, mini, make_folder)
     near, far = Local(*arguments), Remote(*arguments)
     here, there = (peer.call("epoch", asked=False) for peer in (near, far))
     assert set(here) == set(there) and all(torch.allclose(here[name], there[name], atol=1e-5) for name in here)
-    with pytest.raises(UserError, match="no attribute"):
-        far.call("nonsense")
+    for peer in (near, far):
+        with pytest.raises(UserError, match="no attribute"):
+            peer.call("nonsense")
     report = far.close()
     assert near.traffic.bytes_up == far.traffic.bytes_up > 0 and isinstance(far.traffic, Traffic)
     assert (
         report["pictures"] == 3 and report["peak_bytes"] > 50e6 and report["seconds"] > 0 and report["flops"] == near.close()["flops"] > 0
     )
+
+
+def test_an_owner_whose_process_dies_is_missed_and_the_others_end(job):
+    """A real process, really killed."""
+    peers = {}
+
+    def connect(scheme, folder, *rest):
+        peers[folder.name] = Remote(scheme, folder, *rest)
+        return peers[folder.name]
+
+    def kill(progress):
+        if progress.step == 2:
+            peers["bob"]._process.kill()
+            peers["bob"]._process.wait()
+
+    work = job(steps=8, connect=connect)
+    object.__setattr__(work, "on_step", kill)
+    outcome = oneway.run(work)
+    assert any("bob vanished" in note for note in outcome.notes) and load_latent_controlnet(outcome.controlnet)
+    assert outcome.owners["alice"]["pictures"] == 6 and outcome.owners["bob"] == {}
+
+
+@pytest.mark.parametrize("connect", [Local, Remote])
+def test_an_owner_that_cannot_open_its_folder_says_why(job, connect):
+    work = job(connect=connect)
+    (work.folders["bob"] / "secret-0.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="bob: .*secret-0.png: could not be read"):
+        oneway.run(work)
+
+
+def test_a_sealed_run_goes_on_with_the_records_that_it_has(job):
+    work = job(steps=2)
+    first = sealed.run(work)
+    records = {path.name for path in (work.out.parent / f"{work.out.name}-records").rglob("*.safetensors")}
+    again = sealed.run(work)
+    assert records == {path.name for path in (work.out.parent / f"{work.out.name}-records").rglob("*.safetensors")} != set()
+    assert first.ledger == again.ledger
+
+
+def test_misspelt_options_do_not_seal(job):
+    with pytest.raises(UserError, match="clips"):
+        sealed.run(job(clips=8.0))
+
+
+def test_split_learning_refuses_scaled_gradients(job):
+    work = job()
+    object.__setattr__(work, "config", TrainConfig(steps=1, precision="fp16"))
+    with pytest.raises(UserError, match="fp16"):
+        split.run(work)
 
 
 def test_public_needs_public_pictures(job):

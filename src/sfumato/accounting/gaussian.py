@@ -89,8 +89,8 @@ def first_step(
     Returns:
         The step, or ``None``: no step of this schedule is noisy enough.
     """
-    if target < 0 or releases < 1:
-        raise ValueError(f"target {target} with {releases} releases; expected an epsilon >= 0 and at least one release")
+    if releases < 1:
+        raise ValueError(f"{releases} releases; expected at least one")
     budget = target_mu(target, delta)
     each = [mu(a, s, delta_norm) * math.sqrt(releases) for a, s in zip(alphas, sigmas, strict=True)]
     return next((step for step, value in enumerate(each) if value <= budget), None)
@@ -98,6 +98,8 @@ def first_step(
 
 def target_mu(epsilon: float, delta: float) -> float:
     """The largest mu that is (epsilon, delta)-private."""
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"target epsilon {epsilon}; expected a number >= 0")
     if not 0 < delta < 1:
         raise ValueError(f"delta {delta} must lie in (0, 1)")
     target, low, high = math.log(delta), 1.0, 1.0

@@ -40,9 +40,9 @@ def command(
 
     if count < 1:
         raise UserError(f"-n {count}", expected="at least 1")
-    model, settings = load_latent_controlnet(controlnet)
-    loaded = load_base(base or base_of(settings), device=choose_device())
-    model = model.to(loaded.unet.device)
+    device = choose_device()
+    model, settings = load_latent_controlnet(controlnet, device=device)
+    loaded = load_base(base or base_of(settings), device=device)
     if loaded.unet_fingerprint != settings["base"]["unet"]:
         raise UserError(
             f"base {loaded.name!r} is not the one that {controlnet} was trained on",

@@ -50,11 +50,14 @@ def command(
             write_picture(records, manifest, first, picture, base)
         except ValueError as error:  # the verdict on the records is not lost with the picture
             not_drawn = str(error)
+    unchecked = _unchecked(records, manifest, base)
     audited = None
     if audit:
         from sfumato.judge.audit.mechanism import audit as run_audit
 
-        audited = run_audit(privacy.entries(manifest.privacy), insecure_seed=0)
+        stated = manifest.privacy
+        why = unchecked or (stated["why"] if stated["guarantee"] == "none" else "")
+        audited = {"auditable": False, "why": why} if why else run_audit(privacy.entries(stated), unit=stated["unit"], insecure_seed=0)
     shape, dtype = list(manifest.shape), str(manifest.settings.dtype).removeprefix("torch.")
     report = {
         "owner": manifest.owner,
@@ -70,6 +73,7 @@ def command(
         "secure_noise": manifest.secure_noise,
         "base": manifest.base,
         "privacy": manifest.privacy,
+        "unchecked": unchecked,
         "audit": audited,
         "picture": None if picture is None or not_drawn else str(picture),
         "picture_error": not_drawn,
@@ -85,6 +89,8 @@ def command(
         how = f"step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
         print(f"conditions   {manifest.settings.condition}, {'derived by the server: none leaves' if manifest.settings.derived else how}")
         print(f"noise        {'secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
+        if unchecked:
+            print(f"UNCHECKED    {unchecked}")
         print(f"guarantee    {privacy.describe(manifest.privacy)}")
         for line in privacy.card(manifest.privacy):
             print(f"privacy card {line}")
@@ -102,12 +108,28 @@ def command(
         raise typer.Exit(1)
 
 
+def _unchecked(records: Path, manifest: Any, base: str) -> str:
+    """Why the stated noise could not be compared with the base's, or the empty string.
+
+    Raises:
+        RecordError: it could, and is not the base's.
+    """
+    from sfumato.diffusion.base import load_codec
+    from sfumato.records.reader import check_fit
+
+    codec = load_codec(base)
+    if manifest.base["fingerprint"] != codec.fingerprint:
+        return f"sealed for base {manifest.base['name']!r}, not {base!r}: whether its steps have the stated noise is not known; pass --base"
+    check_fit(records, manifest, codec)
+    return ""
+
+
 def _verdict(audited: dict[str, Any]) -> str:
     if not audited["auditable"]:
         return f"not auditable: {audited['why']}"
     clips = ", ".join(f"{what} {clip:g}" for what, clip in audited["clip"].items())
     return (
-        f"{'REFUTED' if audited['refuted'] else 'not refuted'}: measured epsilon at least {audited['measured_epsilon']:.3g}, "
+        f"of this release alone, {'REFUTED' if audited['refuted'] else 'not refuted'}: measured epsilon at least {audited['measured_epsilon']:.3g}, "
         f"claimed epsilon {audited['claimed_epsilon']:.3g} at delta {audited['delta']:g} (unit: {audited['unit']}; "
         f"relation: {audited['relation']}; clip: {clips}; releases: {audited['releases']}; "
         f"{audited['draws']} draws, confidence {audited['confidence']:g})"

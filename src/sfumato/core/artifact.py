@@ -50,7 +50,12 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the names in ``folder`` are on the disk: a rename is not, until then."""
-    handle = os.open(folder, os.O_RDONLY)
+    sync_file(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until what ``path`` holds is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

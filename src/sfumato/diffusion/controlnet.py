@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfumato.core.artifact import read_json, write_json
+from sfumato.core.artifact import read_json, sync_file, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit, usual
 from sfumato.diffusion.base import Base, load_codec
@@ -150,17 +151,21 @@ def _encode(vae: Any, condition: torch.Tensor) -> torch.Tensor:
 def save_controlnet(model: Any, folder: Path, settings: dict[str, Any]) -> None:
     """Save a stock ``ControlNetModel`` with our settings beside it. The settings come last: a folder without them is unfinished."""
     folder.mkdir(parents=True, exist_ok=True)
+    for stray in folder.glob(".model.*.partial"):  # of a run that was killed while it wrote
+        shutil.rmtree(stray)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model.", suffix=".partial") as aside:
         model.save_pretrained(aside)
         (folder / SETTINGS).unlink(missing_ok=True)
         for path in Path(aside).iterdir():
+            sync_file(path)
             os.replace(path, folder / path.name)
     write_json(folder / SETTINGS, settings)
 
 
-def load_latent_controlnet(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Load a trained ControlNet as it is, condition latents in, with its settings."""
+def load_latent_controlnet(folder: Path, *, device: Any = "cpu") -> tuple[Any, dict[str, Any]]:
+    """Load a trained ControlNet as it is, condition latents in, onto ``device``, with its settings."""
     model, settings = _load(folder)
+    model = model.to(device)
     if settings.get("activation"):
         mix_condition_in(model, settings["activation"])
     return model, settings

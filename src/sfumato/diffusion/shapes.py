@@ -22,7 +22,7 @@ class Shapes:
         latent: values of one latent, ``4 h w``.
         activation: values behind the first convolution, ``C h w``.
         context: values of one caption's context, ``L D``.
-        parameters: by part: ``vae``, ``vae_encoder``, ``text_encoder``, ``unet``, ``controlnet``, ``entrance``.
+        parameters: by part: ``vae``, ``vae_encoder``, ``text_encoder``, ``unet``, ``controlnet``, ``entrance``, ``conv_in``.
     """
 
     name: str
@@ -49,6 +49,7 @@ def shapes_of(base: Base) -> Shapes:
             "unet": _count(base.unet),
             "controlnet": _count(controlnet),
             "entrance": _count(nets.Entrance.of(controlnet)),
+            "conv_in": _count(base.unet.conv_in),
         },
     )
 

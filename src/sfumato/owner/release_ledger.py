@@ -69,15 +69,31 @@ class ReleaseLedger:
         """Names of the pictures and files of a release, or of all the ``others``."""
         return {name for entry in self.entries if (entry.release != release) == others for name in (*entry.pictures, *entry.files)}
 
-    def draws(self, release: str) -> list[list[float | None]]:
-        """For each record of a release, the mu of every record that was ever released of its picture, file or supplied condition."""
-        known: dict[str, dict[tuple[str, int], float | None]] = {}
-        for entry in self.entries:
-            for row, names in enumerate(_rows(entry)):
-                for name in names:
-                    known.setdefault(name, {})[entry.sha256, row] = entry.mu
-        rows = [names for entry in self.of_release(release) for names in _rows(entry)]
-        return [list({key: mu for name in names for key, mu in known[name].items()}.values()) for names in rows]
+    def others(self, release: str) -> list[list[float | None]]:
+        """For each record of a release, the mu of every other record that was ever released of the same.
+
+        Records are of the same where their pictures, files or supplied conditions are, or where a third record links them.
+        """
+        group: dict[str, str] = {}
+
+        def root(name: str) -> str:
+            while group.setdefault(name, name) != name:
+                group[name] = group[group[name]]
+                name = group[name]
+            return name
+
+        records = [(entry, names) for entry in self.entries for names in _rows(entry)]
+        for _, names in records:
+            for name in names[1:]:
+                group[root(name)] = root(names[0])
+        members: dict[str, list[int]] = {}
+        for number, (_, names) in enumerate(records):
+            members.setdefault(root(names[0]), []).append(number)
+        return [
+            [records[other][0].mu for other in members[root(names[0])] if other != number]
+            for number, (entry, names) in enumerate(records)
+            if entry.release == release
+        ]
 
     def append(self, entry: Entry) -> None:
         """Add a line and wait until it is on the disk."""

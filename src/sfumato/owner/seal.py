@@ -109,7 +109,7 @@ def seal(
             reason = f"; first: {summary.skipped[0]}" if summary.skipped else ""
             raise UserError(f"{folder.path}: no picture could be sealed{reason}", fix="mend or replace the files named")
         aside.rmdir()
-        others_mu, others = _others(ledger.draws(release), mu)
+        others_mu, others = _worst(ledger.others(release))
         summary.manifest = Manifest(
             owner=owner,
             public_key=public_key,
@@ -130,17 +130,13 @@ def _finite(mu: float) -> float | None:
     return None if math.isinf(mu) else mu
 
 
-def _others(draws: list[list[float | None]], mu: float | None) -> tuple[float | None, int]:
-    """Beside one draw of ``mu``: what the draws of the picture with its condition that was released most add up to (``None``: one is
-    not bounded), and how many they are."""
-    count = max(map(len, draws)) - 1
-    if mu is None:  # nothing is bounded; what is left to say is whether anything was before
-        return (None if count else 0.0), count
-    bounded = [[value for value in mus if value is not None] for mus in draws]
-    if bounded != draws:
-        return None, count
-    worst = max(map(gaussian.compose, bounded))
-    return (math.sqrt(max(0.0, worst**2 - mu**2)) if count else 0.0), count
+def _worst(others: list[list[float | None]]) -> tuple[float | None, int]:
+    """What the other records of the picture with its condition that they tell most of add up to (``None``: one is not bounded), and
+    how many they are."""
+    unbounded = [mus for mus in others if None in mus]
+    if unbounded:
+        return None, max(map(len, unbounded))
+    return max((gaussian.compose(mu for mu in mus if mu is not None), len(mus)) for mus in others)
 
 
 def _check_steps(settings: SealSettings, codec: Codec) -> None:

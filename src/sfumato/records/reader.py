@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from sfumato.core.artifact import sha256
 from sfumato.core.errors import RecordError, UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Codec
@@ -25,7 +26,7 @@ from sfumato.records.record import restore
 class Records:
     """Records of all owners: ``z_n`` and ``c_m`` of shape ``(N, 4, h, w)``; ``n``, ``m`` int64 ``(N,)``, -1 for clean.
 
-    ``derived``: no condition left, and ``c_m`` is zeros until ``server.derive`` has found some.
+    ``derived``: no condition left, and ``c_m`` is zeros until ``server.derive`` has found some; ``origin`` then says from what.
     """
 
     z_n: torch.Tensor
@@ -36,6 +37,7 @@ class Records:
     refused: tuple[str, ...]
     condition: str = "canny"
     derived: bool = False
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.z_n)
@@ -50,6 +52,13 @@ class Records:
         noise = torch.randn(self.c_m.shape, generator=generator(seed, 7919))
         c = a.view(-1, 1, 1, 1).float() * self.c_m + s.view(-1, 1, 1, 1).float() * noise
         return replace(self, c_m=c, m=torch.full_like(self.m, int(top)))
+
+    def digest(self) -> str:
+        """SHA-256 of every value, or of what they were derived from: another processor may find a last bit of them otherwise."""
+        if self.origin:
+            return self.origin
+        parts = (self.z_n, self.c_m, self.n, self.m)
+        return sha256(b"".join(sha256(x.contiguous().numpy().tobytes()).encode() for x in parts))
 
     def split(self, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A fixed random choice of ``held_out`` records aside, and the others to train on: the indices ``(train, held out)``."""
@@ -96,12 +105,12 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
             if entry.sha256 in owner_of:
                 refused.append(f"{manifest.owner}: {entry.file}: the very shard of {owner_of[entry.sha256]}, which is used already")
                 continue
-            owner_of[entry.sha256] = manifest.owner
             try:
                 tensors = shards.read(folder, entry, manifest)
             except RecordError as error:
                 refused.append(f"{manifest.owner}: {error}")
                 continue
+            owner_of[entry.sha256] = manifest.owner
             z.append(restore(tensors["z_n"]))
             c.append(restore(tensors["c_m"]) if "c_m" in tensors else torch.zeros_like(z[-1]))
             for steps, step in ((n, manifest.settings.seal_step), (m, manifest.settings.condition_step)):

@@ -6,6 +6,7 @@ without the process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -54,6 +55,7 @@ class Outcome:
         owners: by owner what it says of itself: ``pictures``, ``peak_bytes``, ``seconds``, ``flops``.
         ledger: what left of one picture.
         online: whether an owner must stay until the last step.
+        server_trains: whether a step is the server's work; else it only averages.
         notes: what a reader must know: owners that vanished, options that void a claim.
     """
 
@@ -62,6 +64,7 @@ class Outcome:
     owners: dict[str, dict[str, float]] = field(default_factory=dict)
     ledger: tuple[Release, ...] = ()
     online: bool = False
+    server_trains: bool = True
     notes: list[str] = field(default_factory=list)
 
 
@@ -115,7 +118,8 @@ class Peer(Protocol):
 
 
 class _Counted:
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.traffic = Traffic()
 
     def call(self, method: str, tensors: Tensors | None = None, *, asked: bool = True, **facts: Any) -> Tensors:
@@ -126,7 +130,7 @@ class _Counted:
         answer = self._exchange(request)
         notes = metadata_of(answer)
         if "error" in notes:
-            raise UserError(notes["error"])
+            raise UserError(f"{self._name}: {notes['error']}")
         found = from_bytes(answer, name=f"answer to {method}")
         if found:
             self.traffic.bytes_up += len(answer)
@@ -141,7 +145,7 @@ class Local(_Counted):
     """An owner in this process."""
 
     def __init__(self, scheme: str, folder: Path, base: str, condition: str, options: dict[str, Any]) -> None:
-        super().__init__()
+        super().__init__(folder.name)
         self._desk = Desk(scheme, folder, base, condition, options)
 
     def _exchange(self, request: bytes) -> bytes:
@@ -155,8 +159,7 @@ class Remote(_Counted):
     """An owner in a process of its own."""
 
     def __init__(self, scheme: str, folder: Path, base: str, condition: str, options: dict[str, Any]) -> None:
-        super().__init__()
-        self._name = folder.name
+        super().__init__(folder.name)
         words = json.dumps([scheme, str(folder), base, condition, options, torch.get_num_threads()])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sfumato.schemes._wire", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -168,9 +171,9 @@ class Remote(_Counted):
             write_frame(self._process.stdin, request)
             answer = read_frame(self._process.stdout)
         except OSError as error:
-            raise Vanished(f"owner {self._name}: its process is gone", fix="the others go on without it") from error
+            raise Vanished(f"owner {self._name}: its process is gone", fix="see its messages above; memory may have run out") from error
         if answer is None:
-            raise Vanished(f"owner {self._name}: its process is gone", fix="the others go on without it")
+            raise Vanished(f"owner {self._name}: its process is gone", fix="see its messages above; memory may have run out")
         return answer
 
     def close(self) -> dict[str, float]:
@@ -180,22 +183,29 @@ class Remote(_Counted):
             report: dict[str, float] = json.loads(metadata_of(answer)["report"])
         except Vanished:
             report = {}
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):  # what a vanished owner never read is flushed once more
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
         return report
 
 
 class Desk:
-    """The owner's end: opens its folder, does what it is asked, and counts its own seconds and FLOPs."""
+    """The owner's end: opens its folder when it is first asked, does what it is asked, and counts its own seconds and FLOPs."""
 
     def __init__(self, scheme: str, folder: Path, base: str, condition: str, options: dict[str, Any]) -> None:
+        self._words = (scheme, folder, base, condition, options)
+        self._seconds, self._flops, self._calls = 0.0, Counter[str](), Counter[str]()
+        self._pictures = 0
+        self._owner: Any = None
+
+    def _open(self) -> Any:
+        scheme, folder, base, condition, options = self._words
         kind = registry.get("schemes", scheme).Owner
         loaded = kind.load(base)
         pictures: Folder = read_folder(folder, size=loaded.size, condition=condition)
-        self._seconds, self._flops, self._calls = 0.0, Counter[str](), Counter[str]()
         self._pictures = len(pictures)
-        self._owner = self._timed("open", lambda: kind(pictures, loaded, **options))
+        return self._timed("open", lambda: kind(pictures, loaded, **options))
 
     def answer(self, request: bytes) -> bytes:
         """Do what a frame asks for; what goes wrong is told, not raised."""
@@ -204,10 +214,12 @@ class Desk:
         if method == "report":
             return to_bytes({}, {"report": json.dumps(self.report())})
         try:
+            self._owner = self._owner or self._open()
             tensors = from_bytes(request, name="request")
             return to_bytes(self._timed(method, lambda: getattr(self._owner, method)(tensors, **json.loads(notes["facts"]))))
-        except (ValueError, AttributeError) as error:
-            return to_bytes({}, {"error": str(error)})
+        except Exception as error:  # whatever it is, the other end must hear of it
+            words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            return to_bytes({}, {"error": words})
 
     def report(self) -> dict[str, float]:
         """``pictures``, ``seconds`` and ``flops`` of everything that was asked, and this process' ``peak_bytes``."""

@@ -29,11 +29,11 @@ from sfumato.server.train import Captioned, objective
 
 DESCRIPTION = "federated averaging: whole ControlNets up and down, in every round"
 UNBOUNDED = "what weights give away of a picture is not bounded here"
-_opened: dict[str, tuple[Base, Records, Captioned]] = {}
+_opened: dict[tuple[str, str, str], tuple[Base, Records, Captioned]] = {}
 
 
 def run(job: Job) -> Outcome:
-    """Average until the owners together have made ``config.steps`` steps.
+    """Average until the owners together have made ``config.steps`` steps, each of them as many (rounded to that).
 
     Options: ``local_steps`` of an owner in a round; ``proximal_mu``: above 0 for FedProx.
 
@@ -42,10 +42,13 @@ def run(job: Job) -> Outcome:
     """
     flower = _flower()
     config, names = job.config, list(job.folders)
-    local_steps = min(job.options.get("local_steps", 20), max(1, config.steps // len(names)))
-    rounds = max(1, round(config.steps / (len(names) * local_steps)))
+    each = max(1, round(config.steps / len(names)))
+    local_steps = min(job.options.get("local_steps", 20), each)
+    rounds = -(-each // local_steps)
     mu = float(job.options.get("proximal_mu", 0.0))
-    outcome = Outcome(controlnet=job.out, traffic={name: Traffic() for name in names}, online=True)
+    outcome = Outcome(controlnet=job.out, traffic={name: Traffic() for name in names}, online=True, server_trains=False)
+    if each * len(names) != config.steps:
+        outcome.notes.append(f"{each} steps of each of {len(names)} owners, {each * len(names)} in all, not {config.steps}")
     outcome.owners = {name: {} for name in names}
     model = nets.new_controlnet(job.base, generator=generator(config.seed, 1))
     folders, base_name, condition = list(job.folders.values()), job.base.name, job.condition
@@ -57,9 +60,10 @@ def run(job: Job) -> Outcome:
         part = int(context.node_config["partition-id"])
         weights = message.content["arrays"].to_torch_state_dict()
         facts = dict(message.content["config"])
+        done = (int(facts["server-round"]) - 1) * local_steps
         weights, told = local(
-            folders[part], base_name, condition, weights, config, part=part, round_number=int(facts["server-round"]) - 1,
-            local_steps=local_steps, total=rounds * local_steps, mu=float(facts.get("proximal-mu", 0.0)),
+            folders[part], base_name, condition, weights, config, part=part, first=done,
+            steps=min(local_steps, each - done), total=each, mu=float(facts.get("proximal-mu", 0.0)),
         )  # fmt: skip
         content = flower.RecordDict({"arrays": flower.ArrayRecord(weights), "metrics": flower.MetricRecord({**told, "part": part})})
         return flower.Message(content=content, reply_to=message)
@@ -82,7 +86,7 @@ def run(job: Job) -> Outcome:
                 outcome.notes.append(f"round {server_round}: {len(answers)} of {len(names)} owners answered; averaged over these")
             if not answers:
                 raise UserError(f"round {server_round}: no owner answered ({[reply.error.reason for reply in replies][:1]})")
-            job.on_step(Progress(server_round * local_steps * len(names), config.steps, sum(losses) / len(losses), None))
+            job.on_step(Progress(min(each, server_round * local_steps) * len(names), each * len(names), sum(losses) / len(losses), None))
             return super().aggregate_train(server_round, answers)
 
         def _count(self, content: Any) -> float:
@@ -121,6 +125,11 @@ def run(job: Job) -> Outcome:
     return outcome
 
 
+def ready() -> None:
+    """Whether Flower is there. Raises UserError with the way to get it."""
+    _flower()
+
+
 def local(
     folder: Path,
     base_name: str,
@@ -129,14 +138,14 @@ def local(
     config: TrainConfig,
     *,
     part: int,
-    round_number: int,
-    local_steps: int,
+    first: int,
+    steps: int,
     total: int,
     mu: float,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """One round at one owner: ``local_steps`` on its own pictures, in the clear, from the server's ``weights``.
+    """One round at one owner: its steps from ``first`` on, in the clear on its own pictures, from the server's ``weights``.
 
-    ``mu`` weighs FedProx's ``mu / 2 ||w - w_server||^2``; ``total`` is the number of steps over which the rate falls.
+    ``mu`` weighs FedProx's ``mu / 2 ||w - w_server||^2``; ``total`` is the number of its steps in all rounds, over which the rate falls.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -148,8 +157,8 @@ def local(
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     reckoned = TrainConfig(steps=total, warmup=config.warmup, batch=config.batch, lr=config.lr)
     flops, losses = 0, []
-    for k in range(local_steps):
-        step = round_number * local_steps + k
+    for k in range(steps):
+        step = first + k
         for group in optimiser.param_groups:
             group["lr"] = config.lr * rate(step, reckoned)
         index = batch_index(len(records), config.batch, step, seed=config.seed + part)
@@ -161,7 +170,7 @@ def local(
                 loss = loss + mu / 2 * sum((p - a).square().sum() for p, a in zip(model.parameters(), anchors, strict=True))
             loss.backward()
         if counter is not None:
-            flops = local_steps * counter.get_total_flops()
+            flops = steps * counter.get_total_flops()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -174,13 +183,15 @@ def local(
 
 
 def _open(folder: Path, base_name: str, condition: str) -> tuple[Base, Records, Captioned]:
-    if str(folder) not in _opened:
+    key = (str(folder), base_name, condition)
+    if key not in _opened:
+        _opened.clear()  # this process may have served another owner: its memory is one owner's
         from sfumato.diffusion.quiet import quiet_libraries
 
         quiet_libraries()
         base = load_base(base_name)
-        _opened[str(folder)] = (base, *centralised.from_folders([folder], base, condition=condition))
-    return _opened[str(folder)]
+        _opened[key] = (base, *centralised.from_folders([folder], base, condition=condition))
+    return _opened[key]
 
 
 def _bytes(arrays: Any) -> int:

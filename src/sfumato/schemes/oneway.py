@@ -19,6 +19,7 @@ import torch
 
 from sfumato.accounting import gaussian
 from sfumato.accounting.ledger import Release
+from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise, Noise, SecureNoise, generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
@@ -56,6 +57,7 @@ class Owner:
         insecure_seed: int | None = None,
         **others: Any,
     ) -> None:
+        check_t_min(t_min, base)
         loaded = [folder.pixels(example) for example in folder]
         images, conditions = (np.stack(column) for column in zip(*loaded, strict=True))
         self.z_0, self.c = base.encode_pixels(images), base.encode_pixels(conditions)
@@ -74,6 +76,12 @@ class Owner:
         h = nets.one_way_input(self.c[order], z_t, self.activation).half()
         sent = {"h": h, "z_t": z_t, "t": t.to(torch.int32)}
         return sent if self.withhold_eps else {**sent, "eps": eps}
+
+
+def check_t_min(t_min: int | None, base: Codec) -> None:
+    """Refuse what no record can be drawn with, before one is drawn."""
+    if type(t_min) is not int or not 0 <= t_min < base.schedule.steps:
+        raise UserError(f"t_min {t_min}", expected=f"0 ... {base.schedule.steps - 1}", fix="no step of this schedule may meet the target")
 
 
 def claimed_t_min(base: Base, *, epsilon: float, delta: float, delta_norm: float) -> int | None:
@@ -98,31 +106,34 @@ def run(job: Job) -> Outcome:
     Options, beside the owner's: ``context``: "zeros" (the paper's) or "empty", what the frozen UNet sees while training.
     """
     options: dict[str, Any] = {"activation": "symsigmoid", "t_min": 0, "withhold_eps": False, "context": "zeros"} | job.options
-    base, config = job.base, job.config
+    base, config, device = job.base, job.config, job.base.unet.device
+    if options["withhold_eps"]:
+        raise UserError(
+            "eps withheld", expected="eps beside z_t", fix="train with it; this variant exists to be attacked, by its owner alone"
+        )
+    check_t_min(options["t_min"], base)
     peers = job.peers("oneway")
     outcome = Outcome(controlnet=job.out, traffic={owner: peer.traffic for owner, peer in peers.items()}, online=True)
     epochs = _Epochs(peers, outcome.notes, config.batch, config.seed)
     model = nets.silence_hint(nets.new_controlnet(base, generator=generator(config.seed, 1)))
     context = base.empty_context if options["context"] == "empty" else torch.zeros_like(base.empty_context)
-    null = NullContexts(base.unet, context, model)
+    null = NullContexts(base.unet, context.to(device), model)
 
     def loss(model: Any, step: int, part: int) -> torch.Tensor:
         batch = epochs.batch(step * config.accumulation + part)
         h, z_t, t = batch["h"].float(), batch["z_t"], batch["t"].long()
-        if "eps" not in batch:
-            raise ValueError("eps was withheld: there is no target to train on; this variant exists for the attacks")
+        h, z_t, t, eps = (x.to(device) for x in (h, z_t, t, batch["eps"]))
         h, z_t = (x.contiguous(memory_format=torch.channels_last) for x in (h, z_t))
-        words = context.expand(len(t), -1, -1)
+        words = context.to(device).expand(len(t), -1, -1)
         down, mid = model(h, t, torch.zeros_like(words), controlnet_cond=torch.zeros_like(z_t), return_dict=False)
         output = base.unet(
             z_t, t, encoder_hidden_states=words, down_block_additional_residuals=down, mid_block_additional_residual=mid
         ).sample
-        return (eps_from(output.float(), z_t, t, base.schedule, base.prediction_type) - batch["eps"]).square().mean()
+        return (eps_from(output.float(), z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
 
     try:
         # Records are used as they come and not kept: a run that was killed starts anew.
-        (job.out / "checkpoint.safetensors").unlink(missing_ok=True)
-        averaged = fit(model, base, job.out, config, run="oneway", loss=loss, null=null, on_step=job.on_step)
+        averaged = fit(model, base, job.out, config, run="oneway", loss=loss, null=null, resume=False, on_step=job.on_step)
     finally:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     outcome.ledger = ledger(base, t_min=options["t_min"], epochs=max(1, epochs.count), withhold_eps=options["withhold_eps"])

@@ -6,10 +6,10 @@ beside the picture) or "derived" (no condition leaves: the server finds it in po
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise
 from sfumato.diffusion.base import Codec, load_codec
 from sfumato.owner.folder import Folder
@@ -42,6 +42,9 @@ class Owner:
 
 def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
     """The seal's settings of a scheme's options."""
+    unknown = set(options) - {"seal_step", "condition_step", "clip", "condition_clip", "bits", "condition", "insecure_seed"}
+    if unknown:
+        raise UserError(f"unknown option {sorted(unknown)[0]!r}", expected="the seal's own", privacy="a clip that is misspelt is no clip")
     derived = options.get("condition", "released") == "derived"
     names = ("seal_step", "clip", "bits") + (() if derived else ("condition_step", "condition_clip"))
     defaults: dict[str, Any] = {"seal_step": 600, "condition_step": None if derived else 200, "derived": derived}
@@ -51,8 +54,7 @@ def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
 def run(job: Job) -> Outcome:
     """Seal each folder, count what lies in the records' folders, train on them."""
     peers = job.peers("sealed")
-    work = job.out.parent / f"{job.out.name}-records"
-    shutil.rmtree(work, ignore_errors=True)
+    work = job.out.parent / f"{job.out.name}-records"  # a run that was killed finds its records there, and draws none again
     outcome = Outcome(controlnet=job.out, traffic={owner: peer.traffic for owner, peer in peers.items()})
     try:
         for owner, peer in peers.items():
@@ -62,7 +64,7 @@ def run(job: Job) -> Outcome:
     finally:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     records = reader.load([work / owner for owner in job.folders], codec=job.base)
-    outcome.ledger = privacy.releases(records.manifests[0].settings, job.base.schedule, secure=records.manifests[0].secure_noise)
+    outcome.ledger = tuple(privacy.entries(records.manifests[0].privacy))
     records = derive.if_needed(records, job.base, seed=job.config.seed)
     train(records, job.base, job.out, job.config, on_step=job.on_step)
     return outcome

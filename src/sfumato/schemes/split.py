@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sfumato.accounting.ledger import Release
+from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import TextCodec, load_text_codec
@@ -73,9 +74,11 @@ class Owner:
         self._out = self.entrance(z_t, self.c[index])
         return {"a": self._out.detach(), "z_t": z_t, "t": t, "eps": eps, "context": torch.where(keep, self.context[index], self.empty)}
 
-    def backward(self, tensors: Tensors, *, rate: float, step: int) -> Tensors:
-        """Take the gradient of ``a`` and make a step."""
+    def backward(self, tensors: Tensors, *, rate: float, step: int, last: bool) -> Tensors:
+        """Take the gradient of ``a``; with the last of a step, make the step."""
         self._out.backward(tensors["grad"])
+        if not last:
+            return {}
         torch.nn.utils.clip_grad_norm_(self.entrance.parameters(), 1.0)
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * rate
@@ -88,11 +91,13 @@ class Owner:
 
 
 def run(job: Job) -> Outcome:
-    """Train with the owners in turn. Option ``turn``: batches before the entrance goes on to the next owner.
+    """Train with the owners in turn. Option ``turn``: steps before the entrance goes on to the next owner.
 
     An owner that vanishes takes the entrance's steps of its turn with it; the next goes on from where that turn began.
     """
-    base, config = job.base, job.config
+    base, config, device = job.base, job.config, job.base.unet.device
+    if config.precision == "fp16":
+        raise UserError("split learning in fp16", expected="no or bf16: gradients that are scaled here would arrive scaled")
     turn = job.options.get("turn", 25)
     options = {"lr": config.lr, "weight_decay": config.weight_decay, "ema": config.ema, "seed": config.seed} | job.options
     peers = {**Job.peers(_with(job, options), "split")}
@@ -106,10 +111,10 @@ def run(job: Job) -> Outcome:
     model.conv_in.register_forward_hook(lambda module, args, output: arrived[-1])
 
     def loss(model: Any, step: int, part: int) -> torch.Tensor:
-        number = step * config.accumulation + part
-        peer, sent = desk.forward(number, config.batch)
-        a = sent["a"].requires_grad_()
-        a.register_hook(lambda grad: desk.backward(peer, grad, rate=rate(step, config), step=step))
+        peer, sent = desk.forward(step, step * config.accumulation + part, config.batch)
+        sent = {name: value.to(device) for name, value in sent.items()}
+        a, last = sent["a"].requires_grad_(), part + 1 == config.accumulation
+        a.register_hook(lambda grad: desk.backward(peer, grad, rate=rate(step, config), step=step, last=last))
         arrived[:] = [a]
         z_t, t, context = sent["z_t"].contiguous(memory_format=torch.channels_last), sent["t"], sent["context"]
         down, mid = model(z_t, t, context, controlnet_cond=torch.zeros_like(z_t), return_dict=False)
@@ -119,8 +124,8 @@ def run(job: Job) -> Outcome:
         return (eps_from(output.float(), z_t, t, base.schedule, base.prediction_type) - sent["eps"]).square().mean()
 
     try:
-        (job.out / "checkpoint.safetensors").unlink(missing_ok=True)  # the owners' halves are not in it
-        averaged = fit(model, base, job.out, config, run="split", loss=loss, on_step=job.on_step)
+        # The owners' halves are in no checkpoint: a run that was killed starts anew.
+        averaged = fit(model, base, job.out, config, run="split", loss=loss, resume=False, on_step=job.on_step)
         desk.collect()
     finally:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
@@ -155,10 +160,10 @@ class _Turns:
         self._holder: str | None = None
         self._batches: dict[str, int] = dict.fromkeys(peers, 0)
 
-    def forward(self, number: int, size: int) -> tuple[Peer, Tensors]:
-        """The next batch, of whoever's turn it is."""
+    def forward(self, step: int, number: int, size: int) -> tuple[Peer, Tensors]:
+        """Batch ``number``, of whoever's turn it is in ``step``."""
         while self._peers:
-            owner = list(self._peers)[number // self._turn % len(self._peers)]
+            owner = list(self._peers)[step // self._turn % len(self._peers)]
             try:
                 if owner != self._holder:
                     self.collect()
@@ -171,10 +176,10 @@ class _Turns:
                 self._lose(owner)
         raise Vanished("every owner is gone", fix="start again when they are back")
 
-    def backward(self, peer: Peer, grad: torch.Tensor, *, rate: float, step: int) -> None:
+    def backward(self, peer: Peer, grad: torch.Tensor, *, rate: float, step: int, last: bool) -> None:
         """Send the gradient down; an owner that is gone by now is missed at its next batch."""
         try:
-            peer.call("backward", {"grad": grad.float()}, rate=rate, step=step)
+            peer.call("backward", {"grad": grad.float().cpu()}, rate=rate, step=step, last=last)
         except Vanished:
             self._notes.append("an owner vanished between its forward and its backward")
 

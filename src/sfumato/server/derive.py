@@ -7,6 +7,7 @@ From records: draws of ``p(z_0 | z_n)`` under the base, by ancestral steps from 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,8 @@ def from_records(
     for value in records.n.unique().tolist():
         own = (records.n == value).nonzero()[:, 0].repeat(draws)
         parts += [(records.z_n[own[i : i + BATCH]], int(value)) for i in range(0, len(own), BATCH)]
-    return _pairs(parts, base, records=records, condition=condition, seed=seed, steps=steps, on_step=on_step)
+    pairs = _pairs(parts, base, records=records, condition=condition, seed=seed, steps=steps, on_step=on_step)
+    return replace(pairs, origin=f"{records.digest()} derived {condition} {seed} {steps} {draws}")
 
 
 def from_nothing(

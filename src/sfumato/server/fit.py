@@ -80,6 +80,7 @@ def fit(
     loss: Callable[[Any, int, int], torch.Tensor],
     held_out: Callable[[Any], float | None] = lambda model: None,
     null: NullContexts | None = None,
+    resume: bool = True,
     on_step: Callable[[Progress], None] = lambda progress: None,
     validate: Callable[[Any, int], None] | None = None,
 ) -> Any:
@@ -94,6 +95,7 @@ def fit(
         loss: ``loss(model, step, part)``, the loss of batch ``part`` of ``step``; must depend on nothing but these and ``run``.
         held_out: the loss on what is kept aside, at every checkpoint.
         null: contexts that never change, entered around every loss.
+        resume: go on from a checkpoint of ``run``; without it, such a one is started over.
         on_step: told about every step.
         validate: called with the averaged ControlNet and the step, every ``validate_every`` steps.
 
@@ -105,7 +107,7 @@ def fit(
     model, optimiser = accelerator.prepare(model, optimiser)
     net = accelerator.unwrap_model(model)
     average = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    first = _resume(out, run, net, average, optimiser)
+    first = _resume(out, run, net, average, optimiser, resume=resume)
     writer = _writer(out) if config.tensorboard else None
 
     for step in range(first, config.steps):
@@ -166,7 +168,7 @@ def _checkpoint(out: Path, run: str, step: int, model: Any, average: dict[str, t
     write_atomic(out / CHECKPOINT, to_bytes({**state, "step": torch.tensor(step)}, {"run": run}))
 
 
-def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any) -> int:
+def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any, *, resume: bool) -> int:
     path = out / CHECKPOINT
     for stray in out.glob(f".{CHECKPOINT}.*.partial"):  # of a run that was killed while it wrote
         stray.unlink()
@@ -176,6 +178,8 @@ def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], o
     state = from_bytes(data, name=str(path))
     if metadata_of(data).get("run") != run:
         raise UserError(f"{out}: holds a checkpoint of another run", fix="use the same settings and records to go on, or another --out")
+    if not resume:
+        return 0
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     for name in average:
         average[name].copy_(state[f"average.{name}"])

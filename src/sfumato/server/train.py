@@ -121,9 +121,8 @@ def objective(
 
 def _run_id(config: TrainConfig, records: Records, base: Base, captions: Captioned | None) -> str:
     """What a checkpoint must match to be resumed: the settings, the base and every record."""
-    data = [records.z_n, records.c_m, records.n, records.m] + ([] if captions is None else [captions.context])
-    digest = sha256(b"".join(sha256(x.contiguous().numpy().tobytes()).encode() for x in data))
-    return json.dumps([config.identity(), digest, base.unet_fingerprint], sort_keys=True)
+    words = "" if captions is None else sha256(captions.context.contiguous().numpy().tobytes())
+    return json.dumps([config.identity(), records.digest(), words, base.unet_fingerprint], sort_keys=True)
 
 
 def _settings(records: Records, base: Base, config: TrainConfig, scale: float, captioned: bool) -> dict[str, Any]:

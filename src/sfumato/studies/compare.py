@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from PIL import Image
 from sfumato import __version__
 from sfumato.accounting import ledger
 from sfumato.core import registry
-from sfumato.core.artifact import write_atomic, write_json
+from sfumato.core.artifact import read_json, write_atomic, write_json
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
@@ -76,11 +78,19 @@ class CompareConfig:
 
 def run(config: CompareConfig, out: Path, *, tell: Tell = lambda what, done, total: None) -> dict[str, Any]:
     """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm by arm."""
+    for name in config.arms:
+        ready = getattr(registry.get("schemes", ARMS[name][0]), "ready", None)
+        if ready is not None:  # before hours are spent, not after
+            ready()
     base = load_base(device=choose_device())
     path = out / "compare.json"
-    settings = json.loads(json.dumps({**asdict(config), "unet": base.unet_fingerprint, "version": __version__}))
-    figures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"settings": settings, "runs": {}}
-    if figures.get("settings") != settings:
+    identity = {name: value for name, value in asdict(config).items() if name not in ("arms", "domains", "seeds")}
+    machine = {"unet": base.unet_fingerprint, "device": base.unet.device.type, "precision": choose_precision(), "version": __version__}
+    settings = json.loads(json.dumps(identity | machine))
+    figures: dict[str, Any] = {"settings": settings, "runs": {}}
+    if path.exists():
+        figures = read_json(path, what="comparison")
+    if not isinstance(figures, dict) or figures.get("settings") != settings:
         raise UserError(f"{path}: a comparison of other settings or another base", fix="choose another --out, or move that one away")
     out.mkdir(parents=True, exist_ok=True)
     for seed in config.seeds:
@@ -90,6 +100,10 @@ def run(config: CompareConfig, out: Path, *, tell: Tell = lambda what, done, tot
                 _domain(todo, domain, seed, base, config, out, figures, tell)
     figures["sd15"] = footprint.table(sd15())
     figures |= {"interval": "95 %, paired bootstrap over conditions", "owners": OWNERS, "styles": DOMAINS}
+    figures["seeds"] = {
+        f"{domain}/{name}": [figures["runs"][f"{domain}/{name}/{seed}"]["adherence"]["mean"] for seed in config.seeds]
+        for domain in config.domains for name in ("no_control", *config.arms)
+    }  # fmt: skip
     for domain, key in (("own", "schemes"), ("shifted", "shifted"), ("fill50k", "fill50k")):
         if domain in config.domains:
             figures[key] = {name: figures["runs"][f"{domain}/{name}/{config.seeds[0]}"] for name in ("no_control", *config.arms)}
@@ -104,6 +118,8 @@ def _domain(
     style = DOMAINS[domain]
     held_out = arms.HeldOut.draw(base, style, config.conditions, condition=config.condition, seed=seed)
     judge = _Judge(style, config, seed)
+    _keep(out / f"{domain}-real-{seed}.npy", held_out.images)
+    _keep(out / f"{domain}-condition-{seed}.npy", held_out.conditions)
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     folders = {owner: _folder(style, pool, work / "owners" / owner, config, seed) for owner, pool in OWNERS.items()}
@@ -112,16 +128,20 @@ def _domain(
         row, control = _costs(Outcome(controlnet=work), 0.0, []), NOTHING
         if name != "no_control":
             outcome, row = _train(name, folders, base, config, seed, work / name, lambda p, label=label: tell(label, p.step, p.steps))  # type: ignore[misc]
-            control = load_latent_controlnet(outcome.controlnet)
+            control = load_latent_controlnet(outcome.controlnet, device=base.unet.device)
         arm = held_out.score(base, *control, on_step=lambda done, total, label=label: tell(f"{label}, judged", done, total))  # type: ignore[misc]
         row |= {"adherence": arm.adherence, "f1": float(arm.f1.mean()), "f1_vae": float(held_out.f1_vae.mean()), "ssim": arm.ssim}
         row |= judge(arm.pictures)
         figures["runs"][f"{domain}/{name}/{seed}"] = row
+        _keep(out / f"{domain}-{name}-{seed}.npy", arm.pictures)
         write_json(out / "compare.json", figures)
-        np.save(out / f"{domain}-{name}-{seed}.npy", arm.pictures[:10])
-    np.save(out / f"{domain}-real-{seed}.npy", held_out.images[:10])
-    np.save(out / f"{domain}-condition-{seed}.npy", held_out.conditions[:10])
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _keep(path: Path, images: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, images[:10])
+    write_atomic(path, buffer.getvalue())
 
 
 def _train(
@@ -134,10 +154,10 @@ def _train(
         options = {"images": public.images, "captions": public.captions}
     elif scheme == "synthetic":
         options = {"count": count}
-    ticks: list[float] = []
+    ticks: list[tuple[float, int]] = []
 
     def tick(progress: Progress) -> None:
-        ticks.append(time.monotonic())
+        ticks.append((time.monotonic(), progress.step))
         on_step(progress)
 
     settings = TrainConfig(steps=config.steps, batch=config.batch, seed=seed, precision=choose_precision(), held_out=0)
@@ -147,10 +167,11 @@ def _train(
     return outcome, _costs(outcome, time.monotonic() - started, ticks)
 
 
-def _costs(outcome: Outcome, seconds: float, ticks: list[float]) -> dict[str, Any]:
+def _costs(outcome: Outcome, seconds: float, ticks: list[tuple[float, int]]) -> dict[str, Any]:
     traffic, owners = list(outcome.traffic.values()), list(outcome.owners.values())
     pictures = sum(owner.get("pictures", 0) for owner in owners)
     rows = ledger.card(outcome.ledger) if outcome.ledger else []
+    steps = [(later - sooner) / (k - j) for (sooner, j), (later, k) in pairwise(ticks)]
     return {
         **{name: sum(getattr(t, name) for t in traffic) for name in ("bytes_up", "bytes_down", "messages_up", "messages_down")},
         "bytes_up_per_picture": sum(t.bytes_up for t in traffic) / pictures if pictures else 0,
@@ -159,7 +180,7 @@ def _costs(outcome: Outcome, seconds: float, ticks: list[float]) -> dict[str, An
         "owner_peak_bytes": max((owner.get("peak_bytes", 0) for owner in owners), default=0),
         "owner_seconds": max((owner.get("seconds", 0.0) for owner in owners), default=0.0),
         "owner_flops": max((owner.get("flops", 0) for owner in owners), default=0),
-        "server_seconds_per_step": statistics.median(np.diff(ticks).tolist()) if len(ticks) > 1 else None,
+        "server_seconds_per_step": statistics.median(steps) if steps and outcome.server_trains else None,
         "seconds": seconds,
         "private_pictures": pictures,
         "epsilon": {f"{row['unit']}, {row['relation']}": row for row in rows},
@@ -222,6 +243,7 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         "guarantees": {name: _guarantee(row) for name, row in tables[config.domains[0]].items()},
         "sd15": figures["sd15"],
         "settings": figures["settings"],
+        "seeds": figures["seeds"] if len(config.seeds) > 1 else {},
         "version": __version__,
     }
     pages.write_page(out / "compare.html", "compare.html", values)

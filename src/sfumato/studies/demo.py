@@ -74,7 +74,7 @@ def run(config: DemoConfig, out: Path, *, tell: Callable[[str, int, int], None] 
     shutil.rmtree(out / "controlnet", ignore_errors=True)
     server = _own_process([*arguments, "--seed", str(config.seed)], work, partial(tell, "the server trains"))
 
-    controls = {"sealed": load_latent_controlnet(out / "controlnet")}
+    controls = {"sealed": load_latent_controlnet(out / "controlnet", device=base.unet.device)}
     if config.full:
         controls |= _clear_arms(list(folders.values()), base, config, work, tell)
     figures, pictures = _judge(base, controls, config, tell)
@@ -170,7 +170,8 @@ def _clear_arms(
             tell(f"training {name}", progress.step, progress.steps)
 
         settings = TrainConfig(steps=config.steps, batch=config.batch, seed=config.seed, precision=choose_precision())
-        found[name] = load_latent_controlnet(train(records, base, work / "clear" / name, settings, captions=captions, on_step=on_step))
+        trained = train(records, base, work / "clear" / name, settings, captions=captions, on_step=on_step)
+        found[name] = load_latent_controlnet(trained, device=base.unet.device)
     return found
 
 

@@ -46,10 +46,11 @@ FORMULAE: dict[str, Formula] = {
     "split": Formula(
         up=lambda s: SINGLE * (s.activation + 2 * s.latent + s.context) + 2 * INDEX,
         down=lambda s: SINGLE * s.activation,
-        holds=lambda s: SINGLE * (_parts(s, "vae_encoder", "text_encoder") + MOMENTS * _parts(s, "entrance")),
+        holds=lambda s: SINGLE * (_parts(s, "vae_encoder", "text_encoder") + (MOMENTS + 1) * _parts(s, "entrance")),
         once=False,
         online=True,
-        said="up: 4 (C h w + 2 * 4 h w + L D) + 8; down: 4 C h w; holds VAE encoder, text encoder, entrance * 4 (gradient and moments)",
+        said="up: 4 (C h w + 2 * 4 h w + L D) + 8; down: 4 C h w; holds VAE encoder, text encoder, entrance * 5 (gradient, moments, "
+        "average); the entrance itself goes from owner to owner on top",
     ),
     "oneway": Formula(
         up=lambda s: (HALF + 2 * SINGLE) * s.latent + INDEX,
@@ -62,7 +63,7 @@ FORMULAE: dict[str, Formula] = {
     "oneway, as published": Formula(
         up=lambda s: HALF * s.latent + SINGLE * (s.activation + s.latent + s.context) + 2 * INDEX,
         down=lambda s: 0,
-        holds=lambda s: SINGLE * (_parts(s, "vae_encoder") + s.activation),
+        holds=lambda s: SINGLE * _parts(s, "vae_encoder", "conv_in"),
         once=False,
         online=True,
         said="up: 2 * 4 h w + 4 (C h w + 4 h w + L D) + 8: conv_in(z_t) instead of z_t, and a text embedding of zeros",

@@ -35,16 +35,20 @@ def sealing(z_0: torch.Tensor, release: Release, noise: InsecureNoise) -> torch.
 def audit(
     left: Sequence[Release],
     *,
+    unit: str,
     insecure_seed: int,
     mechanism: Mechanism = sealing,
     draws: int = 200_000,
     confidence: float = 0.999,
     delta: float = ledger.DELTA,
 ) -> dict[str, Any]:
-    """Bound from below what really leaves with ``left``, against what its ledger claims (replace-one, one picture with its condition).
+    """Bound from below what really leaves with ``left``, against what its ledger claims (replace-one).
+
+    It sees too little noise and a missing clip. That noise is drawn anew for every picture it cannot see.
 
     Args:
-        left: the entries of a ledger, each once.
+        left: the entries of a ledger, each once: one release alone, whatever left before.
+        unit: what they are of.
         insecure_seed: of the audit's own draws; nothing private is drawn.
         mechanism: what is audited; ``sealing`` by default.
         draws: of each of the two worlds.
@@ -76,10 +80,10 @@ def audit(
     low = max(0.0, float(-ndtri(limits[0]) - ndtri(limits[1])))
     return {
         "auditable": True,
-        "unit": "one picture with its condition",
+        "unit": unit,
         "relation": "replace-one",
         "clip": {release.what: release.clip for release in left},
-        "releases": sum(release.times for release in left),
+        "releases": 1,
         "delta": delta,
         "claimed_mu": claimed,
         "claimed_epsilon": claim,
