@@ -148,6 +148,33 @@ def test_the_verdict_comes_even_where_the_picture_cannot(run, make_folder, mini,
     assert code == 2 and "signature good" in out and "NOT DRAWN" in out and not (tmp_path / "seen.png").exists()
 
 
+def test_a_release_whose_past_is_unbounded_is_not_audited_as_if_it_were_bounded(run, make_folder, mini, tmp_path):
+    folder = make_folder(count=2)
+    run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini)
+    mild = ("--seal-step", 990, "--condition-step", 990, "--clip", 1, "--condition-clip", 1, "--allow-rerelease")
+    run("seal", folder, "-o", tmp_path / "s", "--owner", "a", "--base", mini, *mild)
+    code, out, _ = run("inspect", tmp_path / "s", "--audit", "--base", mini, "--json")
+    report = json.loads(out)
+    assert code == 0 and report["privacy"]["guarantee"] == "none"
+    assert report["audit"] == {"auditable": False, "why": report["privacy"]["why"]} and "earlier release" in report["audit"]["why"]
+
+
+def test_a_signed_lie_about_the_noise_is_found_out(run, make_folder, mini, tmp_path, home):
+    from dataclasses import replace
+
+    from sfumato.owner import identity
+    from sfumato.records import manifest as manifests
+    from sfumato.records import privacy
+
+    records = tmp_path / "r"
+    run("seal", make_folder(count=2), "-o", records, "--owner", "a", "--base", mini, "--clip", 8, "--condition-clip", 8)
+    manifest = manifests.read(records)
+    entries = [replace(release, alpha=0.01, sigma=0.9999) for release in privacy.entries(manifest.privacy)]
+    manifests.write(replace(manifest, privacy=privacy.statement(entries)), records, identity.signing_key(identity.owner_folder("a", None)))
+    code, _, err = run("inspect", records, "--base", mini)
+    assert code == 2 and "claims noise" in err
+
+
 def test_steps_are_numbers_or_none(run, make_folder, mini, tmp_path):
     folder = make_folder(count=2)
     code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, "--seal-step", "high")
@@ -161,17 +188,19 @@ def test_steps_are_numbers_or_none(run, make_folder, mini, tmp_path):
 def test_no_epsilon_without_its_terms(run, make_folder, mini, tmp_path):
     arguments = ("--seal-step", 900, "--condition-step", 900, "--clip", 16, "--condition-clip", 16)
     run("seal", make_folder(count=2), "-o", tmp_path / "r", "--owner", "a", "--base", mini, *arguments)
-    _, out, _ = run("inspect", tmp_path / "r")
+    _, out, _ = run("inspect", tmp_path / "r", "--base", mini)
     line = next(line for line in out.splitlines() if "epsilon" in line)
     for term in ("unit: one picture", "relation: replace-one", "clip 16", "condition clip 16", "releases: 1", "delta", "vacuous"):
         assert term in line
-    _, said, _ = run("inspect", tmp_path / "r", "--audit")
+    _, said, _ = run("inspect", tmp_path / "r", "--audit", "--base", mini)
     assert "not auditable: a claim above 10 is vacuous" in said
     mild = ("--seal-step", 990, "--condition-step", 990, "--clip", 1, "--condition-clip", 1)
     run("seal", make_folder("other", count=2, seed=1), "-o", tmp_path / "s", "--owner", "a", "--base", mini, *mild)
-    code, audited, sealed = run("inspect", tmp_path / "s", "--audit")
-    assert code == 0 and "not refuted: measured epsilon at least" in audited
-    for text in (out, said, audited, sealed):
+    _, elsewhere, _ = run("inspect", tmp_path / "s", "--audit")
+    assert "UNCHECKED    sealed for base" in elsewhere and "not auditable: sealed for base" in elsewhere
+    code, audited, sealed = run("inspect", tmp_path / "s", "--audit", "--base", mini)
+    assert code == 0 and "UNCHECKED" not in audited and "not refuted: measured epsilon at least" in audited
+    for text in (out, said, elsewhere, audited, sealed):
         for line in text.splitlines():
             assert "epsilon" not in line or all(term in line for term in ("unit:", "relation:", "clip", "releases:")), line
 

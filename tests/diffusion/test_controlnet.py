@@ -61,6 +61,12 @@ def test_settings_that_are_not_ours_are_told_not_traced(base, tmp_path, change):
             nets.load_latent_controlnet(tmp_path / "net")
 
 
+def test_what_a_kill_left_of_a_save_is_swept_up(base, tmp_path):
+    (tmp_path / ".model.old.partial").mkdir()
+    nets.save_controlnet(trained(base), tmp_path, settings(base))
+    assert not list(tmp_path.glob(".model.*")) and nets.load_latent_controlnet(tmp_path)
+
+
 def test_a_save_that_fails_leaves_the_earlier_weights(base, tmp_path, monkeypatch):
     folder, model = tmp_path / "net", trained(base)
     nets.save_controlnet(model, folder, settings(base))

@@ -193,6 +193,14 @@ def test_a_shard_under_two_owners_is_used_once(tmp_path):
     assert all("the very shard of alice" in line and line.startswith("bob") for line in records.refused)
 
 
+def test_a_damaged_copy_does_not_shut_out_the_whole_one(tmp_path):
+    manifest, key = release(tmp_path / "a")
+    whole, _ = release(tmp_path / "b", owner="bob")
+    manifests.write(replace(manifest, shards=(*manifest.shards, *whole.shards)), tmp_path / "a", key)  # names bob's, has none of them
+    records = reader.load([tmp_path / "a", tmp_path / "b"], codec=CODEC)
+    assert len(records) == 12 and all(line.startswith("alice") for line in records.refused)
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "A" * 64, "0" * 63])
 def test_shard_names_cannot_leave_the_folder(name):
     with pytest.raises(RecordError, match="SHA-256"):

@@ -128,8 +128,9 @@ def _verdict(audited: dict[str, Any]) -> str:
     if not audited["auditable"]:
         return f"not auditable: {audited['why']}"
     clips = ", ".join(f"{what} {clip:g}" for what, clip in audited["clip"].items())
+    said = "REFUTED" if audited["refuted"] else "not refuted"
     return (
-        f"of this release alone, {'REFUTED' if audited['refuted'] else 'not refuted'}: measured epsilon at least {audited['measured_epsilon']:.3g}, "
+        f"of this release alone, {said}: measured epsilon at least {audited['measured_epsilon']:.3g}, "
         f"claimed epsilon {audited['claimed_epsilon']:.3g} at delta {audited['delta']:g} (unit: {audited['unit']}; "
         f"relation: {audited['relation']}; clip: {clips}; releases: {audited['releases']}; "
         f"{audited['draws']} draws, confidence {audited['confidence']:g})"

@@ -119,8 +119,8 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
     if not z:
         raise UserError("no usable record in " + ", ".join(map(str, folders)), fix="; ".join(refused) or "seal some pictures first")
     settings = all_manifests[0].settings
-    z_n, c_m, steps, condition_steps = (torch.cat(parts) for parts in (z, c, n, m))
-    return Records(z_n, c_m, steps, condition_steps, tuple(all_manifests), tuple(refused), settings.condition, settings.derived)
+    z_n, c_m, seal_steps, condition_steps = (torch.cat(parts) for parts in (z, c, n, m))
+    return Records(z_n, c_m, seal_steps, condition_steps, tuple(all_manifests), tuple(refused), settings.condition, settings.derived)
 
 
 def check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:
