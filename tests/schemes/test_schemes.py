@@ -55,6 +55,8 @@ def test_every_scheme_trains_what_generates_and_runs_in_the_stock_pipeline(job, 
     with torch.no_grad():  # as after three steps nothing can be seen yet
         for block in model.controlnet_down_blocks:
             block.weight.add_(0.3 * torch.randn(block.weight.shape, generator=generator(0)))
+    assert settings["scheme"] == scheme.__name__.rpartition(".")[2]
+    assert settings["privacy"]["guarantee"] == ("not needed" if name in ("public", "synthetic") else "none")
     drawn = {
         which: generate(base, ["a b"] * 2, seed=0, controlnet=model, settings=settings, conditions=seen, steps=2)
         for which, seen in (("both", conditions), ("first", conditions[[0, 0]]))

@@ -13,6 +13,8 @@ from sfumato.studies.compare import CompareConfig
 def config(monkeypatch, tmp_path):
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(compare, "choose_precision", lambda: "no")
+    measure = compare.speed.measure
+    monkeypatch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     load = compare.store.load
     monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
     return CompareConfig(domains=("own", "shifted"), arms=("public", "oneway", "sealed"), pictures=4, conditions=4, steps=2, batch=4)
@@ -28,7 +30,7 @@ def test_every_arm_has_every_figure_and_nothing_runs_twice(config, tmp_path, mon
             assert (row["private_pictures"] == 8) == private == (row["bytes_up_per_picture"] > 0) == (row["owner_peak_bytes"] > 0)
             assert (row["server_seconds_per_step"] is None) == (name == "no_control")
     assert figures["schemes"]["oneway"]["online"] and not figures["schemes"]["sealed"]["online"]
-    assert {"oneway", "sealed", "fedavg"} <= set(figures["sd15"])
+    assert {"oneway", "sealed", "fedavg"} <= set(figures["sd15"]) and figures["speed"]["server_ratio"] > 0
     for name in ("compare.html", "compare.json", "compare-own.png", "compare-shifted.png"):
         assert (tmp_path / "out" / name).stat().st_size > 1000
     page = (tmp_path / "out" / "compare.html").read_text()

@@ -12,7 +12,12 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the tables go; run again to go on.")] = Path("sfumato-compare"),
     quick: Annotated[bool, typer.Option("--quick", help="One style, few steps, 64 conditions (8 minutes).")] = False,
     full: Annotated[bool, typer.Option("--full", help="Three picture sets, two seeds, 1,000 conditions each (many hours).")] = False,
-    scheme: Annotated[list[str] | None, typer.Option("--scheme", help="Only this scheme; may be given again.")] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scheme", help="Only this scheme; may be given again. Also: sealed-int8, unsealed, oneway-identity, oneway-empty, fedprox."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train by every scheme on the same pictures: bytes, memory, time, quality and privacy in one table (an hour)."""
@@ -33,7 +38,9 @@ def command(
         progress = advance
         figures = run(config, out, tell=lambda what, done, total: progress(done, total or None, what))
     if as_json:
-        _output.emit({name: figures[name] for name in ("schemes", "shifted", "fill50k", "sd15", "settings") if name in figures})
+        _output.emit(
+            {name: figures[name] for name in ("schemes", "shifted", "fill50k", "sd15", "speed", "seeds", "settings") if name in figures}
+        )
         return
     for domain in ("schemes", "shifted", "fill50k"):
         for name, row in figures.get(domain, {}).items():

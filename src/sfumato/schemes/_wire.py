@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -22,10 +22,12 @@ import torch
 from sfumato import __version__
 from sfumato.accounting.ledger import Release
 from sfumato.core import registry
-from sfumato.core.artifact import from_bytes, metadata_of, to_bytes
+from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
+from sfumato.diffusion.controlnet import SETTINGS
 from sfumato.owner.folder import Folder, read_folder
+from sfumato.records import privacy
 from sfumato.server.fit import Progress, TrainConfig
 
 Tensors = dict[str, torch.Tensor]
@@ -81,13 +83,12 @@ class Job:
     connect: Callable[..., Peer] | None = None
     on_step: Callable[[Progress], None] = lambda progress: None
 
-    def settings(self, scheme: str, **more: Any) -> dict[str, Any]:
+    def settings(self, **more: Any) -> dict[str, Any]:
         """The settings of a ControlNet that was trained without captions, on conditions that were not noised."""
         base = self.base
         return {
             "kind": "sfumato-controlnet",
             "version": __version__,
-            "scheme": scheme,
             "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
             "condition": self.condition,
             "condition_scale": 1.0,
@@ -96,6 +97,12 @@ class Job:
             "train": self.config.identity(),
             **more,
         }
+
+    def declare(self, scheme: str, left: Sequence[Release]) -> None:
+        """Write beside what was trained by which scheme it was, and what that gave away of one picture."""
+        path = self.out / SETTINGS
+        stated = privacy.statement(left) if left else {"guarantee": "not needed", "why": "nothing private left"}
+        write_json(path, {**read_json(path, what="settings of a ControlNet"), "scheme": scheme, "privacy": stated})
 
     def peers(self, scheme: str) -> dict[str, Peer]:
         """An owner of ``scheme`` for each folder, each in its own process unless ``connect`` says otherwise."""

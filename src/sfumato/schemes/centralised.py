@@ -55,6 +55,7 @@ def run(job: Job) -> Outcome:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     records, captions = from_folders(list(job.folders.values()), job.base, condition=job.condition)
     train(records, job.base, job.out, job.config, captions=captions, on_step=job.on_step)
+    job.declare("centralised", outcome.ledger)
     return outcome
 
 

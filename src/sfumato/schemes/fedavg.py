@@ -120,8 +120,8 @@ def run(job: Job) -> Outcome:
         raise UserError("the federation ended without weights", fix="look at the messages above; no owner may have answered")
     model.load_state_dict(found)
     outcome.ledger = (Release(what="picture", alpha=1.0, sigma=0.0, clip=None, times=rounds, void=UNBOUNDED),)
-    settings = job.settings("fedavg", context="captions")
-    nets.save_controlnet(model.eval().requires_grad_(False), job.out, settings)
+    nets.save_controlnet(model.eval().requires_grad_(False), job.out, job.settings(context="captions"))
+    job.declare("fedavg", outcome.ledger)
     return outcome
 
 

@@ -137,7 +137,8 @@ def run(job: Job) -> Outcome:
     finally:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     outcome.ledger = ledger(base, t_min=options["t_min"], epochs=max(1, epochs.count), withhold_eps=options["withhold_eps"])
-    nets.save_controlnet(averaged, job.out, job.settings("oneway", activation=options["activation"]))
+    nets.save_controlnet(averaged, job.out, job.settings(activation=options["activation"]))
+    job.declare("oneway", outcome.ledger)
     return outcome
 
 

@@ -19,4 +19,5 @@ def run(job: Job) -> Outcome:
         raise UserError("public without public pictures", expected="options images and captions, as many of each")
     records, words = centralised.from_pictures(images, captions, job.base, condition=job.condition)
     train(records, job.base, job.out, job.config, captions=words, on_step=job.on_step)
+    job.declare("public", ())
     return Outcome(controlnet=job.out)

@@ -67,4 +67,5 @@ def run(job: Job) -> Outcome:
     outcome.ledger = tuple(privacy.entries(records.manifests[0].privacy))
     records = derive.if_needed(records, job.base, seed=job.config.seed)
     train(records, job.base, job.out, job.config, on_step=job.on_step)
+    job.declare("sealed", outcome.ledger)
     return outcome

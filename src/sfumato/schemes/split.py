@@ -136,7 +136,8 @@ def run(job: Job) -> Outcome:
         Release(what=what, alpha=1.0, sigma=0.0, clip=None, times=times, void=why)
         for what, why in (("picture", "eps travels with z_t"), ("condition", "z_t and the entrance, which the server knows, leave it"))
     )
-    nets.save_controlnet(averaged, job.out, job.settings("split", context="captions"))
+    nets.save_controlnet(averaged, job.out, job.settings(context="captions"))
+    job.declare("split", outcome.ledger)
     return outcome
 
 

@@ -13,4 +13,5 @@ def run(job: Job) -> Outcome:
     """Option ``count``: how many samples to train on."""
     pairs = derive.from_nothing(job.base, job.options.get("count", 800), condition=job.condition, seed=job.config.seed)
     train(pairs, job.base, job.out, job.config, on_step=job.on_step)
+    job.declare("synthetic", ())
     return Outcome(controlnet=job.out)

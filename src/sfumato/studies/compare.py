@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.fit import Progress, TrainConfig
-from sfumato.studies import arms, footprint
+from sfumato.studies import arms, footprint, speed
 
 OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
 DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k"}
@@ -46,6 +47,14 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sealed": ("sealed", {}),
     "sealed-derived": ("sealed", {"condition": "derived", "seal_step": 800}),
 }
+ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sealed-int8": ("sealed", {"bits": 8}),
+    "unsealed": ("sealed", {"seal_step": None, "condition_step": None}),  # as oneway, but for h: picture and condition come apart
+    "oneway-identity": ("oneway", {"activation": "identity"}),
+    "oneway-empty": ("oneway", {"context": "empty"}),
+    "fedprox": ("fedavg", {"proximal_mu": 0.01}),
+}
+KNOWN = ARMS | ABLATIONS
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"domains": ("own",), "pictures": 200, "conditions": 64, "steps": 80},
     "default": {"domains": ("own", "shifted"), "pictures": 400, "conditions": 200, "steps": 400},
@@ -70,7 +79,7 @@ class CompareConfig:
     frechet: bool = False
 
     def __post_init__(self) -> None:
-        for names, known, what in ((self.domains, DOMAINS, "domain"), (self.arms, ARMS, "scheme")):
+        for names, known, what in ((self.domains, DOMAINS, "domain"), (self.arms, KNOWN, "scheme")):
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
@@ -79,7 +88,7 @@ class CompareConfig:
 def run(config: CompareConfig, out: Path, *, tell: Tell = lambda what, done, total: None) -> dict[str, Any]:
     """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm by arm."""
     for name in config.arms:
-        ready = getattr(registry.get("schemes", ARMS[name][0]), "ready", None)
+        ready = getattr(registry.get("schemes", KNOWN[name][0]), "ready", None)
         if ready is not None:  # before hours are spent, not after
             ready()
     base = load_base(device=choose_device())
@@ -99,6 +108,10 @@ def run(config: CompareConfig, out: Path, *, tell: Tell = lambda what, done, tot
             if todo:
                 _domain(todo, domain, seed, base, config, out, figures, tell)
     figures["sd15"] = footprint.table(sd15())
+    if "speed" not in figures:
+        on_step = partial(tell, "a server's step")
+        figures["speed"] = speed.measure(base, precision=choose_precision(), on_step=on_step)
+        write_json(path, figures)
     figures |= {"interval": "95 %, paired bootstrap over conditions", "owners": OWNERS, "styles": DOMAINS}
     figures["seeds"] = {
         f"{domain}/{name}": [figures["runs"][f"{domain}/{name}/{seed}"]["adherence"]["mean"] for seed in config.seeds]
@@ -147,7 +160,7 @@ def _keep(path: Path, images: np.ndarray) -> None:
 def _train(
     name: str, folders: dict[str, Path], base: Base, config: CompareConfig, seed: int, out: Path, on_step: Callable[[Progress], None]
 ) -> tuple[Outcome, dict[str, Any]]:
-    scheme, options = ARMS[name]
+    scheme, options = KNOWN[name]
     count = config.pictures * len(folders)
     if scheme == "public":  # of the base's own style in every domain: what anybody could have
         public = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4)
@@ -242,6 +255,7 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         "sheets": {domain: pages.data_url(sheet) for domain, sheet in sheets.items()},
         "guarantees": {name: _guarantee(row) for name, row in tables[config.domains[0]].items()},
         "sd15": figures["sd15"],
+        "speed": figures["speed"],
         "settings": figures["settings"],
         "seeds": figures["seeds"] if len(config.seeds) > 1 else {},
         "version": __version__,
