@@ -160,10 +160,10 @@ def train_vae(args: argparse.Namespace) -> None:
         vae.quant_conv.requires_grad_(False)
     draw = np.random.default_rng([args.seed, trainer.step])
     order = batches(len(images), args.batch, generator=draw)
-    maps = args.batch * 2 // 3
+    maps = max(1, round(args.batch * args.edges))
     while trainer.step < args.steps:
         pictures = images[next(order)]
-        pictures = np.concatenate([pictures, edges(pictures[:maps], generator=draw)])
+        pictures = np.concatenate([pictures[maps:], edges(pictures[:maps], generator=draw)])
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
         with fast():
             posterior = vae.encode(x).latent_dist
@@ -322,6 +322,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ASSETS, help="where the base is written")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--edges", type=float, default=0.4, help="vae: share of a batch that is edge maps")
     parser.add_argument("--lr", type=float)
     parser.add_argument("--warm", type=Path, help="without a checkpoint, start from this base's weights, such as the one that ships")
     parser.add_argument("--decoder-only", action="store_true", help="vae: keep the encoder as it is")
