@@ -8,20 +8,29 @@ from sfumato.core.errors import UserError
 from sfumato.studies import compare
 from sfumato.studies.compare import CompareConfig
 
-
-@pytest.fixture
-def config(monkeypatch, tmp_path):
-    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(compare, "choose_precision", lambda: "no")
-    measure = compare.speed.measure
-    monkeypatch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
-    load = compare.store.load
-    monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
-    return CompareConfig(domains=("own", "shifted"), arms=("public", "oneway", "sealed"), pictures=4, conditions=4, steps=2, batch=4)
+CONFIG = CompareConfig(domains=("own", "shifted"), arms=("public", "oneway", "sealed"), pictures=4, conditions=4, steps=2, batch=4)
 
 
-def test_every_arm_has_every_figure_and_nothing_runs_twice(config, tmp_path, monkeypatch):
-    figures = compare.run(config, tmp_path / "out")
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Fewer pictures for probes, fewer steps to be timed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFUMATO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(compare, "choose_precision", lambda: "no")
+        measure, load = compare.speed.measure, compare.store.load
+        patch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
+        patch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def run(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "out"
+    return out, compare.run(CONFIG, out)
+
+
+def test_every_arm_has_every_figure(run):
+    out, figures = run
     for domain in ("schemes", "shifted"):
         assert set(figures[domain]) == {"no_control", "public", "oneway", "sealed"}
         for name, row in figures[domain].items():
@@ -32,30 +41,34 @@ def test_every_arm_has_every_figure_and_nothing_runs_twice(config, tmp_path, mon
     assert figures["schemes"]["oneway"]["online"] and not figures["schemes"]["sealed"]["online"]
     assert {"oneway", "sealed", "fedavg"} <= set(figures["sd15"]) and figures["speed"]["server_ratio"] > 0
     for name in ("compare.html", "compare.json", "compare-own.png", "compare-shifted.png"):
-        assert (tmp_path / "out" / name).stat().st_size > 1000
-    page = (tmp_path / "out" / "compare.html").read_text()
+        assert (out / name).stat().st_size > 1000
+    page = (out / "compare.html").read_text()
     assert "eps travels" in page and "no owner takes part" in page
 
-    kept = dict(figures["runs"])
-    saved = json.loads((tmp_path / "out" / "compare.json").read_text())
-    del saved["runs"]["own/sealed/0"]
-    (tmp_path / "out" / "compare.json").write_text(json.dumps(saved))
-    trained = []
-    train = compare._train
-    monkeypatch.setattr(compare, "_train", lambda name, *rest: trained.append(name) or train(name, *rest))
-    again = compare.run(config, tmp_path / "out")
-    assert trained == ["sealed"] and again["runs"]["own/oneway/0"] == kept["own/oneway/0"]
-    with pytest.raises(UserError, match="other settings"):
-        compare.run(CompareConfig(steps=3, arms=("sealed",)), tmp_path / "out")
 
-
-def test_a_scheme_that_gives_everything_away_has_no_number(config, tmp_path):
-    rows = compare.run(config, tmp_path / "out")["schemes"]
-    for name, row in rows.items():
+def test_a_scheme_that_gives_everything_away_has_no_number(run):
+    for name, row in run[1]["schemes"].items():
         for entry in row["epsilon"].values():
             assert {"unit", "relation", "clip", "releases", "guarantee"} <= set(entry)
             near = "latent distance" in entry["unit"]
             assert ("epsilon" in entry) == (name == "sealed" and near)  # no clip was asked for: only near pictures are bounded
+
+
+def test_nothing_runs_twice_and_other_settings_are_refused(run, small):
+    out, figures = run
+    kept = dict(figures["runs"])
+    saved = json.loads((out / "compare.json").read_text())
+    del saved["runs"]["own/sealed/0"]
+    (out / "compare.json").write_text(json.dumps(saved))
+    trained, train = [], compare._train
+    small.setattr(compare, "_train", lambda name, *rest: trained.append(name) or train(name, *rest))
+    again = compare.run(CONFIG, out)
+    assert trained == ["sealed"] and again["runs"]["own/oneway/0"] == kept["own/oneway/0"]
+    with pytest.raises(UserError, match="other settings"):
+        compare.run(CompareConfig(steps=3, arms=("sealed",)), out)
+    (out / "compare.json").write_text("[]")
+    with pytest.raises(UserError, match="other settings"):
+        compare.run(CONFIG, out)
 
 
 @pytest.mark.parametrize(("wrong", "message"), [({"domains": ("mars",)}, "domain 'mars'"), ({"arms": ("magic",)}, "scheme 'magic'")])
