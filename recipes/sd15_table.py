@@ -1,6 +1,6 @@
 """What every scheme sends and holds at Stable Diffusion 1.5's size, computed from its true shapes: docs/sd15.json.
 
-    python recipes/sd15_table.py
+python recipes/sd15_table.py
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ def recipe() -> Any:
 def folder(tmp_path: Path) -> Path:
     base = load_base()
     settings = {
+        "kind": "sfumato-controlnet",
+        "condition": "canny",
         "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
         "condition_scale": float(base.schedule.alpha(200)),
         "context": "zeros",

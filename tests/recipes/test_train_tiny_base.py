@@ -30,7 +30,7 @@ def work(tmp_path: Path) -> Path:
 
 def settings(recipe: Any, work: Path, **changes: Any) -> Namespace:
     values = {"work": work, "out": work / "out", "steps": 2, "batch": 6, "lr": None, "warm": None, "decoder_only": False, "seed": 0}
-    return Namespace(**values | changes)
+    return Namespace(**{"edges": 0.4} | values | changes)
 
 
 def trained(work: Path, stage: str) -> dict[str, Any]:
