@@ -72,3 +72,16 @@ def write_pipeline(folder: Path, *, family: str) -> Path:
     )  # fmt: skip
     pipe.save_pretrained(folder)
     return folder
+
+
+def acting_controlnet(base):
+    """A ControlNet whose zero convolutions are no longer zero: it changes what is drawn, and gradients reach all of it."""
+    from sfumato.diffusion import controlnet as nets
+
+    model = nets.new_controlnet(base, generator=torch.Generator().manual_seed(0))
+    draws = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not bool(parameter.any()):
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draws))
+    return model

@@ -4,23 +4,16 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import SMALL, ConstantContext, NullContexts, SilentContext, suit
 from sfumato.diffusion.base import load_base
-from tests_support import write_pipeline
+from tests_support import acting_controlnet, write_pipeline
 
 
 @pytest.fixture(params=["mini", "sd15", "sd21"])
 def pair(request, tmp_path):
     """A frozen base, and a ControlNet with zero convolutions that are no longer zero."""
     base = load_base(str(write_pipeline(tmp_path / "base", family=request.param)))
-    net = nets.new_controlnet(base, generator=torch.Generator().manual_seed(0))
-    draws = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            if not bool(parameter.any()):
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draws))
-    return base, net
+    return base, acting_controlnet(base)
 
 
 def forward(base, net):

@@ -7,17 +7,11 @@ import torch
 from sfumato.core.errors import UserError
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.sampling import sample
+from tests_support import acting_controlnet
 
 
 def trained(base):
-    """A ControlNet whose zero convolutions are no longer zero."""
-    model = nets.new_controlnet(base, generator=torch.Generator().manual_seed(0))
-    draws = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not bool(parameter.any()):
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draws))
-    return model.eval().requires_grad_(False)
+    return acting_controlnet(base).eval().requires_grad_(False)
 
 
 def settings(base):

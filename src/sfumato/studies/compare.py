@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from sfumato import __version__
 from sfumato.accounting import ledger
@@ -34,8 +33,8 @@ from sfumato.pictures import store
 from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.fit import Progress, TrainConfig
 from sfumato.studies import arms, footprint, speed
+from sfumato.studies.owners import OWNERS, write_folder
 
-OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
 DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k"}
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "public": ("public", {}),
@@ -232,13 +231,7 @@ class _Judge:
 
 def _folder(style: str, pool: str, folder: Path, config: CompareConfig, seed: int) -> Path:
     pictures = store.load(style, pool, config.pictures, seed=seed, per_identity=1 if style == store.FILL50K else 4)
-    folder.mkdir(parents=True)
-    rows = []
-    for number, (image, caption) in enumerate(zip(pictures.images, pictures.captions, strict=True)):
-        Image.fromarray(image).save(folder / f"{number:04d}.png")
-        rows.append(json.dumps({"file_name": f"{number:04d}.png", "text": caption}))
-    (folder / "metadata.jsonl").write_text("\n".join(rows) + "\n")
-    return folder
+    return write_folder(pictures, folder)
 
 
 def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:

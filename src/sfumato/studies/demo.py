@@ -32,8 +32,8 @@ from sfumato.server.fit import Progress, TrainConfig
 from sfumato.server.generate import to_pixels
 from sfumato.server.train import train
 from sfumato.studies import arms
+from sfumato.studies.owners import OWNERS, write_folder
 
-OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
 STYLE = "open-peeps"
 _MARK = ".sfumato-demo.json"
 
@@ -122,13 +122,7 @@ def _private_folder(owner: str, folder: Path, config: DemoConfig, tell: Callable
     """Write an owner's pictures as a folder in the imagefolder layout."""
     tell("drawing the owners' pictures", list(OWNERS).index(owner), len(OWNERS))
     pictures = store.load(STYLE, OWNERS[owner], config.pictures, seed=config.seed, per_identity=4)
-    folder.mkdir(parents=True)
-    rows = []
-    for number, (image, caption) in enumerate(zip(pictures.images, pictures.captions, strict=True)):
-        Image.fromarray(image).save(folder / f"{number:04d}.png")
-        rows.append(json.dumps({"file_name": f"{number:04d}.png", "text": caption}))
-    (folder / "metadata.jsonl").write_text("\n".join(rows) + "\n")
-    return folder
+    return write_folder(pictures, folder)
 
 
 def _own_process(arguments: list[str], work: Path, on_step: Callable[[int, int], None]) -> dict[str, Any]:
