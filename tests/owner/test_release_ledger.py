@@ -42,21 +42,28 @@ def test_the_others_are_known_by_pixels_by_file_and_through_a_third(tmp_path):
     ledger = ledger_of(
         tmp_path, entry("r1"), entry("r2", ["p1"], ["f9"], None), entry("r3", ["p7"], ["f1"], 4.0), entry("r4", ["p7", "p5"], ["f7", "f5"])
     )
-    assert ledger.others("r4") == [[1.0, None, 4.0], []]  # p7 of r3, whose file is that of r1, whose pixels are those of r2
-    assert ledger.others("r3") == [[1.0, None, 1.0]] and ledger.others("r9") == []
+    assert ledger.draws("r4") == [[1.0, None, 4.0, 1.0], [1.0]]  # p7 of r3, whose file is that of r1, whose pixels are those of r2
+    assert ledger.draws("r3") == [[1.0, None, 4.0, 1.0]] and ledger.draws("r9") == []
 
 
 def test_a_supplied_condition_links_every_picture_that_it_goes_with(tmp_path):
     ledger = ledger_of(
         tmp_path, entry("r1", ["p1", "p2", "p3"], ["f1", "f2", "f3"], 2.0, ["c", "c", "d"]), entry("r2", ["p4"], ["f4"], 3.0, ["d"])
     )
-    assert ledger.others("r1") == [[2.0], [2.0], [3.0]] and ledger.others("r2") == [[2.0]]
+    assert ledger.draws("r1") == [[2.0, 2.0], [2.0, 3.0]] and ledger.draws("r2") == [[2.0, 3.0]]
+
+
+def test_one_condition_of_very_many_pictures_takes_no_more_than_its_records(tmp_path):
+    n = 20_000
+    ledger = ReleaseLedger(tmp_path, KEY)
+    ledger.entries.append(entry("r1", [f"p{i}" for i in range(n)], [f"f{i}" for i in range(n)], 2.0, ["blank"] * n))
+    assert list(map(len, ledger.draws("r1"))) == [n]
 
 
 def test_lines_of_an_older_version_are_read(tmp_path):
     line = {"release": "r", "sha256": "0" * 64, "records": 1, "bytes": 4, "pictures": ["p"], "files": ["f"], "mu": 1.5}
     (tmp_path / "releases.jsonl").write_text(json.dumps(line) + "\n")
-    assert ReleaseLedger(tmp_path, KEY).others("r") == [[]]
+    assert ReleaseLedger(tmp_path, KEY).draws("r") == [[1.5]]
 
 
 def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path):

@@ -283,9 +283,10 @@ def test_a_recoded_copy_is_the_same_picture(run, make_folder, tmp_path):
 
 
 def test_the_statement_is_of_the_picture_that_was_released_most():
-    assert sealing._worst([[1.0], [1.0, 2.0, 2.0]]) == (3.0, 3)
-    assert sealing._worst([[5.0], [1.0, 1.0]]) == (5.0, 1)  # the count of the one that is meant, not of another
-    assert sealing._worst([[], []]) == (0.0, 0) and sealing._worst([[5.0], [1.0, None]]) == (None, 2)
+    assert sealing._worst([[1.0, 6.0], [1.0, 2.0, 6.0, 2.0]], 6.0) == (3.0, 3)
+    assert sealing._worst([[5.0, 6.0], [1.0, 6.0, 1.0]], 6.0) == (5.0, 1)  # the count of the one that is meant, not of another
+    assert sealing._worst([[6.0], [6.0]], 6.0) == (0.0, 0) and sealing._worst([[6.0, 5.0], [6.0, 1.0, None]], 6.0) == (None, 2)
+    assert sealing._worst([[None, 1.0]], None) == (1.0, 1) and sealing._worst([[6.0, 6.0]], 6.0) == (6.0, 1)
 
 
 def test_a_condition_that_goes_with_several_pictures_is_counted(run, make_folder):
@@ -305,11 +306,15 @@ def test_a_condition_that_goes_with_several_pictures_is_counted(run, make_folder
     assert both_now["releases"] == 4  # the white one: once, once more, and twice now
 
 
-def test_nothing_of_a_derived_condition_leaves(run, make_folder, base, tmp_path):
+def test_nothing_of_a_derived_condition_leaves(run, make_folder, base, tmp_path, monkeypatch):
     settings = SealSettings(condition="canny", seal_step=600, condition_step=None, derived=True)
     manifest = run(make_folder(), settings=settings).manifest
     assert set(shards.read(tmp_path / "records", manifest.shards[0], manifest)) == {"z_n"}
     assert manifest.bytes_per_picture < 1.2 * 2 * 4 * 8 * 8 and reader.load([tmp_path / "records"], codec=base).derived
+    pixels = []
+    monkeypatch.setattr(type(base), "encode_pixels", lambda self, images: pixels.append(len(images)) or torch.zeros(len(images), 4, 8, 8))
+    run(make_folder("other", count=5, seed=1), settings=settings, out="other-records")
+    assert pixels == [5]  # nor is a condition encoded
     with pytest.raises(UserError, match="derived"):
         sealing._check_steps(SealSettings(condition="given", seal_step=600, condition_step=None, derived=True), base)
 

@@ -69,8 +69,8 @@ class ReleaseLedger:
         """Names of the pictures and files of a release, or of all the ``others``."""
         return {name for entry in self.entries if (entry.release != release) == others for name in (*entry.pictures, *entry.files)}
 
-    def others(self, release: str) -> list[list[float | None]]:
-        """For each record of a release, the mu of every other record that was ever released of the same.
+    def draws(self, release: str) -> list[list[float | None]]:
+        """The records of which a release holds some, in groups of the same: the mu of every record of a group that was ever released.
 
         Records are of the same where their pictures, files or supplied conditions are, or where a third record links them.
         """
@@ -86,14 +86,10 @@ class ReleaseLedger:
         for _, names in records:
             for name in names[1:]:
                 group[root(name)] = root(names[0])
-        members: dict[str, list[int]] = {}
-        for number, (_, names) in enumerate(records):
-            members.setdefault(root(names[0]), []).append(number)
-        return [
-            [records[other][0].mu for other in members[root(names[0])] if other != number]
-            for number, (entry, names) in enumerate(records)
-            if entry.release == release
-        ]
+        mus: dict[str, list[float | None]] = {}
+        for entry, names in records:
+            mus.setdefault(root(names[0]), []).append(entry.mu)
+        return [mus[group] for group in dict.fromkeys(root(names[0]) for entry, names in records if entry.release == release)]
 
     def append(self, entry: Entry) -> None:
         """Add a line and wait until it is on the disk."""

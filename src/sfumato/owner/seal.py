@@ -96,7 +96,7 @@ def seal(
             source.refuse_rereleased()
         left = privacy.releases(settings, codec.schedule, secure=noise.secure)
         mu = _finite(accounts.total(left))
-        for names, z_0, c in _encoded(source.pending(noise, on_picture), codec):
+        for names, z_0, c in _encoded(source.pending(noise, on_picture), codec, derived=settings.derived):
             entry, data = shards.pack(_apply(z_0, c, settings, codec, noise))
             release_folder.write_aside(aside / entry.file, data)
             pictures, files, conditions = (list(filter(None, column)) for column in zip(*names, strict=True))
@@ -109,7 +109,7 @@ def seal(
             reason = f"; first: {summary.skipped[0]}" if summary.skipped else ""
             raise UserError(f"{folder.path}: no picture could be sealed{reason}", fix="mend or replace the files named")
         aside.rmdir()
-        others_mu, others = _worst(ledger.others(release))
+        others_mu, others = _worst(ledger.draws(release), mu)
         summary.manifest = Manifest(
             owner=owner,
             public_key=public_key,
@@ -130,13 +130,16 @@ def _finite(mu: float) -> float | None:
     return None if math.isinf(mu) else mu
 
 
-def _worst(others: list[list[float | None]]) -> tuple[float | None, int]:
-    """What the other records of the picture with its condition that they tell most of add up to (``None``: one is not bounded), and
-    how many they are."""
-    unbounded = [mus for mus in others if None in mus]
+def _worst(draws: list[list[float | None]], mu: float | None) -> tuple[float | None, int]:
+    """Of the group of records that tells most, all but one of this release's own ``mu``: what they add up to (``None``: one is not
+    bounded), and how many they are."""
+    others = [list(group) for group in draws]
+    for group in others:
+        group.remove(mu)
+    unbounded = [group for group in others if None in group]
     if unbounded:
         return None, max(map(len, unbounded))
-    return max((gaussian.compose(mu for mu in mus if mu is not None), len(mus)) for mus in others)
+    return max((gaussian.compose(value for value in group if value is not None), len(group)) for group in others)
 
 
 def _check_steps(settings: SealSettings, codec: Codec) -> None:
@@ -220,14 +223,15 @@ class _Source:
             )
 
 
-def _encoded(pending: Iterator[Pending], codec: Codec) -> Iterator[tuple[list[Names], torch.Tensor, torch.Tensor]]:
-    """Whole shards of ``(names, z_0, c)``; pixels are held for one small batch only."""
+def _encoded(pending: Iterator[Pending], codec: Codec, *, derived: bool) -> Iterator[tuple[list[Names], torch.Tensor, torch.Tensor]]:
+    """Whole shards of ``(names, z_0, c)``; pixels are held for one small batch only. ``c`` is empty where no condition leaves."""
     while True:
         names: list[Names] = []
         z_0: list[torch.Tensor] = []
         c: list[torch.Tensor] = []
         while batch := list(islice(pending, min(_ENCODE, SHARD_RECORDS - len(names)))):
-            latents = codec.encode_pixels(np.stack([item[1] for item in batch] + [item[2] for item in batch]))
+            pixels = [item[1] for item in batch] + ([] if derived else [item[2] for item in batch])
+            latents = codec.encode_pixels(np.stack(pixels))
             z_0.append(latents[: len(batch)])
             c.append(latents[len(batch) :])
             names += [item[0] for item in batch]
