@@ -9,6 +9,7 @@ import torch
 from sfumato.accounting.ledger import Release
 from sfumato.core.artifact import metadata_of, to_bytes
 from sfumato.core.errors import UserError
+from sfumato.diffusion import controlnet as nets
 from sfumato.schemes import _wire
 from sfumato.schemes._wire import Desk, Job, Traffic, Vanished, read_frame, write_frame
 from sfumato.server.fit import TrainConfig
@@ -122,10 +123,10 @@ def test_settings_name_base_and_training_and_a_declaration_says_what_left(base, 
     job = Job(folders={}, base=base, out=tmp_path, config=TrainConfig(steps=3), condition="scribble")
     settings = job.settings(activation="identity")
     assert settings["base"]["unet"] == base.unet_fingerprint and settings["condition"] == "scribble" and settings["train"]["steps"] == 3
-    _wire.write_json(tmp_path / _wire.SETTINGS, settings)
+    _wire.write_json(tmp_path / nets.SETTINGS, settings)
     job.declare("oneway", (Release(what="picture", alpha=0.5, sigma=0.8, clip=1.0, void="eps travels"),))
-    found = json.loads((tmp_path / _wire.SETTINGS).read_text())
+    found = json.loads((tmp_path / nets.SETTINGS).read_text())
     assert found["scheme"] == "oneway" and found["activation"] == "identity"
     assert found["privacy"]["guarantee"] == "none" and "eps travels" in found["privacy"]["why"] and "epsilon" not in found["privacy"]
     job.declare("public", ())
-    assert json.loads((tmp_path / _wire.SETTINGS).read_text())["privacy"]["why"] == "nothing private left"
+    assert json.loads((tmp_path / nets.SETTINGS).read_text())["privacy"]["why"] == "nothing private left"

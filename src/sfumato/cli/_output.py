@@ -61,16 +61,3 @@ def step_or_none(value: str, option: str) -> int | None:
         return int(value)
     except ValueError as error:
         raise UserError(f"{option} {value!r}", expected="a step such as 600, or none for unsealed") from error
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held, in bytes. (``getrusage`` counts what a parent held before the process began.)"""
-    import resource
-    from pathlib import Path
-
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

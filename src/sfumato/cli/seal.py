@@ -44,6 +44,7 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
+    from sfumato.core.memory import peak_bytes
     from sfumato.core.randomness import InsecureNoise
     from sfumato.diffusion.base import load_codec
     from sfumato.owner.folder import read_folder
@@ -79,7 +80,7 @@ def command(
         "bytes_per_picture": manifest.bytes_per_picture,
         "privacy": manifest.privacy,
         "prompts_left": 0,
-        "peak_bytes": _output.peak_bytes(),
+        "peak_bytes": peak_bytes(),
         "seconds": time.monotonic() - started,
         "out": str(out),
     }

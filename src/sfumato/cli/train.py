@@ -35,6 +35,7 @@ def command(
 
     quiet_libraries()
     from sfumato.core.device import choose_device, choose_precision
+    from sfumato.core.memory import peak_bytes
     from sfumato.diffusion.base import load_base
     from sfumato.records import reader
     from sfumato.records.trust import remember_owner
@@ -83,7 +84,7 @@ def command(
         "steps": steps,
         "held_out_loss": held_out_loss,
         "precision": config.precision,
-        "peak_bytes": _output.peak_bytes(),
+        "peak_bytes": peak_bytes(),
         "seconds": time.monotonic() - started,
     }
     if as_json:

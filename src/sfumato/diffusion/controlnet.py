@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from sfumato import __version__
 from sfumato.core.artifact import read_json, sync_file, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit, usual
 from sfumato.diffusion.base import Base, load_codec
+from sfumato.diffusion.noising import eps_from
 
 SETTINGS = "sfumato.json"
 
@@ -90,6 +92,54 @@ def mix_condition_in(model: Any, activation: str, *, encode: Any = None) -> Any:
 
     model.register_forward_pre_hook(before, with_kwargs=True)
     return model
+
+
+def controlled_eps(
+    base: Base, model: Any, z_t: torch.Tensor, t: torch.Tensor, *, context: torch.Tensor, hint: torch.Tensor, seen: torch.Tensor,
+    shown: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """``eps_hat`` ``(B, 4, h, w)`` of the frozen UNet under a ControlNet's residuals. The UNet's own encoder needs no gradient and gets
+    none: its inputs and weights ask for none.
+
+    Args:
+        base, model: the frozen base and the ControlNet.
+        z_t, t: noised latents ``(B, 4, h, w)`` and their steps ``(B,)``.
+        context: what the UNet reads, ``(B, L, D)``.
+        hint: the condition that the ControlNet is passed.
+        seen: what the ControlNet reads, ``(B, L, D)``.
+        shown: what the ControlNet takes for ``z_t``, where it is another.
+    """
+    z_t = z_t.contiguous(memory_format=torch.channels_last)
+    shown = z_t if shown is None else shown.contiguous(memory_format=torch.channels_last)
+    down, mid = model(shown, t, seen, controlnet_cond=hint, return_dict=False)
+    output = base.unet(
+        z_t, t, encoder_hidden_states=context, down_block_additional_residuals=down, mid_block_additional_residual=mid
+    ).sample
+    return eps_from(output.float(), z_t, t, base.schedule, base.prediction_type)
+
+
+def describe(base: Base, *, condition: str, scale: float, captioned: bool, train: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The settings that go beside a ControlNet, ``SETTINGS``.
+
+    Args:
+        base: that it was trained on.
+        condition: the extractor's name.
+        scale: by which a clean condition's latent is multiplied at generation, ``alpha_m``.
+        captioned: whether it reads prompts; else zeros.
+        train: how it was trained.
+        more: whatever else is to be said.
+    """
+    return {
+        "kind": "sfumato-controlnet",
+        "version": __version__,
+        "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
+        "condition": condition,
+        "condition_scale": scale,
+        "context": "captions" if captioned else "zeros",
+        "control_guidance_end": 1.0,
+        "train": train,
+        **more,
+    }
 
 
 class Entrance(nn.Module):

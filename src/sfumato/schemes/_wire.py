@@ -19,13 +19,13 @@ from typing import Any, BinaryIO, Protocol
 
 import torch
 
-from sfumato import __version__
 from sfumato.accounting.ledger import Release
 from sfumato.core import registry
 from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.memory import peak_bytes
+from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.controlnet import SETTINGS
 from sfumato.owner.folder import Folder, read_folder
 from sfumato.records import privacy
 from sfumato.server.fit import Progress, TrainConfig
@@ -83,24 +83,14 @@ class Job:
     connect: Callable[..., Peer] | None = None
     on_step: Callable[[Progress], None] = lambda progress: None
 
-    def settings(self, **more: Any) -> dict[str, Any]:
-        """The settings of a ControlNet that was trained without captions, on conditions that were not noised."""
-        base = self.base
-        return {
-            "kind": "sfumato-controlnet",
-            "version": __version__,
-            "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
-            "condition": self.condition,
-            "condition_scale": 1.0,
-            "context": "zeros",
-            "control_guidance_end": 1.0,
-            "train": self.config.identity(),
-            **more,
-        }
+    def settings(self, *, captioned: bool = False, **more: Any) -> dict[str, Any]:
+        """The settings of a ControlNet that was trained on conditions that were not noised."""
+        train = self.config.identity()
+        return nets.describe(self.base, condition=self.condition, scale=1.0, captioned=captioned, train=train, **more)
 
     def declare(self, scheme: str, left: Sequence[Release]) -> None:
         """Write beside what was trained by which scheme it was, and what that gave away of one picture."""
-        path = self.out / SETTINGS
+        path = self.out / nets.SETTINGS
         stated = privacy.statement(left) if left else {"guarantee": "not needed", "why": "nothing private left"}
         write_json(path, {**read_json(path, what="settings of a ControlNet"), "scheme": scheme, "privacy": stated})
 
@@ -246,14 +236,6 @@ class Desk:
         self._calls[name] += 1
         self._seconds += time.monotonic() - started
         return value
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held, in bytes; 0 where the system does not say."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 0
-    return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 def write_frame(stream: BinaryIO | Any, data: bytes) -> None:

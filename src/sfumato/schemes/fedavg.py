@@ -12,18 +12,20 @@ import os
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from sfumato.accounting.ledger import Release
 from sfumato.core.errors import UserError
+from sfumato.core.memory import peak_bytes
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base, load_base
 from sfumato.records.reader import Records, batch_index
 from sfumato.schemes import centralised
-from sfumato.schemes._wire import Job, Outcome, Traffic, peak_bytes
+from sfumato.schemes._wire import Job, Outcome, Traffic
 from sfumato.server.fit import Progress, TrainConfig, rate
 from sfumato.server.train import Captioned, objective
 
@@ -55,7 +57,7 @@ def run(job: Job) -> Outcome:
     client, server = flower.ClientApp(), flower.ServerApp()
     found: dict[str, Any] = {}
 
-    @client.train()
+    @client.train()  # type: ignore[untyped-decorator]
     def train(message: Any, context: Any) -> Any:
         part = int(context.node_config["partition-id"])
         weights = message.content["arrays"].to_torch_state_dict()
@@ -103,7 +105,7 @@ def run(job: Job) -> Outcome:
             }
             return float(told["loss"])
 
-    @server.main()
+    @server.main()  # type: ignore[untyped-decorator]
     def main(grid: Any, context: Any) -> None:
         how = {"proximal_mu": mu} if mu else {}
         strategy = Counted(fraction_evaluate=0.0, min_train_nodes=len(names), min_available_nodes=len(names), **how)
@@ -120,7 +122,7 @@ def run(job: Job) -> Outcome:
         raise UserError("the federation ended without weights", fix="look at the messages above; no owner may have answered")
     model.load_state_dict(found)
     outcome.ledger = (Release(what="picture", alpha=1.0, sigma=0.0, clip=None, times=rounds, void=UNBOUNDED),)
-    nets.save_controlnet(model.eval().requires_grad_(False), job.out, job.settings(context="captions"))
+    nets.save_controlnet(model.eval().requires_grad_(False), job.out, job.settings(captioned=True))
     job.declare("fedavg", outcome.ledger)
     return outcome
 
@@ -198,23 +200,21 @@ def _bytes(arrays: Any) -> int:
     return sum(len(array.data) for array in arrays.values())
 
 
-class _flower:
+def _flower() -> Any:
     """Flower's names, or a word on how to get it."""
-
-    def __init__(self) -> None:
-        os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-        os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
-            from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
-            from flwr.clientapp import ClientApp
-            from flwr.serverapp import ServerApp
-            from flwr.serverapp.strategy import FedAvg, FedProx
-            from flwr.simulation import run_simulation
-        except ImportError as error:
-            raise UserError(f"fedavg needs Flower ({error})", fix='pip install "sfumato[flower]"') from error
-        logging.getLogger("flwr").setLevel(logging.ERROR)
-        self.ArrayRecord, self.Message, self.MetricRecord, self.RecordDict = ArrayRecord, Message, MetricRecord, RecordDict
-        self.ClientApp, self.ServerApp, self.FedAvg, self.FedProx = ClientApp, ServerApp, FedAvg, FedProx
-        self.run_simulation = run_simulation
+    for name, value in {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+        from flwr.clientapp import ClientApp
+        from flwr.serverapp import ServerApp
+        from flwr.serverapp.strategy import FedAvg, FedProx
+        from flwr.simulation import run_simulation
+    except ImportError as error:
+        raise UserError(f"fedavg needs Flower ({error})", fix='pip install "sfumato[flower]"') from error
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    return SimpleNamespace(
+        ArrayRecord=ArrayRecord, Message=Message, MetricRecord=MetricRecord, RecordDict=RecordDict, ClientApp=ClientApp,
+        ServerApp=ServerApp, FedAvg=FedAvg, FedProx=FedProx, run_simulation=run_simulation,
+    )  # fmt: skip

@@ -24,7 +24,6 @@ from sfumato.core.randomness import InsecureNoise, Noise, SecureNoise, generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base, Codec, load_codec
-from sfumato.diffusion.noising import eps_from
 from sfumato.owner.folder import Folder
 from sfumato.schemes._wire import Job, Outcome, Peer, Tensors, Vanished
 from sfumato.server.fit import fit
@@ -123,13 +122,10 @@ def run(job: Job) -> Outcome:
         batch = epochs.batch(step * config.accumulation + part)
         h, z_t, t = batch["h"].float(), batch["z_t"], batch["t"].long()
         h, z_t, t, eps = (x.to(device) for x in (h, z_t, t, batch["eps"]))
-        h, z_t = (x.contiguous(memory_format=torch.channels_last) for x in (h, z_t))
         words = context.to(device).expand(len(t), -1, -1)
-        down, mid = model(h, t, torch.zeros_like(words), controlnet_cond=torch.zeros_like(z_t), return_dict=False)
-        output = base.unet(
-            z_t, t, encoder_hidden_states=words, down_block_additional_residuals=down, mid_block_additional_residual=mid
-        ).sample
-        return (eps_from(output.float(), z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
+        silent = torch.zeros_like(words)
+        eps_hat = nets.controlled_eps(base, model, z_t, t, context=words, hint=torch.zeros_like(z_t), seen=silent, shown=h)
+        return (eps_hat - eps).square().mean()
 
     try:
         # Records are used as they come and not kept: a run that was killed starts anew.

@@ -7,6 +7,7 @@ be there until the last step. The guarantee is none: ``z_t`` and ``eps`` give th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import TextCodec, load_text_codec
-from sfumato.diffusion.noising import draw_t, eps_from
+from sfumato.diffusion.noising import draw_t
 from sfumato.diffusion.schedule import CLEAN
 from sfumato.owner.folder import Folder
 from sfumato.records.reader import batch_index
@@ -100,7 +101,7 @@ def run(job: Job) -> Outcome:
         raise UserError("split learning in fp16", expected="no or bf16: gradients that are scaled here would arrive scaled")
     turn = job.options.get("turn", 25)
     options = {"lr": config.lr, "weight_decay": config.weight_decay, "ema": config.ema, "seed": config.seed} | job.options
-    peers = {**Job.peers(_with(job, options), "split")}
+    peers = replace(job, options=options).peers("split")
     outcome = Outcome(controlnet=job.out, traffic={owner: peer.traffic for owner, peer in peers.items()}, online=True)
     model = nets.new_controlnet(base, generator=generator(config.seed, 1))
     weights = nets.Entrance.of(model).state_dict()
@@ -116,12 +117,9 @@ def run(job: Job) -> Outcome:
         a, last = sent["a"].requires_grad_(), part + 1 == config.accumulation
         a.register_hook(lambda grad: desk.backward(peer, grad, rate=rate(step, config), step=step, last=last))
         arrived[:] = [a]
-        z_t, t, context = sent["z_t"].contiguous(memory_format=torch.channels_last), sent["t"], sent["context"]
-        down, mid = model(z_t, t, context, controlnet_cond=torch.zeros_like(z_t), return_dict=False)
-        output = base.unet(
-            z_t, t, encoder_hidden_states=context, down_block_additional_residuals=down, mid_block_additional_residual=mid
-        ).sample
-        return (eps_from(output.float(), z_t, t, base.schedule, base.prediction_type) - sent["eps"]).square().mean()
+        z_t, context = sent["z_t"], sent["context"]
+        eps_hat = nets.controlled_eps(base, model, z_t, sent["t"], context=context, hint=torch.zeros_like(z_t), seen=context)
+        return (eps_hat - sent["eps"]).square().mean()
 
     try:
         # The owners' halves are in no checkpoint: a run that was killed starts anew.
@@ -136,13 +134,9 @@ def run(job: Job) -> Outcome:
         Release(what=what, alpha=1.0, sigma=0.0, clip=None, times=times, void=why)
         for what, why in (("picture", "eps travels with z_t"), ("condition", "z_t and the entrance, which the server knows, leave it"))
     )
-    nets.save_controlnet(averaged, job.out, job.settings(context="captions"))
+    nets.save_controlnet(averaged, job.out, job.settings(captioned=True))
     job.declare("split", outcome.ledger)
     return outcome
-
-
-def _with(job: Job, options: dict[str, Any]) -> Job:
-    return Job(**{**{name: getattr(job, name) for name in job.__dataclass_fields__}, "options": options})
 
 
 def _parts(tensors: Tensors) -> dict[str, Tensors]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from sfumato import __version__
 from sfumato.core.artifact import sha256
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import draw_t, eps_from, renoise, sealed_loss
+from sfumato.diffusion.noising import draw_t, renoise, sealed_loss
+from sfumato.records.manifest import Manifest
 from sfumato.records.reader import Records, batch_index
 from sfumato.server.fit import Progress, TrainConfig, fit
 
@@ -91,14 +91,18 @@ def train(
         on_step=on_step, validate=validate,
     )  # fmt: skip
     scale = 1.0 if captions is not None or bool((level.m < 0).all()) else float(base.schedule.alpha(int(level.m.max())))
-    nets.save_controlnet(averaged, out, _settings(records, base, config, scale, captions is not None))
+    settings = nets.describe(
+        base, condition=records.condition, scale=scale, captioned=captions is not None, train=asdict(config), records=len(records),
+        owners=[_owner(manifest) for manifest in records.manifests],
+    )  # fmt: skip
+    nets.save_controlnet(averaged, out, settings)
     return out
 
 
 def objective(
     model: Any, base: Base, records: Records, index: torch.Tensor, captions: Captioned | None, draws: torch.Generator
 ) -> torch.Tensor:
-    """The exact objective on a batch; the UNet's own encoder needs no gradient and gets none: its inputs and weights ask for none."""
+    """The exact objective on a batch."""
     z_n, c_m, n = records.z_n[index], records.c_m[index], records.n[index]
     t = draw_t(n, base.schedule.steps, generator=draws)
     z_t, eps, s = renoise(z_n, n, t, base.schedule, generator=draws)
@@ -110,12 +114,7 @@ def objective(
     seen = torch.zeros_like(context)
     device = base.unet.device
     z_t, c_m, t, context, seen = (x.to(device) for x in (z_t, c_m, t, context, seen))
-    z_t = z_t.contiguous(memory_format=torch.channels_last)
-    down, mid = model(z_t, t, context if captions is not None else seen, controlnet_cond=c_m, return_dict=False)
-    output = base.unet(
-        z_t, t, encoder_hidden_states=context, down_block_additional_residuals=down, mid_block_additional_residual=mid
-    ).sample
-    eps_hat = eps_from(output.float(), z_t, t, base.schedule, base.prediction_type)
+    eps_hat = nets.controlled_eps(base, model, z_t, t, context=context, hint=c_m, seen=context if captions is not None else seen)
     return sealed_loss(eps_hat, eps.to(device), s.to(device), t, base.schedule).mean()
 
 
@@ -125,26 +124,6 @@ def _run_id(config: TrainConfig, records: Records, base: Base, captions: Caption
     return json.dumps([config.identity(), records.digest(), words, base.unet_fingerprint], sort_keys=True)
 
 
-def _settings(records: Records, base: Base, config: TrainConfig, scale: float, captioned: bool) -> dict[str, Any]:
-    return {
-        "kind": "sfumato-controlnet",
-        "version": __version__,
-        "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
-        "condition": records.condition,
-        "condition_scale": scale,
-        "context": "captions" if captioned else "zeros",
-        "control_guidance_end": 1.0,
-        "train": asdict(config),
-        "records": len(records),
-        "owners": [
-            {
-                "owner": m.owner,
-                "key": m.public_key,
-                "release": m.release,
-                "records": m.records,
-                "settings": asdict(m.settings),
-                "privacy": m.privacy,
-            }
-            for m in records.manifests
-        ],
-    }
+def _owner(m: Manifest) -> dict[str, Any]:
+    named = {"owner": m.owner, "key": m.public_key, "release": m.release, "records": m.records}
+    return {**named, "settings": asdict(m.settings), "privacy": m.privacy}

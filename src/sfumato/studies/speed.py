@@ -89,6 +89,7 @@ def _usual(base: Base, batch: int, seed: int) -> Loop:
         eps = torch.randn(z_0.shape, generator=draws)
         alpha, sigma = (x.float().view(-1, 1, 1, 1) for x in (base.schedule.alpha(t), base.schedule.sigma(t)))
         z_t = alpha * z_0 + sigma * eps
+        # Not ``controlled_eps``: a usual script leaves the memory layout to the libraries.
         down, mid = model(z_t, t, context, controlnet_cond=conditions, return_dict=False)
         output = base.unet(
             z_t, t, encoder_hidden_states=context, down_block_additional_residuals=down, mid_block_additional_residual=mid
