@@ -1,0 +1,69 @@
+"""``sfumato compare``: sizes, choices and what is printed; the study itself is tested where it is."""
+
+import json
+import sys
+
+import pytest
+
+from sfumato.cli import main as cli
+from sfumato.studies import compare
+
+ROW = {"adherence": {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 64}, "bytes_up_per_picture": 4097.2, "private_pictures": 8}
+FIGURES = {"schemes": {"no_control": {"adherence": ROW["adherence"]}, "sealed": ROW}, "sd15": {}, "runs": {"own/sealed/0": ROW}}
+
+
+@pytest.fixture
+def compared(monkeypatch, capsys, tmp_path):
+    """Run the command with the study replaced; gives what the study was asked for, and the exit code, stdout and stderr."""
+
+    def go(*arguments):
+        asked = []
+
+        def study(config, out, *, tell):
+            tell("own: sealed", 1, 2)
+            asked.append((config, out))
+            return FIGURES
+
+        monkeypatch.setattr(compare, "run", study)
+        monkeypatch.setattr(sys, "argv", ["sfumato", "compare", "-o", str(tmp_path / "out"), *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        said = capsys.readouterr()
+        return asked, stop.value.code, said.out, said.err
+
+    return go
+
+
+@pytest.mark.parametrize(("flag", "size"), [((), "default"), (("--quick",), "quick"), (("--full",), "full")])
+def test_each_size_is_the_one_that_is_promised(compared, tmp_path, flag, size):
+    ((config, out),), code, _, _ = compared(*flag)
+    assert code == 0 and out == tmp_path / "out"
+    for name, value in compare.SIZES[size].items():
+        assert getattr(config, name) == value
+    assert config.arms == tuple(compare.ARMS)
+
+
+def test_schemes_can_be_chosen(compared):
+    ((config, _),), code, _, _ = compared("--quick", "--scheme", "sealed", "--scheme", "oneway-empty")
+    assert code == 0 and config.arms == ("sealed", "oneway-empty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"), [(("--quick", "--full"), "one of them"), (("--scheme", "gossip"), "unknown scheme 'gossip'")]
+)
+def test_what_makes_no_sense_is_exit_two(compared, arguments, word):
+    asked, code, _, err = compared(*arguments)
+    assert asked == [] and code == 2 and word in " ".join(err.split())
+
+
+def test_people_get_lines_and_machines_one_object(compared):
+    _, _, out, err = compared()
+    assert out == "" and "A =  0.50 [0.40, 0.60]" in err and "4,097 bytes up a picture" in err and "compare.html" in err
+    _, _, out, _ = compared("--json")
+    assert set(json.loads(out)) == {"schemes", "sd15"}  # every run stays in the file
+
+
+def test_the_default_sizes_keep_to_what_was_asked():
+    assert compare.SIZES["quick"]["conditions"] == 64 and compare.SIZES["default"]["conditions"] >= 200
+    full = compare.SIZES["full"]
+    assert full["conditions"] >= 1000 and len(full["seeds"]) == 2 and full["frechet"] and {"own", "fill50k"} <= set(full["domains"])

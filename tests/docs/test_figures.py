@@ -1,0 +1,117 @@
+"""No number in the README or in docs/ that is not in the JSON that was measured, and no JSON without the command that makes it again."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from sfumato.diffusion.shapes import sd15
+from sfumato.studies import footprint
+from tests_support import load_recipe
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+FIGURES = sorted((ROOT / "docs").glob("*.json"))
+
+
+def read(name):
+    return json.loads((ROOT / "docs" / name).read_text())
+
+
+def said(figure):
+    return f"{figure['mean']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.name)
+def test_every_figure_names_the_command_that_makes_it_again(path):
+    command = json.loads(path.read_text())["command"]
+    script = re.search(r"(recipes|benchmarks)/\w+\.py", command)
+    assert command.startswith("sfumato ") or (script and (ROOT / script[0]).exists())
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.name)
+def test_every_mean_has_its_interval_and_its_n(path):
+    def walk(value):
+        if isinstance(value, dict):
+            if "mean" in value:
+                assert value["low"] <= value["mean"] <= value["high"] and value["n"] >= 64
+            for inner in value.values():
+                walk(inner)
+
+    walk(json.loads(path.read_text()))
+
+
+def test_the_readme_says_what_the_demo_measured():
+    figures = read("demo.json")
+    text = " ".join(README.split())
+    assert f"A = {said(figures['adherence']['sealed'])} from sealed records" in text
+    assert f"against {said(figures['adherence']['no_control'])} without control" in text
+    assert f"{figures['bytes_per_picture']:,.0f} bytes left for each picture" in text and f"{figures['seconds']:.0f} seconds" in text
+    assert f"{figures['owner_peak_bytes'] / 1e6:.0f} MB at an owner and {figures['server_peak_bytes'] / 1e6:.0f} MB" in text
+    assert figures["seconds"] <= 240 and max(figures["owner_peak_bytes"], figures["server_peak_bytes"]) <= 3e9
+
+
+def test_the_readme_says_what_the_full_demo_measured():
+    figures = read("demo_full.json")
+    rows = dict(re.findall(r"^\| \**([^|*]+?)\** \| \**([\d.]+ \[[^|*]+\])\** \|$", README, flags=re.MULTILINE))
+    labels = {"nothing: the base alone": "no_control", "sealed records": "sealed", "the same private pictures in the clear": "centralised",
+              "as many public pictures in the clear": "public"}  # fmt: skip
+    for label, arm in labels.items():
+        assert rows[label] == said(figures["adherence"][arm]), label
+    assert f"Sealed over clear: {said(figures['ratio'])}" in README
+    assert figures["ratio"]["mean"] >= 0.9 and figures["ratio"]["low"] >= 0.8 and figures["adherence"]["centralised"]["mean"] >= 0.5
+
+
+def test_the_readme_says_what_the_ways_to_generate_measured():
+    ways = read("generation.json")["ways"]
+    for name, label in (("alpha_m c", "alpha_m c, in all steps"), ("c", "c"), ("drawn c_m", "one drawn c_m")):
+        adherence = ways[name]
+        row = next(line for line in README.splitlines() if line.startswith(f"| {label}"))
+        assert f"{adherence['mean']:.3f} [{adherence['low']:.3f}, {adherence['high']:.3f}]" in row
+
+
+def test_the_card_is_made_of_the_figures():
+    evaluation = load_recipe("evaluate_tiny_base")
+    base = ROOT / "src/sfumato/assets/tiny"
+    figures, trained = read("tiny_base.json"), json.loads((base / "training.json").read_text())
+    assert (base / "README.md").read_text() == evaluation.card(figures, trained)
+    assert figures["bars"] == evaluation.BARS
+
+
+def test_the_table_at_sd_size_is_what_the_shapes_give():
+    found, shapes = read("sd15.json"), sd15()
+    assert found["shapes"] == asdict(shapes)
+    assert found["schemes"] == json.loads(json.dumps(footprint.table(shapes, pictures=found["pictures_of_an_owner"])))
+
+
+def test_the_page_on_schemes_says_what_the_table_says():
+    rows = read("sd15.json")["schemes"]
+    page = (ROOT / "docs/schemes.md").read_text()
+    table = {}
+    for line in page.splitlines():
+        cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+        if len(cells) == 7:
+            table[cells[0].partition(",")[0] if cells[0].startswith("fedavg") else cells[0]] = cells[1:]
+    names = {"oneway, sending `z_t` for `conv_in(z_t)`": "oneway"} | {
+        name: name for name in ("centralised", "fedavg", "split", "oneway, as published", "sealed", "sealed, derived")
+    }
+    for label, name in names.items():
+        up, down, *totals = table[label][:5]
+        assert up.partition(" ")[0].rstrip(",") == f"{rows[name]['bytes_up_per_picture_and_epoch']:,.0f}", label
+        assert down == f"{rows[name]['bytes_down_per_picture_and_epoch']:,.0f}"
+        for text, value in zip(totals, rows[name]["total_after_epochs"].values(), strict=True):
+            assert float(text.replace(",", "")) == pytest.approx(value / 1e6, rel=0.03)
+    ratio = rows["oneway, as published"]["total_after_epochs"]
+    for epochs, words in (("1", "85 times"), ("10", "851 times"), ("100", "8,511 times")):
+        assert (
+            round(ratio[epochs] / rows["sealed"]["total_after_epochs"][epochs]) == int(words.split()[0].replace(",", "")) and words in page
+        )
+
+
+def test_every_file_that_the_pages_name_is_there():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
