@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats, integers, lists, tuples
 
 from sfumato.accounting import gaussian, ledger
 from sfumato.accounting.ledger import Release
@@ -91,3 +93,33 @@ def test_every_line_of_the_card_has_all_its_terms():
 def test_senseless_entries_are_refused(changes):
     with pytest.raises(ValueError):
         Release(**({"what": "picture", "alpha": 0.3, "sigma": 0.9, "clip": 4.0} | changes))
+
+
+@given(
+    steps=lists(tuples(floats(0.01, 0.99), floats(0.1, 50.0), integers(1, 20)), min_size=1, max_size=5),
+    earlier=floats(0.0, 100.0),
+    pictures=integers(1, 50),
+)
+def test_whatever_left_the_card_is_consistent(steps, earlier, pictures):
+    left = [
+        Release(what=f"part {i}", alpha=alpha, sigma=math.sqrt(1 - alpha**2), clip=clip, times=n)
+        for i, (alpha, clip, n) in enumerate(steps)
+    ]
+    mu = ledger.total(left, earlier=earlier)
+    assert mu >= earlier and all(mu >= release.mu("replace-one") for release in left)  # nothing that leaves makes up for another
+    assert ledger.total([*left, *left], earlier=0) == pytest.approx(math.sqrt(2) * ledger.total(left))
+    rows = {(row["unit"], row["relation"]): row for row in ledger.card(left, earlier=earlier, earlier_count=1, pictures=(pictures,))}
+    one, person = "one picture", f"one person with {pictures} pictures"
+    assert rows[one, "zero-out"]["mu"] == pytest.approx(rows[one, "replace-one"]["mu"] / 2)
+    assert rows[person, "replace-one"]["mu"] == pytest.approx(math.sqrt(pictures) * mu)
+    assert rows[one, "replace-one"]["epsilon"] <= rows[person, "replace-one"]["epsilon"] + 1e-9
+    assert rows[one, "replace-one"]["releases"] == 1 + sum(n for *_, n in steps)
+
+
+@given(alpha=floats(0.01, 0.99), clip=floats(0.1, 20.0))
+def test_a_guarantee_by_distance_is_that_of_a_clip_of_half_of_it(alpha, clip):
+    """Two pictures within norm C lie within 2C of each other: the two ways to say it must agree."""
+    release = Release(what="picture", alpha=alpha, sigma=math.sqrt(1 - alpha**2), clip=clip)
+    rows = ledger.card([release], distances=(2 * clip,))
+    near = next(row for row in rows if "distance" in row["unit"])
+    assert near["mu"] == pytest.approx(release.mu("replace-one"))

@@ -125,6 +125,39 @@ def test_a_derived_condition_is_found_by_the_server(run, make_folder, mini, tmp_
     )
 
 
+def test_training_options_reach_the_training(run, make_folder, mini, tmp_path):
+    records, net = tmp_path / "records", tmp_path / "net"
+    run("seal", make_folder(count=12), "-o", records, "--owner", "alice", "--base", mini)
+    options = (
+        "--ema",
+        0.5,
+        "--held-out",
+        0,
+        "--steps",
+        3,
+        "--batch",
+        4,
+        "--lr",
+        1e-3,
+        "--accumulation",
+        2,
+        "--seed",
+        7,
+        "--precision",
+        "no",
+    )
+    code, out, _ = run("train", records, "-o", net, "--base", mini, *options, "--json")
+    report, settings = json.loads(out), json.loads((net / "sfumato.json").read_text())
+    assert code == 0 and report["held_out_loss"] == [] and report["peak_bytes"] > 50e6
+    wanted = {"ema": 0.5, "held_out": 0, "steps": 3, "batch": 4, "lr": 1e-3, "accumulation": 2, "seed": 7, "precision": "no"}
+    assert {name: settings["train"][name] for name in wanted} == wanted
+    (owner,) = settings["owners"]
+    assert owner["owner"] == "alice" and len(owner["key"]) == 64 and owner["privacy"]["guarantee"] == "none" and owner["release"]
+    for wrong in (("--ema", 1), ("--held-out", -1), ("--batch", 0)):
+        assert run("train", records, "-o", tmp_path / "other", "--base", mini, *wrong)[0] == 2
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_bad_shard_is_exit_one_and_wrong_input_exit_two(run, make_folder, mini, tmp_path):
     records = tmp_path / "records"
     run("seal", make_folder(count=3), "-o", records, "--owner", "alice", "--base", mini)

@@ -1,9 +1,13 @@
 """The ledger: what was released, once for each release, and never less after a kill."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.strategies import lists, sampled_from, tuples
 
 from sfumato.core.errors import UserError
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
@@ -117,3 +121,34 @@ def test_two_seals_at_once_are_turned_away(tmp_path):
         pass
     with locked(tmp_path):
         pass
+
+
+@given(
+    entries=lists(
+        tuples(
+            sampled_from("abc"), lists(tuples(sampled_from("pqrst"), sampled_from("uvwxy"), sampled_from("klmno")), min_size=1, max_size=3)
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_groups_are_the_connected_records_whatever_links_them(entries):
+    """Against a plain search over all pairs of records."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = ReleaseLedger(Path(folder), KEY)
+        records = []
+        for number, (release, rows) in enumerate(entries):
+            pictures, files, conditions = (list(column) for column in zip(*rows, strict=True))
+            one = entry(release, [f"p{x}" for x in pictures], [f"f{x}" for x in files], float(number + 1), [f"c{x}" for x in conditions])
+            ledger.entries.append(one)
+            records += [(release, one.mu, {f"p{p}", f"f{f}", f"c{c}"}) for p, f, c in rows]
+        for release in "abc":
+            groups, left = [], list(range(len(records)))
+            while left:
+                group = {left.pop(0)}
+                while grown := {i for i in left if any(records[i][2] & records[j][2] for j in group)}:
+                    group |= grown
+                    left = [i for i in left if i not in grown]
+                groups.append(group)
+            wanted = [sorted(records[i][1] for i in group) for group in groups if any(records[i][0] == release for i in group)]
+            assert sorted(sorted(mus) for mus in ledger.draws(release)) == sorted(wanted)
