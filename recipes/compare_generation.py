@@ -33,9 +33,9 @@ def compare(folder: Path, *, conditions: int, seed: int) -> dict[str, Any]:
     held_out = arms.HeldOut.draw(base, demo.STYLE, conditions, condition="canny", seed=seed)
     clean = base.encode_pixels(held_out.conditions)
     drawn = sealed_noise.apply(clean, m, base.schedule, noise=InsecureNoise(seed)).float()
-    whole = settings | {"control_guidance_end": 1.0}
-    ways: dict[str, Any] = {"alpha_m c": (whole, None), "c": (whole, clean), "drawn c_m": (whole, drawn)}
-    ways |= {f"alpha_m c, first {end:.0%} of the steps": (settings | {"control_guidance_end": end}, None) for end in ENDS}
+    mean = settings | {"control_guidance_end": 1.0, "condition_scale": float(base.schedule.alpha(m))}
+    ways: dict[str, Any] = {"alpha_m c": (mean, None), "c": (mean, clean), "drawn c_m": (mean, drawn)}
+    ways |= {f"alpha_m c, first {end:.0%} of the steps": (mean | {"control_guidance_end": end}, None) for end in ENDS}
     scored = {name: held_out.score(base, controlnet, used, latents=latents) for name, (used, latents) in ways.items()}
     return {name: arm.adherence | {"ratio": held_out.ratio(arm, scored["alpha_m c"]), "ssim": arm.ssim} for name, arm in scored.items()}
 

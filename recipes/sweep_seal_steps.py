@@ -4,7 +4,7 @@
     python recipes/sweep_seal_steps.py --plot     # only draw docs/sweep.png from docs/sweep.json
 
 Every arm: the same private pictures, server steps, seed, held-out conditions, prompts and starting noise. Where a condition was noised,
-the same network is also shown ``c`` itself instead of ``alpha_m c``, at one n: which is the better the further m goes?
+the network is shown ``alpha_m c``, the mean of what it was trained on; at one n also ``c`` itself: which is better the further m goes?
 """
 
 from __future__ import annotations
@@ -70,11 +70,13 @@ def run(args: argparse.Namespace) -> None:
     for name, job in jobs.items():
         if name in figures["arms"]:
             continue
-        started, control = time.monotonic(), (None, None)
+        started = time.monotonic()
+        control: tuple[Any, Any] = (None, None)
         if job is not None:
             folder = args.work / name.replace(" ", "_")
             config = TrainConfig(steps=args.steps, seed=args.seed, held_out=0, precision=args.precision)
-            control = load_latent_controlnet(train(job[0], base, folder, config, captions=job[1]))
+            net, found = load_latent_controlnet(train(job[0], base, folder, config, captions=job[1]))
+            control = net, found | {"condition_scale": float(base.schedule.alpha(job[0].m.max()))}
             shutil.rmtree(folder)
         arm = held_out.score(base, *control)
         figures["arms"][name] = {**arm.adherence, "f1": float(arm.f1.mean()), "f1_shuffled": float(arm.shuffled.mean()),

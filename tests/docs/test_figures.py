@@ -72,6 +72,22 @@ def test_the_readme_says_what_the_ways_to_generate_measured():
         assert f"{adherence['mean']:.3f} [{adherence['low']:.3f}, {adherence['high']:.3f}]" in row
 
 
+def test_the_page_on_the_sweep_says_what_was_measured():
+    arms, page = read("sweep.json")["arms"], (ROOT / "docs/sweep.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    grid = {row[0]: row[1:] for row in rows if len(row) == 5}
+    for n in (None, 200, 400, 600, 800):
+        for column, m in enumerate((None, 200, 400, 600)):
+            assert grid["unsealed" if n is None else str(n)][column] == said(arms[f"n={n} m={m}"])
+    shown = {row[0]: row[1:] for row in rows if len(row) == 4}
+    for m in (200, 400, 600):
+        arm = arms[f"n=600 m={m}"]
+        assert shown[str(m)][:2] == [said(arm), said(arm["shown_c"])]
+        assert arm["shown_c"]["ratio"]["low"] > 1 and shown[str(m)][2].startswith(f"{arm['shown_c']['ratio']['mean']:.3f}")
+    for name in ("no_control", "centralised", "public"):
+        assert said(arms[name]) in page
+
+
 def test_the_card_is_made_of_the_figures():
     evaluation = load_recipe("evaluate_tiny_base")
     base = ROOT / "src/sfumato/assets/tiny"

@@ -3,6 +3,7 @@
 import json
 import math
 from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,6 +84,16 @@ def test_no_scheme_but_the_sealed_one_can_claim_a_number(job, base):
             assert math.isinf(ledger.total(left))
             rows = ledger.card(left)
             assert rows and all(row["guarantee"] == "none" for row in rows) and "epsilon" not in json.dumps(rows)
+
+
+def test_oneway_batches_join_under_bf16():
+    """Its records come in halves, integers and floats, which autocast would refuse to join."""
+    sent = {"h": torch.ones(5, 4, 2, 2).half(), "z_t": torch.ones(5, 4, 2, 2), "t": torch.arange(5, dtype=torch.int32)}
+    peers = {name: SimpleNamespace(call=lambda *args, **facts: sent) for name in ("a", "b")}
+    with torch.autocast("cpu", torch.bfloat16):
+        batches = [oneway._Epochs(peers, [], 8, 0).batch(0), oneway._Epochs(peers, [], 12, 0).batch(0)]
+    assert [len(batch["t"]) for batch in batches] == [8, 12]
+    assert {name: value.dtype for name, value in batches[0].items()} == {name: value.dtype for name, value in sent.items()}
 
 
 def test_oneway_sends_what_the_formula_says_in_every_epoch(job):

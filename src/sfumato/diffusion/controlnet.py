@@ -118,13 +118,12 @@ def controlled_eps(
     return eps_from(output.float(), z_t, t, base.schedule, base.prediction_type)
 
 
-def describe(base: Base, *, condition: str, scale: float, captioned: bool, train: dict[str, Any], **more: Any) -> dict[str, Any]:
+def describe(base: Base, *, condition: str, captioned: bool, train: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The settings that go beside a ControlNet, ``SETTINGS``.
 
     Args:
         base: that it was trained on.
         condition: the extractor's name.
-        scale: by which a clean condition's latent is multiplied at generation, ``alpha_m``.
         captioned: whether it reads prompts; else zeros.
         train: how it was trained.
         more: whatever else is to be said.
@@ -134,7 +133,7 @@ def describe(base: Base, *, condition: str, scale: float, captioned: bool, train
         "version": __version__,
         "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
         "condition": condition,
-        "condition_scale": scale,
+        "condition_scale": 1.0,  # c itself, whatever m it was trained at: alpha_m c and a drawn c_m follow it less (docs/sweep.md)
         "context": "captions" if captioned else "zeros",
         "control_guidance_end": 1.0,
         "train": train,
@@ -174,7 +173,7 @@ class Entrance(nn.Module):
 
 
 class LatentCondition(nn.Module):
-    """RGB in [0, 1] -> VAE latent times ``alpha_m`` -> the trained embedding: takes the place of ``controlnet_cond_embedding``."""
+    """RGB in [0, 1] -> VAE latent times ``scale`` -> the trained embedding: takes the place of ``controlnet_cond_embedding``."""
 
     def __init__(self, vae: Any, embedding: nn.Module, *, scale: float) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ from sfumato.core import registry
 from sfumato.core.artifact import sync_folder
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.randomness import Noise, SecureNoise
-from sfumato.defences import dithered_int8, latent_clip, sealed_noise
+from sfumato.defences import base as defences
 from sfumato.diffusion.base import Codec
 from sfumato.owner import identity, release_folder
 from sfumato.owner.folder import Example, Folder
@@ -97,7 +97,7 @@ def seal(
         left = privacy.releases(settings, codec.schedule, secure=noise.secure)
         mu = _finite(accounts.total(left))
         for names, z_0, c in _encoded(source.pending(noise, on_picture), codec, derived=settings.derived):
-            entry, data = shards.pack(_apply(z_0, c, settings, codec, noise))
+            entry, data = shards.pack(defences.seal(z_0, c, settings, codec.schedule, noise=noise))
             release_folder.write_aside(aside / entry.file, data)
             pictures, files, conditions = (list(filter(None, column)) for column in zip(*names, strict=True))
             ledger.append(Entry(release, entry.sha256, entry.records, entry.bytes, pictures, files, mu, conditions))
@@ -238,14 +238,3 @@ def _encoded(pending: Iterator[Pending], codec: Codec, *, derived: bool) -> Iter
         if not names:
             return
         yield names, torch.cat(z_0), torch.cat(c)
-
-
-def _apply(z_0: torch.Tensor, c: torch.Tensor, settings: SealSettings, codec: Codec, noise: Noise) -> dict[str, torch.Tensor]:
-    """The fields of records: clipped, noised, and only then rounded."""
-    parts = {"z_n": (z_0, settings.clip, settings.seal_step), "c_m": (c, settings.condition_clip, settings.condition_step)}
-    sealed = {}
-    for name in settings.fields:
-        latents, clip, step = parts[name]
-        noised = sealed_noise.apply(latent_clip.apply(latents, clip), step, codec.schedule, noise=noise)
-        sealed[name] = noised.half() if settings.bits == 16 else dithered_int8.apply(noised, noise=noise)
-    return sealed

@@ -84,9 +84,9 @@ class Job:
     on_step: Callable[[Progress], None] = lambda progress: None
 
     def settings(self, *, captioned: bool = False, **more: Any) -> dict[str, Any]:
-        """The settings of a ControlNet that was trained on conditions that were not noised."""
+        """The settings of a ControlNet that a scheme of ours trained otherwise than from records."""
         train = self.config.identity()
-        return nets.describe(self.base, condition=self.condition, scale=1.0, captioned=captioned, train=train, **more)
+        return nets.describe(self.base, condition=self.condition, captioned=captioned, train=train, **more)
 
     def declare(self, scheme: str, left: Sequence[Release]) -> None:
         """Write beside what was trained by which scheme it was, and what that gave away of one picture."""

@@ -146,6 +146,7 @@ class _Epochs:
         self._rest: Tensors = {}
         self.count = 0
 
+    @torch.autocast("cpu", enabled=False)  # records come in several types, which autocast would not join
     def batch(self, number: int) -> Tensors:
         """Batch ``number``; each is asked for once, in order."""
         while len(self._rest.get("t", ())) < self._size:

@@ -90,9 +90,8 @@ def train(
         model, base, out, config, run=_run_id(config, level, base, captions), loss=loss, held_out=held_out, null=null,
         on_step=on_step, validate=validate,
     )  # fmt: skip
-    scale = 1.0 if captions is not None or bool((level.m < 0).all()) else float(base.schedule.alpha(int(level.m.max())))
     settings = nets.describe(
-        base, condition=records.condition, scale=scale, captioned=captions is not None, train=asdict(config), records=len(records),
+        base, condition=records.condition, captioned=captions is not None, train=asdict(config), records=len(records),
         owners=[_owner(manifest) for manifest in records.manifests],
     )  # fmt: skip
     nets.save_controlnet(averaged, out, settings)

@@ -62,7 +62,7 @@ class HeldOut:
     ) -> Arm:
         """Generate under every condition and compare edges; without a ControlNet, the base alone.
 
-        ``latents`` ``(N, 4, h, w)`` take the place of ``alpha_m c`` as what the ControlNet is shown.
+        ``latents`` ``(N, 4, h, w)`` take the place of the conditions' own as what the ControlNet is shown.
         """
         conditions = self.conditions if latents is None else latents
         made = generate(

@@ -65,13 +65,13 @@ def test_what_is_vacuous_or_not_claimed_is_not_auditable():
 def test_the_audited_mechanism_is_the_one_that_seals(base):
     """The same numbers as the owner's own path, draw for draw."""
     from sfumato.core.randomness import InsecureNoise
-    from sfumato.owner.seal import _apply
+    from sfumato.defences.base import seal
     from sfumato.records import privacy
     from sfumato.records.record import SealSettings
 
     settings = SealSettings(condition="canny", seal_step=700, condition_step=300, clip=3.0, condition_clip=2.0)
     z_0, c = torch.randn(2, 5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    wanted = _apply(z_0, c, settings, base, InsecureNoise(4))
+    wanted = seal(z_0, c, settings, base.schedule, noise=InsecureNoise(4))
     noise = InsecureNoise(4)
     for release, latents, sealed in zip(privacy.releases(settings, base.schedule), (z_0, c), wanted.values(), strict=True):
         assert torch.equal(sealing(latents, release, noise).half(), sealed)
