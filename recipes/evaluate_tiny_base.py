@@ -25,9 +25,10 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from sfumato.conditions import canny
+from sfumato.features.colour import colour_histogram
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics.frechet import frechet_distance
-from sfumato.judge.metrics.probes import background_agreement, colour_histogram, fit_probes, wilson
+from sfumato.judge.metrics.probes import background_agreement, fit_probes, wilson
 from sfumato.pictures import avatars
 
 ROOT = Path(__file__).parent.parent

@@ -85,3 +85,41 @@ def acting_controlnet(base):
             if not bool(parameter.any()):
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draws))
     return model
+
+
+def public_and_private(base, *, public: int = 64, private: int = 24):
+    """Open peeps for attacks on the shipped base: what an attacker may train on, and latents of private people with their conditions."""
+    import numpy as np
+
+    from sfumato.attacker.records.base import Public
+    from sfumato.core import registry
+    from sfumato.features.identity import half
+    from sfumato.pictures import store
+
+    def latents(images):
+        edges = np.stack([registry.get("conditions", "canny").extract(image) for image in images])
+        return base.encode_pixels(images), base.encode_pixels(edges)
+
+    seen = store.load("open-peeps", "public", 2 * public, seed=77, per_identity=4)
+    rows = [i for i, person in enumerate(seen.identities) if half(person) == 1]
+    images = seen.images[rows]
+    known = Public(images, *latents(images), [seen.identities[i] for i in rows], [seen.captions[i] for i in rows])
+    own = store.load("open-peeps", "recombined", private, seed=78, per_identity=4)
+    return known, own, *latents(own.images)
+
+
+def sealing(base, n: int, m: int | None):
+    """A mechanism that seals pictures at n and conditions at m (None: none leaves)."""
+    from sfumato.attacker.records.base import Conditions, Latents, Mechanism, Scenario
+
+    def noised(x, step, draws):
+        if step < 0:
+            return x[None].clone()
+        alpha, sigma = float(base.schedule.alpha(step)), float(base.schedule.sigma(step))
+        return (alpha * x + sigma * torch.randn(x.shape, generator=draws))[None]
+
+    def push(z_0, c, draws):
+        steps = [Latents(noised(z_0, n, draws), torch.full((1, len(z_0)), n))]
+        return Scenario(*steps, *([] if m is None else [Conditions(noised(c, m, draws), torch.full((1, len(c)), m))]))
+
+    return Mechanism(push)

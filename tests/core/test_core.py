@@ -76,3 +76,15 @@ def test_private_files_are_their_owners_alone(tmp_path):
     assert (tmp_path / "deep/down/open").read_bytes() == b"words"
     artifact.write_atomic(tmp_path / "key", b"other", private=True)  # replaced, and still private
     assert (tmp_path / "key").read_bytes() == b"other" and (tmp_path / "key").stat().st_mode & 0o077 == 0
+
+
+def test_what_a_library_draws_inside_depends_on_the_keys_and_leaves_the_global_state():
+    from sfumato.core.randomness import seeded
+
+    before = torch.random.get_rng_state()
+    drawn = []
+    for keys in ((1, 2), (1, 2), (2, 1)):
+        with seeded(*keys):
+            drawn.append(torch.nn.Linear(4, 4).weight.detach().clone())
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(torch.random.get_rng_state(), before)

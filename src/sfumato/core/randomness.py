@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -73,3 +75,11 @@ def generator(*keys: int, device: str = "cpu") -> torch.Generator:
     """A generator that depends on all ``keys``, so that step k of a run needs no state of step k - 1."""
     words = np.random.SeedSequence((*keys, len(keys))).generate_state(2, np.uint32)
     return torch.Generator(device=device).manual_seed(int(words[0]) << 32 | int(words[1]))
+
+
+@contextlib.contextmanager
+def seeded(*keys: int) -> Iterator[None]:
+    """Inside, whatever a library draws globally (a layer's first weights) depends on ``keys``; afterwards the global state is as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(*keys).initial_seed())
+        yield

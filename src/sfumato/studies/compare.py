@@ -25,9 +25,10 @@ from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.shapes import sd15
+from sfumato.features.colour import colour_histogram
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics.frechet import frechet_distance
-from sfumato.judge.metrics.probes import Probes, background_agreement, colour_histogram, fit_probes, wilson
+from sfumato.judge.metrics.probes import Probes, background_agreement, fit_probes, wilson
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.schemes._wire import Job, Outcome

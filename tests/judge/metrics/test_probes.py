@@ -5,7 +5,7 @@ import pytest
 from PIL import ImageColor
 
 from sfumato.core.errors import UserError
-from sfumato.judge.metrics.probes import background_agreement, colour_histogram, fit_probes, wilson
+from sfumato.judge.metrics.probes import background_agreement, fit_probes, wilson
 from sfumato.pictures import avatars
 
 
@@ -50,14 +50,6 @@ def test_background_survives_noise_and_a_person() -> None:
     image = np.full((32, 32, 3), ImageColor.getrgb(avatars.BACKGROUNDS["pink"]), float) + np.random.default_rng(0).normal(0, 8, (32, 32, 3))
     image[20:, 4:28] = 0
     assert background_agreement(np.clip(image, 0, 255).astype(np.uint8)[None], ["pink"]).all()
-
-
-def test_histogram_of_two_colours() -> None:
-    images = np.zeros((2, 8, 8, 3), np.uint8)
-    images[1, :2] = 255
-    shares = colour_histogram(images)
-    assert shares.shape == (2, 512) and np.square(shares).sum(axis=1) == pytest.approx([1, 1])
-    assert shares[0, 0] == 1 and shares[1, -1] == pytest.approx(0.5)
 
 
 def test_unknown_background_is_refused() -> None:

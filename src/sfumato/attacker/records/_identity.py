@@ -1,0 +1,30 @@
+"""The attacker's own eye for people: a head of its own on public people of its own, never the judge's."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from sfumato.attacker.records.base import Public
+from sfumato.features import identity
+
+SEED = 104_729  # not the judge's
+
+
+@lru_cache(maxsize=2)
+def learned(public: Public) -> tuple[identity.Head, torch.Tensor]:
+    """The head, learned once for a set of public pictures, and their P embeddings ``(P, D)``."""
+    described = identity.describe(public.images)
+    head = identity.train(described, public.identities, seed=SEED)
+    return head, torch.from_numpy(head.embed_described(described))
+
+
+def people_of(public: Public) -> tuple[list[str], torch.Tensor]:
+    """The P public people and where each lies, the mean of its pictures, ``(P, D)`` of unit norm."""
+    embedded = learned(public)[1]
+    names = sorted(set(public.identities))
+    member = torch.tensor([names.index(person) for person in public.identities])
+    sums = torch.zeros(len(names), embedded.shape[1]).index_add_(0, member, embedded)
+    return names, F.normalize(sums, dim=1)

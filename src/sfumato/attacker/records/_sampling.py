@@ -1,0 +1,80 @@
+"""From evidence to pictures by a diffusion prior, a few records of equal noise at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from sfumato.attacker.records._evidence import Evidence, groups, step_of
+from sfumato.attacker.records.base import Tell
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base
+from sfumato.diffusion.noising import eps_from
+from sfumato.diffusion.sampling import sample
+
+BATCH = 32
+Hint = Callable[[torch.Tensor], torch.Tensor]
+
+
+def denoise(
+    base: Base,
+    seen: Evidence,
+    *,
+    steps: int,
+    eta: float,
+    seed: int,
+    prompts: list[str] | None = None,
+    controlnet: Any = None,
+    hint: torch.Tensor | None = None,
+    captioned: bool = False,
+    tell: Tell,
+) -> torch.Tensor:
+    """Go on from ``alpha_n x`` at the step n whose noise is that of the evidence: latents ``(N, 4, h, w)``.
+
+    Args:
+        base: whose prior fills in what is hidden.
+        seen: N looks.
+        steps, eta: 0 for DDIM, the one picture that the look flows to; 1 for ancestral steps, a draw of the posterior.
+        seed: of the draws.
+        prompts: N captions where they leaked; else empty.
+        controlnet, hint, captioned: a ControlNet and the N condition latents it is shown; whether it reads captions.
+        tell: progress over records.
+    """
+    found = torch.empty_like(seen.x)
+    level = step_of(seen.v, base.schedule)
+    done = 0
+    for rows in groups(level):
+        n = int(level[rows[0]])
+        for i in range(0, len(rows), BATCH):
+            part = rows[i : i + BATCH]
+            z_n = base.schedule.alpha(n).float() * seen.x[part]
+            words = [""] * len(part) if prompts is None else [prompts[k] for k in part.tolist()]
+            found[part] = sample(
+                base, words, generator=generator(seed, 13, done), steps=min(steps, n + 1), guidance=1.0, start=(z_n, n), eta=eta,
+                controlnet=controlnet, condition=None if hint is None else hint[part], captioned=captioned,
+            )  # fmt: skip
+            tell(done := done + len(part), len(seen.x))
+    return found
+
+
+@torch.no_grad()
+def posterior_mean(base: Base, seen: Evidence, *, tell: Tell) -> torch.Tensor:
+    """The prior's one-step ``E[z_0 | x]`` ``(N, 4, h, w)``: what minimises the squared error, blurred where the record hides."""
+    found = torch.empty_like(seen.x)
+    level = step_of(seen.v, base.schedule)
+    for i in range(0, len(seen.x), BATCH):
+        t = level[i : i + BATCH]
+        alpha, sigma = (f(t).float().view(-1, 1, 1, 1) for f in (base.schedule.alpha, base.schedule.sigma))
+        z_n = alpha * seen.x[i : i + BATCH]
+        output = base.unet(z_n, t, encoder_hidden_states=base.empty_context.expand(len(t), -1, -1)).sample
+        found[i : i + BATCH] = (z_n - sigma * eps_from(output, z_n, t, base.schedule, base.prediction_type)) / alpha
+        tell(min(i + BATCH, len(seen.x)), len(seen.x))
+    return found
+
+
+def pictures(base: Base, latents: torch.Tensor) -> Any:
+    """Decoded, uint8 ``(N, H, W, 3)``."""
+    parts = [base.decode(latents[i : i + BATCH]) for i in range(0, len(latents), BATCH)]
+    return ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,25 @@
+"""Several releases of one picture, combined by their precision: why a picture is released once.
+
+The same estimate as ``linear_mmse``, which pools whatever it is given; here it is refused where there is one release alone.
+"""
+
+from __future__ import annotations
+
+from sfumato.attacker.records import linear_mmse
+from sfumato.attacker.records.base import Effort, Guess, Lacking, Latents, Public, Releases, Scenario, Target, Tell
+from sfumato.diffusion.base import Base
+
+DESCRIPTION = "combine several releases of the same picture"
+TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
+NEEDS: tuple[type, ...] = (Latents, Public, Base)
+COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+
+
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
+    """See the module."""
+    times = len(scenario[Latents].z)
+    if times < 2:
+        raise Lacking(Releases)
+    guess = linear_mmse.run(scenario, effort=effort, seed=seed, tell=tell)
+    guess.budget["releases"] = times
+    return guess

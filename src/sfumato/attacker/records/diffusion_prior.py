@@ -1,0 +1,87 @@
+"""The base itself as the prior: it knows what pictures look like, and goes on from the record at its step.
+
+Variants: ``mean``, the one-step posterior mean; ``ddim``, the one picture that the record flows to; ``sample``, a draw of the posterior;
+``best``, the middle one of several draws, by the attacker's own eye for people; ``tuned``, DDIM after the base was fine-tuned on public
+pictures of the same kind. Captions that leaked are used. Closest study: arXiv 2403.07588.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._identity import learned
+from sfumato.attacker.records._sampling import denoise, pictures, posterior_mean
+from sfumato.attacker.records.base import Captions, Effort, Guess, Lacking, Latents, Public, Scenario, Target, Tell
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base
+from sfumato.diffusion.noising import draw_t, eps_from, renoise
+
+DESCRIPTION = "let the base fill in what the noise hides"
+TARGETS: tuple[Target, ...] = ("picture", "person")
+NEEDS: tuple[type, ...] = (Latents, Base)
+COUNT: dict[Effort, int] = {"quick": 200, "full": 1000}
+VARIANTS = ("mean", "ddim", "sample", "best", "tuned")
+STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
+DRAWS: dict[Effort, int] = {"quick": 4, "full": 16}
+TUNING: dict[Effort, int] = {"quick": 60, "full": 2000}
+
+
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "ddim") -> Guess:
+    """See the module."""
+    base = scenario[Base]
+    seen = see(scenario, base.schedule)
+    captions = scenario.get(Captions)
+    words = None if captions is None else list(captions.prompts)
+    budget = {"variant": variant, "steps": 1 if variant == "mean" else STEPS[effort], "captions": words is not None}
+    if variant == "mean":
+        return Guess(z_0=posterior_mean(base, seen, tell=tell), budget=budget)
+    if variant == "best":
+        if scenario.get(Public) is None:
+            raise Lacking(Public)
+        budget["draws"] = DRAWS[effort]
+        drawn = [denoise(base, seen, steps=STEPS[effort], eta=1.0, seed=seed + k, prompts=words, tell=tell) for k in range(DRAWS[effort])]
+        return Guess(z_0=_middle(drawn, base, scenario[Public]), budget=budget)
+    curve: list[tuple[float, float]] = []
+    if variant == "tuned":
+        if scenario.get(Public) is None:
+            raise Lacking(Public)
+        base, curve = _tuned(base, scenario[Public], steps=TUNING[effort], seed=seed, tell=tell)
+        budget["tuning steps"] = TUNING[effort]
+    z_0 = denoise(base, seen, steps=STEPS[effort], eta=float(variant == "sample"), seed=seed, prompts=words, tell=tell)
+    return Guess(z_0=z_0, curve=curve, budget=budget)
+
+
+def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tensor:
+    """Of K draws ``(N, 4, h, w)`` of every record, the one whose person is nearest to the mean of all."""
+    head = learned(public)[0]
+    embedded = np.stack([head.embed(pictures(base, z)) for z in drawn])
+    nearest = (embedded * embedded.mean(0, keepdims=True)).sum(-1).argmax(0)
+    return torch.stack([drawn[k][i] for i, k in enumerate(nearest.tolist())])
+
+
+def _tuned(base: Base, public: Public, *, steps: int, seed: int, tell: Tell) -> tuple[Base, list[tuple[float, float]]]:
+    """A base whose UNet has seen the attacker's public pictures, under the empty prompt."""
+    unet = copy.deepcopy(base.unet).train().requires_grad_(True)
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=5e-5)
+    curve, recent = [], 0.0
+    for step in range(steps):
+        draws = generator(seed, 29, step)
+        rows = torch.randint(len(public.z_0), (16,), generator=draws)
+        clean = torch.full((16,), -1)
+        t = draw_t(clean, base.schedule.steps, generator=draws)
+        z_t, eps, _ = renoise(public.z_0[rows], clean, t, base.schedule, generator=draws)
+        output = unet(z_t, t, encoder_hidden_states=base.empty_context.expand(16, -1, -1)).sample
+        loss = (eps_from(output, z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        recent = float(loss.detach()) if not step else 0.9 * recent + 0.1 * float(loss.detach())
+        if step % max(1, steps // 10) == 0 or step + 1 == steps:
+            curve.append((float(step + 1), recent))
+        tell(step + 1, steps)
+    return replace(base, unet=unet.eval().requires_grad_(False)), curve

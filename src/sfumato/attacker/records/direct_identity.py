@@ -1,0 +1,44 @@
+"""From the record straight to who it is, with no picture in between.
+
+By data processing, whatever picture another attack makes holds no more of the person than the record does: a network that is asked for
+nothing but the person is the strongest of them, as far as it is trained. It learns, on public people pushed through the mechanism, to say
+where in the attacker's own identity space the clean picture's person lies.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._identity import learned, people_of
+from sfumato.attacker.records._network import Reader, learn, read
+from sfumato.attacker.records.base import Effort, Guess, Latents, Mechanism, Public, Scenario, Target, Tell
+from sfumato.core.randomness import seeded
+from sfumato.diffusion.base import Base
+
+DESCRIPTION = "read the person off the record, without a picture"
+TARGETS: tuple[Target, ...] = ("person",)
+NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
+COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+STEPS: dict[Effort, int] = {"quick": 600, "full": 10_000}
+
+
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
+    """See the module."""
+    base, public = scenario[Base], scenario[Public]
+    head, embedded = learned(public)
+    names, centres = people_of(public)
+    person = centres[[names.index(name) for name in public.identities]]
+    with seeded(seed, 1):
+        reader = Reader(embedded.shape[1], pooled=True, side=base.side)
+
+    def loss(said: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Towards the clean picture's own embedding, of which there are as many as pictures, and towards the person's."""
+        return 2 - F.cosine_similarity(said, embedded[rows]).mean() - F.cosine_similarity(said, person[rows]).mean()
+
+    curve = learn(reader, loss, scenario, base.schedule, steps=STEPS[effort], seed=seed, tell=tell)
+    said = F.normalize(read(reader, see(scenario, base.schedule)), dim=1).numpy().astype(np.float32)
+    budget = {"steps": STEPS[effort], "public people": len(names), "public pictures": len(public.images)}
+    return Guess(embeddings=said, embed=head.embed, curve=curve, budget=budget)

@@ -1,0 +1,60 @@
+"""The best linear estimate of picture and condition from all that leaked of both, under a Gaussian prior fitted on public pictures.
+
+What every "reconstruction" must beat: it knows the mechanism and the public's mean and covariance, and no more.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from sfumato.attacker.records._evidence import Evidence, groups, see
+from sfumato.attacker.records.base import Effort, Guess, Latents, Public, Scenario, Target, Tell
+from sfumato.diffusion.base import Base
+
+DESCRIPTION = "best linear estimate under a Gaussian prior of public pictures"
+TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
+NEEDS: tuple[type, ...] = (Latents, Public, Base)
+COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+
+
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
+    """See the module."""
+    public = scenario[Public]
+    z_0, c = estimate(see(scenario, scenario[Base].schedule), public, tell=tell)
+    return Guess(z_0=z_0, c=c, budget={"public pictures": len(public.z_0)})
+
+
+def estimate(seen: Evidence, public: Public, *, tell: Tell = lambda done, total: None) -> tuple[torch.Tensor, torch.Tensor]:
+    """``E[z_0 | x, y]`` and ``E[c | x, y]`` ``(N, 4, h, w)``, were picture and condition jointly Gaussian.
+
+    The covariance is shrunk towards its diagonal by the share that leave-out formulae (Ledoit and Wolf 2004) ask for.
+    """
+    n, shape = len(seen.x), seen.x.shape[1:]
+    joint = torch.cat([public.z_0.flatten(1), public.c.flatten(1)], dim=1).double()
+    mean, covariance = joint.mean(0), shrunk(joint)
+    d = seen.x[0].numel()
+    looks = seen.x.flatten(1).double() if seen.y is None else torch.cat([seen.x.flatten(1), seen.y.flatten(1)], dim=1).double()
+    w = seen.v if seen.w is None else seen.w
+    found = torch.empty((n, 2 * d), dtype=torch.float64)
+    done = 0
+    for rows in groups(seen.v, w):
+        noise = torch.full((looks.shape[1],), float(seen.v[rows[0]]), dtype=torch.float64)
+        noise[d:] = float(w[rows[0]])
+        observed = covariance[: len(noise), : len(noise)] + torch.diag(noise)
+        gain = torch.linalg.solve(observed, (looks[rows] - mean[: len(noise)]).T).T
+        found[rows] = mean + gain @ covariance[: len(noise)]
+        tell(done := done + len(rows), n)
+    z_0, c = (part.reshape(n, *shape).float() for part in (found[:, :d], found[:, d:]))
+    return z_0, c
+
+
+def shrunk(rows: torch.Tensor) -> torch.Tensor:
+    """Covariance ``(D, D)`` of ``rows`` ``(P, D)`` float64, shrunk towards its own diagonal."""
+    p = len(rows)
+    centred = rows - rows.mean(0)
+    sample = centred.T @ centred / p
+    squares = centred**2
+    variance = ((squares.T @ squares) / p - sample**2).clamp(min=0) / p  # of each entry of the sample covariance
+    off = ~torch.eye(len(sample), dtype=torch.bool)
+    share = float((variance[off].sum() / (sample[off] ** 2).sum().clamp(min=1e-30)).clamp(0, 1)) if p > 1 else 1.0
+    return torch.where(off, (1 - share) * sample, sample + 1e-6)

@@ -1,0 +1,79 @@
+"""A ControlNet as the prior: go on from the record under the very condition that came with it. The server's best picture.
+
+Variants: ``server``, the ControlNet that the server has just trained from the records; ``public``, one that the attacker trains on public
+pairs at the condition's own noise and at every t, so that it also knows what happens below the seal step.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from sfumato.attacker.records._evidence import Evidence, see
+from sfumato.attacker.records._sampling import denoise
+from sfumato.attacker.records.base import Conditions, Effort, Guess, Lacking, Latents, Public, Scenario, Target, Tell, Trained
+from sfumato.core.randomness import generator
+from sfumato.diffusion import controlnet as nets
+from sfumato.diffusion.base import Base
+from sfumato.diffusion.noising import draw_t, renoise
+
+DESCRIPTION = "let a ControlNet fill in what the noise hides, under the record's own condition"
+TARGETS: tuple[Target, ...] = ("picture", "person")
+NEEDS: tuple[type, ...] = (Latents, Base)
+COUNT: dict[Effort, int] = {"quick": 200, "full": 1000}
+VARIANTS = ("server", "public")
+STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
+TRAINING: dict[Effort, int] = {"quick": 100, "full": 2000}
+BATCH = 16
+
+
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "server") -> Guess:
+    """See the module."""
+    base = scenario[Base]
+    seen = see(scenario, base.schedule)
+    if seen.y is None or seen.w is None:
+        raise Lacking(Conditions)
+    scale = 1 / (1 + seen.w).sqrt().view(-1, 1, 1, 1)
+    hint, curve = scale * seen.y, []
+    budget = {"variant": variant, "steps": STEPS[effort]}
+    if variant == "server":
+        trained = scenario.get(Trained)
+        if trained is None:
+            raise Lacking(Trained)
+        controlnet, captioned = trained.controlnet, trained.settings["context"] == "captions"
+    else:
+        if scenario.get(Public) is None:
+            raise Lacking(Public)
+        controlnet, captioned = None, False
+        controlnet, curve = _trained(base, scenario[Public], seen, steps=TRAINING[effort], seed=seed, tell=tell)
+        budget["training steps"] = TRAINING[effort]
+    z_0 = denoise(
+        base, seen, steps=STEPS[effort], eta=0.0, seed=seed, controlnet=controlnet, hint=hint, captioned=captioned, tell=tell
+    )  # fmt: skip
+    return Guess(z_0=z_0, curve=curve, budget=budget)
+
+
+def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: int, tell: Tell) -> tuple[object, list[tuple[float, float]]]:
+    """A ControlNet of the attacker's own, trained on public pairs whose conditions are as noisy as the records'."""
+    assert seen.w is not None
+    model = nets.new_controlnet(base, generator=generator(seed, 1))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    curve, recent = [], 0.0
+    for step in range(steps):
+        draws = generator(seed, 31, step)
+        rows = torch.randint(len(public.z_0), (BATCH,), generator=draws)
+        w = seen.w[torch.randint(len(seen.w), (BATCH,), generator=draws)].view(-1, 1, 1, 1)
+        hint = (public.c[rows] + w.sqrt() * torch.randn(public.c[rows].shape, generator=draws)) / (1 + w).sqrt()
+        clean = torch.full((BATCH,), -1)
+        t = draw_t(clean, base.schedule.steps, generator=draws)
+        z_t, eps, _ = renoise(public.z_0[rows], clean, t, base.schedule, generator=draws)
+        context = base.empty_context.expand(BATCH, -1, -1)
+        loss = (nets.controlled_eps(base, model, z_t, t, context=context, hint=hint, seen=torch.zeros_like(context)) - eps).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        recent = float(loss.detach()) if not step else 0.9 * recent + 0.1 * float(loss.detach())
+        if step % max(1, steps // 10) == 0 or step + 1 == steps:
+            curve.append((float(step + 1), recent))
+        tell(step + 1, steps)
+    return model.eval().requires_grad_(False), curve

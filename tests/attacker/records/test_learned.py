@@ -1,0 +1,194 @@
+"""The attacks that learn or sample: better than the prior on a weak seal of the shipped base, no better than it on noise."""
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.attacker.records import _identity, _network, diffusion_prior, direct_identity, inverse_network, own_controlnet
+from sfumato.attacker.records import base as attacks
+from sfumato.attacker.records._evidence import Evidence, see
+from sfumato.attacker.records.base import (
+    Captions,
+    Conditions,
+    Latents,
+    Mechanism,
+    NoChannel,
+    People,
+    Public,
+    Scenario,
+    Trained,
+    attempt,
+)  # fmt: skip
+from sfumato.core.randomness import generator, seeded
+from sfumato.diffusion.base import load_base
+from sfumato.diffusion.controlnet import new_controlnet
+from tests_support import public_and_private, sealing
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_base()
+
+
+@pytest.fixture(scope="module")
+def people(tiny):
+    return public_and_private(tiny, public=96)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Every attack at a size for tests."""
+    monkeypatch.setitem(inverse_network.STEPS, "quick", 40)
+    monkeypatch.setitem(direct_identity.STEPS, "quick", 40)
+    monkeypatch.setitem(diffusion_prior.STEPS, "quick", 5)
+    monkeypatch.setitem(diffusion_prior.DRAWS, "quick", 2)
+    monkeypatch.setitem(diffusion_prior.TUNING, "quick", 2)
+    monkeypatch.setitem(own_controlnet.STEPS, "quick", 5)
+    monkeypatch.setitem(own_controlnet.TRAINING, "quick", 2)
+
+
+def scenario(tiny, people, n, m, *more):
+    public, _, z_0, c = people
+    mechanism = sealing(tiny, n, m)
+    return mechanism.push(z_0, c, generator(3)).having(tiny, public, mechanism, *more)
+
+
+def error(guess, z_0):
+    return float((guess.z_0 - z_0).square().mean())
+
+
+def test_the_inverse_network_beats_the_prior_on_a_weak_seal_and_not_on_noise(tiny, people):
+    public, _, z_0, _ = people
+    prior = float((public.z_0.mean(0) - z_0).square().mean())
+    weak = attempt("inverse_network", scenario(tiny, people, 200, -1))
+    assert error(weak, z_0) < 0.6 * prior and weak.curve[-1][1] < weak.curve[0][1]
+    assert weak.c.shape == z_0.shape and weak.budget["public pictures"] == len(public.z_0)
+    blind = attempt("inverse_network", scenario(tiny, people, 999, None))
+    assert error(blind, z_0) > 0.8 * prior
+
+
+def test_the_same_seed_finds_the_same(tiny, people, monkeypatch):
+    monkeypatch.setitem(inverse_network.STEPS, "quick", 3)
+    runs = [attempt("inverse_network", scenario(tiny, people, 600, 200), seed=seed).z_0 for seed in (1, 1, 2)]
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+def test_a_person_is_read_off_a_weak_seal(tiny, people):
+    """The embedding of a private person's record is nearer to that person's pictures than to other people's."""
+    public, own, _, _ = people
+    guess = attempt("direct_identity", scenario(tiny, people, 200, -1))
+    assert guess.embeddings.shape == (len(own), 128) and np.allclose(np.linalg.norm(guess.embeddings, axis=1), 1, atol=1e-5)
+    real = guess.embed(own.images)
+    similar = guess.embeddings @ real.T
+    same = np.array([[a == b for b in own.identities] for a in own.identities])
+    assert similar[same].mean() > similar[~same].mean() + 0.04
+    names, centres = _identity.people_of(public)
+    assert names == sorted(set(public.identities)) and centres.shape == (len(names), 128)
+    assert torch.allclose(centres.norm(dim=1), torch.ones(len(names)), atol=1e-5)
+
+
+def test_pooling_says_the_same_of_all_records_of_a_person(tiny, people):
+    groups = torch.arange(len(people[1])) // 4
+    given = scenario(tiny, people, 200, -1)
+    assert attempt("pooling", given) == NoChannel((People,))
+    alone, pooled = attempt("direct_identity", given), attempt("pooling", given.having(People(groups)))
+    assert np.allclose(pooled.embeddings[0], pooled.embeddings[3]) and not np.allclose(pooled.embeddings[0], pooled.embeddings[4])
+    mean = alone.embeddings[:4].mean(0)
+    assert np.allclose(pooled.embeddings[0], mean / np.linalg.norm(mean), atol=1e-5)
+    assert pooled.budget["records of a person"] == 4
+
+
+def test_the_prior_fills_in_what_the_noise_hides(tiny, people):
+    _, _, z_0, _ = people
+    given = scenario(tiny, people, 600, None)
+    plain = error(attempt("algebraic", given), z_0)
+    found = {variant: error(attempt(f"diffusion_prior:{variant}", given), z_0) for variant in ("mean", "ddim", "sample")}
+    assert max(found.values()) < 0.2 * plain and found["mean"] < found["sample"]
+
+
+def test_the_prior_takes_a_clean_latent_as_it_is(tiny, people):
+    _, _, z_0, _ = people
+    for variant in ("mean", "ddim"):
+        assert error(attempt(f"diffusion_prior:{variant}", scenario(tiny, people, -1, None)), z_0) < 2e-3
+
+
+def test_captions_that_leaked_are_used(tiny, people):
+    _, own, _, _ = people
+    bare, told = scenario(tiny, people, 800, None), scenario(tiny, people, 800, None, Captions(tuple(own.captions)))
+    found = [attempt("diffusion_prior:ddim", given) for given in (bare, told)]
+    assert not torch.allclose(found[0].z_0, found[1].z_0) and found[1].budget["captions"]
+
+
+def test_the_best_of_several_draws_is_one_of_them(tiny, people):
+    given = scenario(tiny, people, 700, None).rows(6)
+    drawn = [attempt("diffusion_prior:sample", given, seed=k).z_0 for k in (0, 1)]
+    best = attempt("diffusion_prior:best", given).z_0
+    assert all(torch.equal(best[i], drawn[0][i]) or torch.equal(best[i], drawn[1][i]) for i in range(6))
+
+
+def test_tuning_leaves_the_victims_base_alone(tiny, people):
+    before = {name: value.clone() for name, value in tiny.unet.state_dict().items()}
+    guess = attempt("diffusion_prior:tuned", scenario(tiny, people, 700, None).rows(4))
+    assert guess.curve and guess.budget["tuning steps"] == 2
+    assert all(torch.equal(value, before[name]) for name, value in tiny.unet.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in tiny.unet.parameters())
+
+
+def test_an_untrained_controlnet_adds_nothing_to_the_prior(tiny, people):
+    """Its zero convolutions are zero, so the two attacks must agree."""
+    trained = Trained(new_controlnet(tiny, generator=generator(0)).eval(), {"context": "zeros"})
+    given = scenario(tiny, people, 600, 200, trained)
+    alone, under = (attempt(name, given).z_0 for name in ("diffusion_prior:ddim", "own_controlnet:server"))
+    assert torch.allclose(alone, under, atol=1e-4)
+
+
+def test_what_a_controlnet_needs_is_asked_for_by_type(tiny, people):
+    assert attempt("own_controlnet:server", scenario(tiny, people, 600, 200)) == NoChannel((Trained,))
+    assert attempt("own_controlnet:server", scenario(tiny, people, 600, None)) == NoChannel((Conditions,))
+    without = sealing(tiny, 600, 200).push(people[2], people[3], generator(3)).having(tiny)
+    assert attempt("own_controlnet:public", without) == NoChannel((Public,))
+    assert attempt("direct_identity", without) == NoChannel((Public, Mechanism))
+
+
+def test_a_controlnet_of_the_attackers_own_is_trained(tiny, people):
+    guess = attempt("own_controlnet:public", scenario(tiny, people, 600, 200).rows(4))
+    assert guess.z_0.shape[0] == 4 and len(guess.curve) == 2 and guess.budget["training steps"] == 2
+
+
+def test_evidence_enters_networks_at_unit_variance():
+    z = torch.randn(200, 4, 8, 8, generator=generator(1))
+    v = torch.full((200,), 9.0)
+    seen = Evidence(z + 3 * torch.randn(z.shape, generator=generator(2)), v, None, None)
+    shown = _network.inputs(seen)
+    assert shown.shape == (200, _network.CHANNELS, 8, 8)
+    assert float(shown[:, :4].var()) == pytest.approx(1, abs=0.03) and bool((shown[:, 5:] == 0).all())
+    both = _network.inputs(Evidence(seen.x, v, z, torch.zeros(200)))
+    assert torch.equal(both[:, 5:9], z) and bool((both[:, 9] < 0).all())
+
+
+def test_readers_give_the_shapes_that_they_promise():
+    shown = torch.randn(2, _network.CHANNELS, 16, 16, generator=generator(0))
+    with seeded(0):
+        to_latents, to_vector = (_network.Reader(out, pooled=pooled, side=16, width=16) for out, pooled in ((8, False), (128, True)))
+    assert to_latents(shown).shape == (2, 8, 16, 16) and to_vector(shown).shape == (2, 128)
+
+
+def test_nothing_that_was_given_is_changed(tiny, people, monkeypatch):
+    given = scenario(tiny, people, 600, 200, People(torch.arange(len(people[1])) // 4))
+    latents, conditions, public = given[Latents], given[Conditions], given[Public]
+    monkeypatch.setitem(inverse_network.STEPS, "quick", 3)
+    monkeypatch.setitem(direct_identity.STEPS, "quick", 3)
+    before = [x.clone() for x in (latents.z, conditions.c, public.z_0, public.c)]
+    state = torch.random.get_rng_state()
+    for name in ("algebraic", "linear_mmse", "inverse_network", "direct_identity", "diffusion_prior:mean"):
+        assert isinstance(attempt(name, given.rows(8)), attacks.Guess), name
+    assert all(torch.equal(x, y) for x, y in zip((latents.z, conditions.c, public.z_0, public.c), before, strict=True))
+    assert torch.equal(torch.random.get_rng_state(), state)  # no global draw
+
+
+def test_more_releases_are_one_look_with_less_noise(tiny, people):
+    _, _, z_0, c = people
+    once = [sealing(tiny, 800, None).push(z_0, c, generator(k))[Latents] for k in range(4)]
+    pooled = Scenario(Latents(torch.cat([x.z for x in once]), torch.cat([x.n for x in once])), tiny)
+    assert float(see(pooled, tiny.schedule).v[0]) < float(see(Scenario(once[0], tiny), tiny.schedule).v[0])
+    assert error(attempt("diffusion_prior:mean", pooled), z_0) < error(attempt("diffusion_prior:mean", Scenario(once[0], tiny)), z_0)
