@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import random
 import shlex
 import sys
 import time
@@ -28,12 +27,11 @@ from sfumato.diffusion.base import Codec, load_codec
 from sfumato.features.efficientnet import DIMENSION
 from sfumato.features.identity import Head, describe, half, train
 from sfumato.judge.metrics.identity import Gallery
-from sfumato.pictures import avatars
+from sfumato.pictures import avatars, store
 from sfumato.server.generate import to_pixels
 
 ROOT = Path(__file__).parent.parent
 STYLE = "open-peeps"
-DRAWS = 60  # of people, for each that is wanted
 POOLS: tuple[avatars.Pool, ...] = ("recombined", "unseen_part")
 BINS = 4000  # of similarities, between -1 and 1
 FALSE_RATE = 0.01
@@ -51,21 +49,10 @@ def distinct(
 ) -> tuple[np.ndarray, list[str]]:
     """``pictures`` pictures of each of ``people`` different people, person by person: ``(people * pictures, H, W, 3)``.
 
-    ``store.load`` draws people with replacement, and some far more often than others: of 1,000 draws only about 230 to
-    480 differ. So people are drawn here until there are enough, and only those are rendered.
+    ``halves``: of ``features.identity.half``.
     """
-    stream, found = f"{seed}/identity-head/{STYLE}/{pool}", dict[str, avatars.Identity]()
-    for draw in range(DRAWS * people):
-        person = avatars.draw_identity(STYLE, pool, rng=random.Random(f"{stream}/person/{draw}"))
-        if half(person.key) in halves:
-            found.setdefault(person.key, person)
-        if len(found) == people:
-            break
-    else:
-        raise SystemExit(f"{DRAWS * people} draws from pool {pool} gave {len(found)} different people; ask for fewer than {people}")
-    shown = [avatars.draw_picture(person, rng=random.Random(f"{stream}/picture/{key}/{i}"))
-             for key, person in found.items() for i in range(pictures)]  # fmt: skip
-    return np.stack([picture.image for picture in shown]), [picture.identity.key for picture in shown]
+    drawn = store.distinct(STYLE, pool, people, pictures, seed=seed, purpose="identity-head", keep=lambda key: half(key) in halves)
+    return drawn.images, drawn.identities
 
 
 # ---------------------------------------------------------------- figures

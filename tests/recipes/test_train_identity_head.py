@@ -42,8 +42,8 @@ def test_people_are_distinct_and_of_the_half_asked_for() -> None:
 
 
 def test_too_many_people_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "DRAWS", 1)
-    with pytest.raises(SystemExit, match="ask for fewer than 500"):
+    monkeypatch.setattr(recipe.store, "_DRAWS", 1)
+    with pytest.raises(ValueError, match="ask for fewer"):
         recipe.distinct("recombined", 500, 1, seed=0)
 
 

@@ -8,7 +8,7 @@ import sys
 import click
 import typer
 
-from sfumato.cli import compare, demo, generate, inspect, seal, train, version
+from sfumato.cli import compare, demo, finetune, generate, inspect, seal, train, version
 
 app = typer.Typer(
     name="sfumato",
@@ -19,7 +19,7 @@ app = typer.Typer(
     "Owners SEAL folders of pictures into one-way records; a server TRAINS a ControlNet from records alone; anyone GENERATES with it. "
     "Nothing ever goes back to an owner. Start with: sfumato demo",
 )
-for module in (demo, seal, inspect, train, generate, compare, version):
+for module in (demo, seal, inspect, train, generate, finetune, compare, version):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -10,6 +10,8 @@ import hashlib
 import json
 import logging
 import os
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +29,7 @@ CACHE_VERSION = 1  # raise it whenever avatars or fill50k draw or describe anyth
 FILL50K = "fill50k"
 KNOWN = (*avatars.STYLES, FILL50K)
 _HEADER = "sfumato"
+_DRAWS = 60  # of people, for each that is wanted
 _DRAWN_BY = ("dicebear-core", "dicebear-styles", "resvg-py", "pillow")
 _log = logging.getLogger(__name__)
 
@@ -98,6 +101,47 @@ def load(style: str, pool: str, count: int, *, seed: int, per_identity: int = 1,
     except (OSError, UserError) as error:
         _log.warning("rendered pictures are not kept: %s", error)
     return drawn
+
+
+def distinct(
+    style: str, pool: avatars.Pool, people: int, pictures: int, *, seed: int, purpose: str, keep: Callable[[str], bool] = lambda key: True
+) -> PictureSet:
+    """``pictures`` pictures of each of ``people`` different people, person by person; about 10 ms each, not cached.
+
+    ``load`` draws people with replacement, and some far more often than others: of 1,000 draws only about 230 to 480 differ. Here people
+    are drawn until there are enough, and only those are rendered.
+
+    Args:
+        style, pool: as for ``load``; not ``fill50k``.
+        people, pictures: how many, and of each.
+        seed, purpose: which stream; streams of other purposes share no picture.
+        keep: whether a person with this key may be taken.
+
+    Raises:
+        UserError: the pool has not enough people.
+    """
+    stream, found = f"{seed}/{purpose}/{style}/{pool}", dict[str, avatars.Identity]()
+    for draw in range(_DRAWS * people):
+        person = avatars.draw_identity(style, pool, rng=random.Random(f"{stream}/person/{draw}"))
+        if keep(person.key):
+            found.setdefault(person.key, person)
+        if len(found) == people:
+            break
+    else:
+        raise UserError(
+            f"{_DRAWS * people} draws from pool {pool} gave {len(found)} different people", expected=f"{people}", fix="ask for fewer"
+        )
+    shown = [
+        avatars.draw_picture(person, rng=random.Random(f"{stream}/picture/{key}/{i}"))
+        for key, person in found.items()
+        for i in range(pictures)
+    ]
+    return PictureSet(
+        images=np.stack([picture.image for picture in shown]),
+        captions=[picture.caption for picture in shown],
+        attributes=[picture.attributes for picture in shown],
+        identities=[picture.identity.key for picture in shown],
+    )
 
 
 def default_cache() -> Path:

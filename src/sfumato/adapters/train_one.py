@@ -1,0 +1,175 @@
+"""Fine-tune one adapter with PEFT: the ordinary way, and the reference for many at once.
+
+Draws are functions of (seed, step), so that a run that was killed ends in the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato.adapters.dreambooth import FinetuneConfig, Task, contexts_of, draw, losses, tokens_of
+from sfumato.adapters.lora import Adapter, LoraSettings, attached, collect, factors_of, initial, linears
+from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base
+
+FIRST_WEIGHTS = 2**31  # in place of a step's number, for the draw of A
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a callback is told after a step."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What comes of it: the adapter, those kept on the way by step, and every step's loss since the start or the last resume."""
+
+    adapter: Adapter
+    kept: dict[int, Adapter]
+    losses: list[float]
+
+
+def train_one(
+    base: Base,
+    task: Task,
+    settings: LoraSettings,
+    config: FinetuneConfig,
+    *,
+    keep: Iterable[int] = (),
+    checkpoint: Path | None = None,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    validate: Callable[[int], None] | None = None,
+) -> Trained:
+    """Fine-tune ``settings``' adapter on ``task``.
+
+    Args:
+        base: frozen; carries the adapter while this runs, and nothing afterwards.
+        task, settings, config: on what, where, how.
+        keep: steps whose adapters are wanted, too; 0 for the first weights.
+        checkpoint: a file to go on from; private, for it holds the seed's first weights and the optimiser's memory. Removed at the end.
+        on_step: told about every step.
+        validate: called with the step, while the base carries the adapter, every ``config.validate_every`` steps.
+
+    Raises:
+        UserError: a checkpoint of another run, or a loss that is not finite.
+    """
+    wanted = _wanted(keep, config)
+    layers = linears(base, settings)
+    start = first_adapter(base, settings, task)
+    run = run_of(base, task, settings, config, keep=wanted)
+    kept: dict[int, Adapter] = {0: start} if 0 in wanted else {}
+    seen: list[float] = []
+    with attached(base, start, trainable=True) as wrapped:
+        pairs = factors_of(wrapped)
+        parameters = [part for name in layers for part in pairs[name]]
+        optimiser = torch.optim.AdamW(parameters, lr=config.lr if task.lr is None else task.lr, weight_decay=config.weight_decay)
+        first = _resume(checkpoint, run, parameters, optimiser, kept, start) if checkpoint else 0
+        tokens = tokens_of(base, [task])
+        frozen = None
+        if not settings.text_targets:
+            with torch.no_grad():
+                frozen = contexts_of(base, tokens)
+        for step in range(first, config.steps):
+            contexts = contexts_of(base, tokens) if frozen is None else frozen
+            loss = losses(base, draw(base, [task], config, step), contexts, config).sum()
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise UserError(f"the loss became {value} at step {step}", fix="start again with a lower --lr")
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            done = step + 1
+            seen.append(value)
+            if done in wanted:
+                kept[done] = collect(wrapped, start.alphas)
+            if checkpoint and config.checkpoint_every and done % config.checkpoint_every == 0 and done < config.steps:
+                _save(checkpoint, {"run": run, "seed": str(task.seed)}, done, parameters, optimiser, kept)
+            if validate is not None and config.validate_every and done % config.validate_every == 0:
+                base.__dict__.pop("empty_context", None)  # the text encoder has moved on
+                validate(done)
+            on_step(Progress(done, config.steps, value))
+        made = collect(wrapped, start.alphas)
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return Trained(made, kept, seen)
+
+
+def first_adapter(base: Base, settings: LoraSettings, task: Task) -> Adapter:
+    """The adapter that training on ``task`` starts from."""
+    return initial(linears(base, settings), settings, generator=generator(task.seed, FIRST_WEIGHTS))
+
+
+def run_of(base: Base, task: Task, settings: LoraSettings, config: FinetuneConfig, *, keep: Iterable[int]) -> str:
+    """What must be the same for a run to go on, or for its results to be those wanted: SHA-256 over all that decides them."""
+    said = [base.unet_fingerprint, base.fingerprint, task.identity(), asdict(settings), config.identity(), sorted(keep)]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def seed_of(checkpoint: Path) -> int | None:
+    """The seed of the run that left ``checkpoint``, for a run that was given none; None where there is no such file."""
+    if not checkpoint.exists():
+        return None
+    data = checkpoint.read_bytes()
+    from_bytes(data, name=str(checkpoint))
+    said = metadata_of(data).get("seed", "")
+    if not said.isdecimal():
+        raise UserError(f"{checkpoint}: no checkpoint of a fine-tuning", fix="remove it, or choose another --out")
+    return int(said)
+
+
+def _wanted(keep: Iterable[int], config: FinetuneConfig) -> frozenset[int]:
+    wanted = frozenset(keep)
+    if any(not 0 <= step <= config.steps for step in wanted):
+        raise UserError(f"steps to keep {sorted(wanted)}", expected=f"steps from 0 to {config.steps}")
+    return wanted
+
+
+def _save(path: Path, notes: dict[str, str], step: int, parameters: list[Any], optimiser: Any, kept: dict[int, Adapter]) -> None:
+    state = {f"parameter.{i}": p.detach() for i, p in enumerate(parameters)}
+    for i, slots in optimiser.state_dict()["state"].items():
+        state |= {f"optimiser.{i}.{name}": value for name, value in slots.items()}
+    for at, adapter in kept.items():
+        for name, (a, b) in adapter.factors.items():
+            state |= {f"kept.{at}.A.{name}": a, f"kept.{at}.B.{name}": b}
+    write_atomic(path, to_bytes({**state, "step": torch.tensor(step)}, notes), private=True)
+
+
+def _resume(path: Path, run: str, parameters: list[Any], optimiser: Any, kept: dict[int, Adapter], start: Adapter) -> int:
+    """Load a checkpoint into what is given; the step to go on from."""
+    for stray in path.parent.glob(f".{path.name}.*.partial"):  # of a run that was killed while it wrote
+        stray.unlink()
+    if not path.exists():
+        return 0
+    data = path.read_bytes()
+    state = from_bytes(data, name=str(path))
+    if metadata_of(data).get("run") != run:
+        raise UserError(f"{path}: a checkpoint of another run", fix="use the same settings and pictures to go on, or remove it")
+    with torch.no_grad():
+        for i, parameter in enumerate(parameters):
+            parameter.copy_(state[f"parameter.{i}"])
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in state.items():
+        part, _, rest = key.partition(".")
+        if part == "optimiser":
+            index, _, name = rest.partition(".")
+            slots.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+    for at in sorted({int(key.split(".")[1]) for key in state if key.startswith("kept.")}):
+        factors = {name: (state[f"kept.{at}.A.{name}"], state[f"kept.{at}.B.{name}"]) for name in start.factors}
+        kept[at] = Adapter(factors=factors, alphas=start.alphas)
+    return int(state["step"])

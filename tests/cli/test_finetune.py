@@ -1,0 +1,152 @@
+"""``sfumato finetune`` as its users run it, on a small random base."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from sfumato.adapters import formats, train_one
+from sfumato.adapters.lora import check_fits
+from sfumato.cli import finetune
+from sfumato.cli import main as cli
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, home):
+    def go(*arguments):
+        monkeypatch.setattr(sys, "argv", ["sfumato", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out = capsys.readouterr()
+        return stop.value.code or 0, out.out, out.err
+
+    return go
+
+
+@pytest.fixture
+def quick(mini):
+    return ("--base", mini, "--steps", 3, "--batch", 2, "--rank", 2, "--prior", 2)
+
+
+def test_it_explains_itself(run):
+    code, out, _ = run("finetune", "--help")
+    assert code == 0 and "--trigger" in out and "leaks the pictures" in out
+
+
+def test_a_file_that_others_load(run, quick, make_folder, base, tmp_path):
+    out = tmp_path / "lora.safetensors"
+    code, said, _ = run("finetune", make_folder(count=3), "-o", out, "--trigger", "zwx", *quick, "--json")
+    report = json.loads(said)
+    assert (
+        code == 0 and report["pictures"] == 3 and report["prompt"] == "a photo of zwx peep" and report["privacy"] == {"guarantee": "none"}
+    )
+    read = formats.read(out)
+    check_fits(read, base)
+    assert len(read.factors) == report["layers"] and read.parameters == report["parameters"] and set(read.ranks.values()) == {2}
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["lora.json", "lora.safetensors"]
+
+
+def test_the_summary_says_what_leaks(run, quick, make_folder, tmp_path):
+    code, said, told = run("finetune", make_folder(count=2), "-o", tmp_path / "x.safetensors", *quick)
+    assert code == 0 and not said
+    for words in ("guarantee    none", "leak them", "with the prompt or without it", "no captions, folder names", "load_lora_weights"):
+        assert words in told
+
+
+def test_nothing_of_the_folder_is_in_what_is_written(run, quick, make_folder, tmp_path):
+    for captions in ((), ("--captions",)):
+        run(
+            "finetune",
+            make_folder(f"private{len(captions)}", count=3),
+            "-o",
+            tmp_path / "x.safetensors",
+            *quick,
+            *captions,
+            "--seed",
+            987654,
+        )
+        for path in (tmp_path / "x.safetensors", tmp_path / "x.json"):
+            data = path.read_bytes()
+            for word in (b"secret", b"caption-of", b"private", b"987654", str(tmp_path).encode()):
+                assert word not in data, (path.name, word)
+        facts = json.loads((tmp_path / "x.json").read_text())
+        assert facts["guarantee"] == "none" and "pictures" not in facts and "seed" not in json.dumps(facts)
+
+
+def test_without_a_seed_nobody_can_draw_the_first_weights(run, quick, make_folder, tmp_path):
+    folder = make_folder(count=2)
+    for name in ("one", "two"):
+        run("finetune", folder, "-o", tmp_path / f"{name}.safetensors", *quick)
+    one, two = (formats.read(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    assert not any(torch.equal(one.factors[name][0], two.factors[name][0]) for name in one.factors)
+
+
+def test_options_reach_the_training(run, quick, make_folder, tmp_path):
+    out = tmp_path / "k.safetensors"
+    code, said, _ = run(
+        "finetune", make_folder(count=2), "-o", out, *quick, "--no-text-encoder", "--targets", "to_k, to_out.0", "--alpha", 5,
+        "--format", "kohya", "--prior", 0, "--validate-every", 2, "--seed", 3, "--json",
+    )  # fmt: skip
+    read = formats.read(out)
+    assert code == 0 and json.loads(said)["format"] == "kohya" and json.loads(said)["class_pictures"] == 0
+    assert all(name.endswith((".to_k", ".to_out.0")) for name in read.factors) and set(read.alphas.values()) == {5.0}
+    assert [path.name for path in (tmp_path / "k.pictures").iterdir()] == ["step-00002.png"]
+
+
+def test_captions_join_the_prompts_only_when_asked(quick, make_folder, base):
+    folder = make_folder(count=2)
+    plain = finetune._task(base, folder, "a sks x", "a x", captions=False, prior=0, seed=0)
+    told = finetune._task(base, folder, "a sks x", "a x", captions=True, prior=0, seed=0)
+    assert plain.prompts == ("a sks x",) * 2 and told.prompts == ("a sks x, caption-of-0", "a sks x, caption-of-1")
+    assert torch.equal(plain.latents, told.latents) and plain.class_latents is None
+
+
+def test_a_killed_run_goes_on_with_its_own_secret_seed(run, quick, make_folder, tmp_path, monkeypatch):
+    folder, out, seeds = make_folder(count=2), tmp_path / "x.safetensors", []
+    real, resumed = train_one.train_one, []
+
+    def killed(base, task, *args, **how):
+        seeds.append(task.seed)
+
+        def stop(progress):
+            resumed.append(progress.step)
+            if len(seeds) == 1 and progress.step == 2:
+                raise KeyboardInterrupt
+
+        return real(base, task, *args, **{**how, "on_step": stop})
+
+    monkeypatch.setattr(train_one, "train_one", killed)
+    assert run("finetune", folder, "-o", out, *quick, "--checkpoint-every", 1)[0] == 130 and not out.exists()
+    assert run("finetune", folder, "-o", out, *quick, "--checkpoint-every", 1)[0] == 0
+    assert seeds[0] == seeds[1] and resumed == [1, 2, 3]  # a step is saved before it is told
+    assert out.exists() and not out.with_suffix(".checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("-o", "lora.ckpt"), "ends in .safetensors"),
+        (("-o", "x.safetensors", "--format", "zip"), "diffusers, kohya"),
+        (("-o", "x.safetensors", "--trigger", " "), "a word each"),
+        (("-o", "x.safetensors", "--rank", "0"), "rank 0"),
+        (("-o", "x.safetensors", "--targets", "nope"), "no layer of unet"),
+        (("-o", "x.safetensors", "--prior", "-1"), "from 0 up"),
+        (("-o", "x.safetensors", "--lr", "0"), "above 0"),
+    ],
+)
+def test_wrong_input_is_told_and_nothing_written(run, mini, make_folder, tmp_path, monkeypatch, wrong, said):
+    folder = make_folder(count=2)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = (
+        run("finetune", folder, "--base", mini, *wrong, "--prior", "0", "--json")
+        if "--prior" not in wrong
+        else run("finetune", folder, "--base", mini, *wrong, "--json")
+    )
+    assert code == 2 and said in json.loads(out)["error"] and [p.name for p in tmp_path.iterdir()] == ["private"]
+
+
+def test_a_folder_without_pictures(run, mini, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, told = run("finetune", tmp_path / "empty", "-o", tmp_path / "x.safetensors", "--base", mini)
+    assert code == 2 and "no pictures in it" in told
