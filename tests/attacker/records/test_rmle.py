@@ -1,0 +1,109 @@
+"""Descent on pixels through the base's own encoder."""
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.attacker.records import _invert, rmle
+from sfumato.attacker.records.base import Activations, Conditions, Entrance, Guess, Latents, Mixed, NoChannel, Noise, Scenario, attempt
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import load_base
+from sfumato.diffusion.controlnet import one_way_input
+from sfumato.pictures import avatars
+
+N = 3
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_base()
+
+
+@pytest.fixture(scope="module")
+def truth(tiny):
+    """Pictures and their latents."""
+    images = np.stack([avatars.picture("adventurer", "recombined", i, seed=3).image for i in range(N)])
+    return images, tiny.encode_pixels(images)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(rmle, "ITERATIONS", {"quick": 100, "full": 100})
+
+
+def psnr(a, b):
+    return float((10 * np.log10(255**2 / np.square(a.astype(float) - b).mean((1, 2, 3)))).mean())
+
+
+def noised(base, x, n, seed=1):
+    eps = torch.randn(x.shape, generator=generator(seed))
+    return float(base.schedule.alpha(n)) * x + float(base.schedule.sigma(n)) * eps, eps
+
+
+def released(z, n):
+    return Latents(z[None], torch.full((1, N), n))
+
+
+def test_clean_latents_give_the_picture(tiny, truth):
+    images, z_0 = truth
+    told = []
+    guess = attempt("rmle", Scenario(released(z_0, -1), tiny), tell=lambda *a: told.append(a))
+    assert isinstance(guess, Guess) and guess.images.dtype == np.uint8 and guess.images.shape == images.shape
+    grey = psnr(np.full_like(images, 128), images)
+    assert psnr(guess.images, images) > grey + 4
+    assert psnr(np.roll(guess.images, 1, 0), images) < grey + 2
+    assert guess.curve[-1][1] < 0.1 * guess.curve[0][1] and guess.budget["iterations"] == 100
+    assert guess.c is None and told[-1] == (100, 100)
+
+
+def test_a_little_noise_still_gives_it_and_the_condition(tiny, truth):
+    images, z_0 = truth
+    (z, _), (c, _) = noised(tiny, z_0, 50), noised(tiny, z_0.flip(0), 50, seed=2)
+    scenario = Scenario(released(z, 50), Conditions(c[None], torch.full((1, N), 50)), tiny)
+    before = z.clone()
+    guess = attempt("rmle", scenario)
+    assert psnr(guess.images, images) > psnr(np.full_like(images, 128), images) + 3
+    assert (guess.c - z_0.flip(0)).square().mean() < 0.3 * z_0.square().mean()
+    assert torch.equal(before, z) and guess.budget["condition curve"][-1][1] < guess.budget["condition curve"][0][1]
+
+
+def test_known_noise_is_no_noise(tiny, truth):
+    images, z_0 = truth
+    z, eps = noised(tiny, z_0, 900)
+    known = attempt("rmle", Scenario(released(z, 900), Noise(eps[None]), tiny))
+    unknown = attempt("rmle", Scenario(released(z, 900), tiny))
+    assert psnr(known.images, images) > psnr(unknown.images, images) + 5
+
+
+def test_pure_noise_gives_no_more_than_another_picture_s_record(tiny, truth):
+    images, _ = truth
+    guess = attempt("rmle", Scenario(released(torch.randn(N, 4, 16, 16, generator=generator(4)), 999), tiny))
+    assert abs(psnr(guess.images, images) - psnr(np.roll(guess.images, 1, 0), images)) < 1.0
+
+
+def test_mixtures_and_activations_give_the_condition(tiny, truth):
+    _, z_0 = truth
+    c = z_0.flip(0)
+    z, _ = noised(tiny, z_0, 500)
+    conv = torch.nn.Conv2d(4, 8, 3, padding=1).requires_grad_(False)
+    _invert.redraw(conv, generator(5))
+    net = type("Sum", (torch.nn.Module,), {"forward": lambda self, z_t, c: conv(c) + z_t.repeat(1, 2, 1, 1)})()
+    for leaked in (Mixed(one_way_input(c, z, "symsigmoid")[None], "symsigmoid"), Activations(net(z, c)[None])):
+        guess = attempt("rmle", Scenario(released(z, 500), leaked, Entrance(net), tiny))
+        assert (guess.c - c).square().mean() < 0.2 * c.square().mean()
+
+
+def test_several_releases_are_one_better_estimate(tiny):
+    z_0 = torch.randn(N, 4, 16, 16, generator=generator(7))
+    n = torch.tensor([[300] * N, [600] * N, [300] * N])
+    z = torch.stack([noised(tiny, z_0, int(row[0]), seed=10 + k)[0] for k, row in enumerate(n)])
+    together, spread = _invert.pooled(z, n, tiny.schedule)
+    alone, wider = _invert.pooled(z[:1], n[:1], tiny.schedule)
+    assert spread.max() < wider.min()
+    assert float((together - z_0).std()) == pytest.approx(float(spread.mean()), rel=0.15)
+    assert float((alone - z_0).std()) == pytest.approx(float(wider.mean()), rel=0.15)
+
+
+def test_without_a_base_or_latents_there_is_no_channel(tiny, truth):
+    assert str(attempt("rmle", Scenario(released(truth[1], -1)))) == "no Base"
+    assert attempt("rmle", Scenario(tiny)) == NoChannel((Latents,))
