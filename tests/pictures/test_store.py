@@ -151,3 +151,14 @@ def test_a_set_is_consistent() -> None:
     for wrong in ({"images": images[0]}, {"images": images / 1.0}, {"captions": [""]}, {"conditions": images[:1]}):
         with pytest.raises(ValueError):
             store.PictureSet(**({"images": images, **row} | wrong))
+
+
+def test_distinct_people_are_distinct_and_belong_to_nobody_elses_stream():
+    kept = store.distinct("open-peeps", "unseen_part", 6, 3, seed=1, purpose="one", keep=lambda key: "medium" not in key)
+    assert len(kept) == 18 and len(set(kept.identities)) == 6 and kept.identities[::3] == kept.identities[2::3]
+    assert len({image.tobytes() for image in kept.images}) == 18 and not any("medium" in key for key in kept.identities)
+    again = store.distinct("open-peeps", "unseen_part", 6, 3, seed=1, purpose="one", keep=lambda key: "medium" not in key)
+    other = store.distinct("open-peeps", "unseen_part", 6, 3, seed=1, purpose="two")
+    assert np.array_equal(kept.images, again.images) and not np.array_equal(kept.images, other.images)
+    with pytest.raises(UserError, match="gave 0 different people"):
+        store.distinct("open-peeps", "recombined", 2, 1, seed=0, purpose="none", keep=lambda key: False)

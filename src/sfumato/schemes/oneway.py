@@ -146,9 +146,12 @@ class _Epochs:
         self._rest: Tensors = {}
         self.count = 0
 
-    @torch.autocast("cpu", enabled=False)  # records come in several types, which autocast would not join
     def batch(self, number: int) -> Tensors:
         """Batch ``number``; each is asked for once, in order."""
+        with torch.autocast("cpu", enabled=False):  # records come in several types, which autocast would not join
+            return self._batch()
+
+    def _batch(self) -> Tensors:
         while len(self._rest.get("t", ())) < self._size:
             parts = [self._rest] if self._rest else []
             sent = self._collect()

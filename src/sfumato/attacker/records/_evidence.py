@@ -31,8 +31,8 @@ class Evidence:
 
 def see(scenario: Scenario, schedule: Schedule) -> Evidence:
     """The evidence in a scenario that grants ``Latents``."""
-    latents, noise, mixed, conditions = (scenario.get(kind) for kind in (Latents, Noise, Mixed, Conditions))
-    assert latents is not None
+    latents, noise = scenario[Latents], scenario.get(Noise)
+    mixed, conditions = scenario.get(Mixed), scenario.get(Conditions)
     x, v = pooled(latents.z, latents.n, schedule)
     if noise is not None:
         alpha, sigma = (f(latents.n).to(latents.z).view(*latents.n.shape, 1, 1, 1) for f in (schedule.alpha, schedule.sigma))

@@ -33,7 +33,8 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     if seen.y is None or seen.w is None:
         raise Lacking(Conditions)
     scale = 1 / (1 + seen.w).sqrt().view(-1, 1, 1, 1)
-    hint, curve = scale * seen.y, []
+    hint = scale * seen.y
+    curve: list[tuple[float, float]] = []
     budget = {"variant": variant, "steps": STEPS[effort]}
     if variant == "server":
         trained = scenario.get(Trained)

@@ -1,0 +1,174 @@
+"""Score what an attack brought back against the truth, target by target, beside what anybody could have guessed.
+
+Every cell is paired with its baseline on the same pictures and tested by person. More is better for the attack in every score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato.attacker.records.base import Guess, Target
+from sfumato.diffusion.base import Base
+from sfumato.features import identity
+from sfumato.judge.metrics import adherence, recovery, significance
+from sfumato.judge.metrics.identity import Gallery
+
+WIDTH = {"picture": 0.1, "condition": 0.15, "person": 0.15, "prompt": 0.15, "candidate": 0.25}  # wider intervals say nothing
+SCORES = {
+    "picture": "SSIM",
+    "condition": "edge F1",
+    "person": "re-identification, top-1",
+    "prompt": "share of words",
+    "candidate": "linkage, top-1",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is true of the N records, and the gallery of *other* pictures of the same people.
+
+    Attributes:
+        images, edges: uint8 ``(N, H, W, 3)`` and boolean ``(N, H, W)``.
+        captions: N texts.
+        people: who is on each; N different names where nobody knows.
+        candidates: for each record the row among the candidates that it is.
+        gallery: uint8 pictures ``(M, H, W, 3)`` and their people, or None where there is no gallery.
+    """
+
+    images: np.ndarray
+    edges: np.ndarray
+    captions: list[str]
+    people: list[str]
+    candidates: np.ndarray
+    gallery: tuple[np.ndarray, list[str]] | None = None
+    _made: dict[Any, Gallery] = field(default_factory=dict, repr=False)
+
+    def galleried(self, embed: Callable[[np.ndarray], np.ndarray] | None) -> Gallery:
+        """The gallery in the judge's space, or in an attack's own; made once for each."""
+        assert self.gallery is not None
+        if embed not in self._made:
+            self._made[embed] = Gallery.of(*self.gallery, embed=embed)
+        return self._made[embed]
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What anybody could guess without a record: draws of the base, and the mean of the public pictures, both uint8 ``(N, H, W, 3)``."""
+
+    drawn: np.ndarray
+    mean: np.ndarray
+
+
+def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: str, seed: int) -> dict[Target, dict[str, Any]]:
+    """Every target that a guess speaks of; each cell with ``score``, interval, ``prior_only``, ``chance``, ``p``, ``n`` and more beside."""
+    cells: dict[Target, dict[str, Any]] = {}
+    images = guess.images if guess.images is not None else None if guess.z_0 is None else decoded(base, guess.z_0)
+    if images is not None:
+        cells["picture"] = _picture(images, truth, prior, seed)
+        if truth.gallery is not None:
+            cells["person"] = _person(
+                identity.judges().embed(images), identity.judges().embed(prior.drawn[: len(images)]), None, truth, seed
+            )
+    if guess.embeddings is not None and guess.embed is not None and truth.gallery is not None:
+        shuffled = guess.embeddings[_others(truth.people[: len(guess.embeddings)], seed)]
+        cells["person"] = _person(guess.embeddings, shuffled, guess.embed, truth, seed)
+    if guess.c is not None:
+        found = decoded(base, guess.c).max(axis=-1) > 127
+        cells["condition"] = _condition(found, truth, prior, condition, seed)
+    elif images is not None:
+        cells["condition"] = _condition(adherence.edges_of(images, condition), truth, prior, condition, seed)
+    if guess.prompts is not None:
+        cells["prompt"] = _prompt(guess.prompts, truth, seed)
+    if guess.scores is not None:
+        hits = guess.scores.argmax(dim=1).numpy() == truth.candidates[: len(guess.scores)]
+        chance = 1 / guess.scores.shape[1]
+        cells["candidate"] = _cell(hits, np.full(len(hits), chance), truth, seed, chance=chance)
+    return cells
+
+
+def decoded(base: Base, latents: torch.Tensor, *, batch: int = 32) -> np.ndarray:
+    """Pictures uint8 ``(N, H, W, 3)`` of latents."""
+    parts = [base.decode(latents[i : i + batch].float()) for i in range(0, len(latents), batch)]
+    images: np.ndarray = ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    return images
+
+
+def judged(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """All cells of a matrix by name, with Holm's adjusted p and the verdict over all of them."""
+    adjusted = significance.holm({name: cell["p"] for name, cell in cells.items()})
+    found = {}
+    for name, cell in cells.items():
+        difference, low, high = cell["difference"]
+        comparison = significance.Comparison(
+            mean=cell["score"], low=cell["low"], high=cell["high"], baseline=cell["prior_only"], difference=difference,
+            difference_low=low, difference_high=high, p=cell["p"], n=cell["n"], clusters=cell["people"],
+        )  # fmt: skip
+        verdict = significance.verdict(comparison, adjusted[name], width=WIDTH[cell["target"]])
+        found[name] = {**cell, "adjusted_p": adjusted[name], "verdict": verdict, "effective": verdict == "effective"}
+    return found
+
+
+def _cell(attack: np.ndarray, baseline: np.ndarray, truth: Truth, seed: int, *, chance: float, **more: Any) -> dict[str, Any]:
+    people = truth.people[: len(attack)]
+    got = significance.compare(attack, baseline, generator=np.random.default_rng(seed), clusters=people)
+    return {
+        "score": got.mean, "low": got.low, "high": got.high, "prior_only": got.baseline, "chance": chance,
+        "difference": [got.difference, got.difference_low, got.difference_high], "p": got.p, "n": got.n, "people": got.clusters, **more,
+    }  # fmt: skip
+
+
+def _picture(images: np.ndarray, truth: Truth, prior: Prior, seed: int) -> dict[str, Any]:
+    real = truth.images[: len(images)]
+    own, drawn, mean = (recovery.scores(made[: len(images)], real) for made in (images, prior.drawn, prior.mean))
+    # Against whichever prior guess is the better: the blurred mean or a sharp stranger.
+    rival = max((drawn, mean), key=lambda scores: float(scores["ssim"].mean()))
+    beside = {name: float(values.mean()) for name, values in own.items()}
+    return _cell(own["ssim"], rival["ssim"], truth, seed, chance=float(drawn["ssim"].mean()), beside=beside)
+
+
+def _person(
+    embedded: np.ndarray, rival: np.ndarray, embed: Callable[[np.ndarray], np.ndarray] | None, truth: Truth, seed: int
+) -> dict[str, Any]:
+    gallery, people = truth.galleried(embed), truth.people[: len(embedded)]
+    hits, _ = gallery.reidentify(embedded, people)
+    missed, _ = gallery.reidentify(rival, people)
+    beside = {"auc": gallery.auc(embedded, people), "auc of the prior": gallery.auc(rival, people)}
+    return _cell(hits, missed, truth, seed, chance=gallery.chance, beside=beside, gallery=len(gallery.identities))
+
+
+def _condition(found: np.ndarray, truth: Truth, prior: Prior, condition: str, seed: int) -> dict[str, Any]:
+    n = len(found)
+    f1 = adherence.edge_f1(truth.edges[:n], found)
+    chance = adherence.shuffled_f1(truth.edges[:n], found, generator=np.random.default_rng(seed))
+    drawn = adherence.edge_f1(truth.edges[:n], adherence.edges_of(prior.drawn[:n], condition))
+    rival = chance if chance.mean() > drawn.mean() else drawn
+    return _cell(f1, rival, truth, seed, chance=float(chance.mean()))
+
+
+def _prompt(prompts: list[str], truth: Truth, seed: int) -> dict[str, Any]:
+    n = len(prompts)
+    other = _others(truth.people[:n], seed)
+    own = np.array([_shared(a, b) for a, b in zip(prompts, truth.captions[:n], strict=True)])
+    rival = np.array([_shared(truth.captions[k], truth.captions[i]) for i, k in enumerate(other.tolist())])
+    exact = sum(a == b for a, b in zip(prompts, truth.captions[:n], strict=True)) / n
+    return _cell(own, rival, truth, seed, chance=float(rival.mean()), beside={"exact": exact})
+
+
+def _shared(guess: str, truth: str) -> float:
+    """Share of the words in either that stand in both."""
+    a, b = set(guess.replace(",", " ").split()), set(truth.replace(",", " ").split())
+    return len(a & b) / max(1, len(a | b))
+
+
+def _others(people: list[str], seed: int) -> np.ndarray:
+    """For each row another person's row."""
+    draws, names = np.random.default_rng(seed), np.array(people)
+    everyone = np.arange(len(names))
+    return np.array(
+        [draws.choice(everyone[names != name]) if (names != name).any() else (i + 1) % len(names) for i, name in enumerate(names)]
+    )

@@ -1,0 +1,172 @@
+"""Every attack on every scheme: what an attacker gets, beside what anybody could have guessed.
+
+A cell is an attack, on what a scheme leaks of one private pool. Cells are kept as they are found, so that a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato import __version__
+from sfumato.attacker.records import base as attacks
+from sfumato.attacker.records.base import Candidates, Effort, Failed, Guess, NoChannel, People, Public
+from sfumato.core import registry
+from sfumato.core.artifact import read_json, write_json
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base, load_base
+from sfumato.diffusion.sampling import sample
+from sfumato.features.identity import half
+from sfumato.judge.metrics import guesses
+from sfumato.judge.metrics.adherence import edges_of
+from sfumato.judge.metrics.guesses import Prior, Truth
+from sfumato.pictures import store
+from sfumato.studies import leaks
+
+STYLE = "open-peeps"
+POOLS = ("recombined", "unseen_part")
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatrixConfig:
+    """The size of a matrix: ``people`` private people of each pool with ``each`` pictures to be attacked and as many others in the
+    gallery; ``public`` people of the attacker's with ``public_each`` pictures."""
+
+    schemes: tuple[str, ...] = ("centralised", "fedavg", "split", "oneway", "oneway-withheld", "sealed", "sealed-derived")
+    attacks: tuple[str, ...] = ()
+    pools: tuple[str, ...] = POOLS
+    effort: Effort = "quick"
+    people: int = 200
+    each: int = 5
+    public: int = 300
+    public_each: int = 8
+    condition: str = "canny"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for chosen, known, what in (
+            (self.schemes, leaks.known(), "scheme"),
+            (self.attacks, attacks.rows(), "attack"),
+            (self.pools, POOLS, "pool"),
+        ):
+            unknown = [name for name in chosen if name not in known]
+            if unknown:
+                raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
+
+
+def run(config: MatrixConfig, out: Path, *, tell: Tell = lambda what, done, total: None) -> dict[str, Any]:
+    """Attack what ``out`` lacks and return the whole matrix."""
+    base = load_base()
+    path = out / "matrix.json"
+    varying = ("schemes", "attacks", "pools")
+    identity = {name: value for name, value in asdict(config).items() if name not in varying}
+    settings = json.loads(json.dumps(identity | {"unet": base.unet_fingerprint, "version": __version__}))
+    figures: dict[str, Any] = read_json(path, what="matrix") if path.exists() else {"settings": settings, "cells": {}}
+    if not isinstance(figures, dict) or figures.get("settings") != settings:
+        raise UserError(f"{path}: a matrix of other settings or another base", fix="choose another --out, or move that one away")
+    out.mkdir(parents=True, exist_ok=True)
+    rows = config.attacks or tuple(attacks.rows())
+    public: Public | None = None
+    for pool in config.pools:
+        wanted = [(scheme, row) for scheme in config.schemes for row in rows if f"{pool}/{scheme}/{row}" not in figures["cells"]]
+        if not wanted:
+            continue
+        public = public or attackers(base, config, tell)
+        private, truth, prior, more = victims(base, pool, public, config, tell)
+        for scheme, row in wanted:
+            given = leaks.scenario(scheme, private, base, public, seed=config.seed).having(*more)
+            count = attacks.attack(row.partition(":")[0]).COUNT[config.effort]
+            progress = partial(tell, f"{pool}: {row} on {scheme}")
+            answer = attacks.attempt(row, given.rows(count), effort=config.effort, seed=config.seed, tell=progress)
+            figures["cells"][f"{pool}/{scheme}/{row}"] = cell(answer, truth, prior, base, config)
+            write_json(path, figures)
+    figures["matrix"] = matrix(figures["cells"])
+    write_json(path, figures)
+    return figures
+
+
+def cell(answer: Guess | NoChannel | Failed, truth: Truth, prior: Prior, base: Base, config: MatrixConfig) -> dict[str, Any]:
+    """One answer as JSON: its targets' scores, or why there are none."""
+    if isinstance(answer, NoChannel):
+        return {"outcome": "no channel", "why": str(answer)}
+    if isinstance(answer, Failed):
+        return {"outcome": "failed", "why": answer.cause}
+    try:
+        scored = guesses.score(answer, truth, prior, base, condition=config.condition, seed=config.seed)
+    except UserError as error:
+        return {"outcome": "failed", "why": str(error)}
+    return {"outcome": "scored", "targets": scored, "budget": answer.budget, "curve": answer.curve, "seconds": answer.seconds}
+
+
+def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By scheme and attack what came out, its verdicts corrected over every test in the matrix."""
+    tests = {
+        f"{name}|{target}": {**found, "target": target}
+        for name, kept in cells.items() for target, found in kept.get("targets", {}).items()
+    }  # fmt: skip
+    verdicts = guesses.judged(tests) if tests else {}
+    table: dict[str, dict[str, Any]] = {}
+    for name, kept in cells.items():
+        pool, scheme, row = name.split("/", 2)
+        targets = {target: verdicts[f"{name}|{target}"] for target in kept.get("targets", {})}
+        first = next((t for t in attacks.attack(row.partition(":")[0]).TARGETS if t in targets), None)
+        head = {} if first is None else {**targets[first], "effective": any(found["effective"] for found in targets.values())}
+        table.setdefault(scheme, {}).setdefault(row, {})[pool] = {
+            "outcome": kept["outcome"], "why": kept.get("why", ""), "seconds": kept.get("seconds", 0.0), **head, "targets": targets,
+        }  # fmt: skip
+    return table
+
+
+def attackers(base: Base, config: MatrixConfig, tell: Tell = lambda what, done, total: None) -> Public:
+    """What attackers train on: public people of the half that the judge's head never saw."""
+    tell("drawing the attackers' public people", 0, 0)
+    drawn = store.distinct(
+        STYLE, "public", config.public, config.public_each, seed=config.seed, purpose="attackers", keep=lambda key: half(key) == 1
+    )
+    z_0, c = _latents(base, drawn.images, config.condition)
+    return Public(drawn.images, z_0, c, drawn.identities, drawn.captions)
+
+
+def victims(
+    base: Base, pool: str, public: Public, config: MatrixConfig, tell: Tell = lambda what, done, total: None
+) -> tuple[leaks.Private, Truth, Prior, list[object]]:
+    """Private people of ``pool``: what owners hold, what is true of it, what the prior alone guesses, and what candidates there are.
+
+    Rows are interleaved, one picture of each person after another, so that the first records show different people.
+    """
+    tell(f"drawing private people, {pool}", 0, 0)
+    drawn = store.distinct(STYLE, pool, config.people, 2 * config.each, seed=config.seed, purpose="victims")  # type: ignore[arg-type]
+    number = np.arange(len(drawn)).reshape(config.people, 2 * config.each)
+    rows, others = number[:, : config.each].T.ravel(), number[:, config.each :].ravel()
+    images, people = drawn.images[rows], [drawn.identities[i] for i in rows]
+    z_0, c = _latents(base, images, config.condition)
+    private = leaks.Private(images, z_0, c, [drawn.captions[i] for i in rows], people)
+    gallery = drawn.images[others], [drawn.identities[i] for i in others]
+    truth = Truth(images, edges_of(images, config.condition), private.captions, people, np.arange(len(rows)), gallery)
+    groups = torch.tensor([sorted(set(people)).index(person) for person in people])
+    return private, truth, prior(base, public, len(rows), seed=config.seed), [Candidates(z_0, c), People(groups)]
+
+
+def prior(base: Base, public: Public, count: int, *, seed: int, drawn: int = 200) -> Prior:
+    """Guesses without a record: ``drawn`` samples of the base, used again and again, and the mean public latent, decoded."""
+    several = min(count, drawn)
+    parts = [
+        sample(base, [""] * min(32, several - i), generator=generator(seed, 41, i), steps=15, guidance=1.0) for i in range(0, several, 32)
+    ]
+    images = guesses.decoded(base, torch.cat(parts))
+    again = np.resize(np.arange(several), count)
+    return Prior(images[again], guesses.decoded(base, public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
+
+
+def _latents(base: Base, images: np.ndarray, condition: str) -> tuple[torch.Tensor, torch.Tensor]:
+    extract = registry.get("conditions", condition).extract
+    return base.encode_pixels(images), base.encode_pixels(np.stack([extract(image) for image in images]))

@@ -1,0 +1,121 @@
+"""Guesses are scored against the truth beside what anybody could guess: the truth scores full marks, noise scores chance."""
+
+import numpy as np
+import pytest
+import torch
+
+from sfumato.attacker.records.base import Guess
+from sfumato.diffusion.base import load_base
+from sfumato.features import identity
+from sfumato.judge.metrics import guesses
+from sfumato.judge.metrics.adherence import edges_of
+from sfumato.judge.metrics.guesses import Prior, Truth
+from sfumato.judge.metrics.identity import Gallery
+from sfumato.pictures import store
+
+PEOPLE = 16
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_base()
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return store.distinct("open-peeps", "recombined", PEOPLE, 3, seed=5, purpose="test")
+
+
+@pytest.fixture
+def truth(drawn, monkeypatch):
+    """One picture of each person is attacked, two others are in a gallery that is smaller than a study's."""
+    small = Gallery.of
+    monkeypatch.setattr(guesses.Gallery, "of", lambda *a, **k: small(*a, **{**k, "minimum": 2}))
+    images, people = drawn.images[::3], drawn.identities[::3]
+    others = [i for i in range(len(drawn)) if i % 3]
+    gallery = drawn.images[others], [drawn.identities[i] for i in others]
+    return Truth(images, edges_of(images), drawn.captions[::3], people, np.arange(len(images)), gallery)
+
+
+@pytest.fixture
+def prior(drawn):
+    """Strangers, and a grey picture."""
+    strangers = store.distinct("open-peeps", "unseen_part", PEOPLE, 1, seed=6, purpose="test").images
+    return Prior(strangers, np.full_like(strangers, 128))
+
+
+def score(guess, truth, prior, tiny):
+    return guesses.score(guess, truth, prior, tiny, condition="canny", seed=0)
+
+
+def test_the_truth_scores_full_marks_and_beats_the_prior(tiny, truth, prior):
+    cells = score(Guess(images=truth.images.copy()), truth, prior, tiny)
+    assert set(cells) == {"picture", "person", "condition"}
+    assert cells["picture"]["score"] == pytest.approx(1) and cells["condition"]["score"] == 1
+    assert cells["person"]["score"] > 0.7 > cells["person"]["prior_only"]
+    assert cells["person"]["chance"] == 1 / PEOPLE and cells["person"]["gallery"] == PEOPLE
+    verdicts = guesses.judged({name: {**cell, "target": name} for name, cell in cells.items()})
+    assert all(found["effective"] and found["verdict"] == "effective" for found in verdicts.values())
+    assert all(cell["low"] <= cell["score"] <= cell["high"] and cell["n"] == PEOPLE for cell in cells.values())
+
+
+def test_what_the_prior_guesses_is_not_effective(tiny, truth, prior):
+    for images in (prior.drawn, prior.mean):
+        cells = score(Guess(images=images.copy()), truth, prior, tiny)
+        found = guesses.judged({name: {**cell, "target": name} for name, cell in cells.items()})
+        assert not any(cell["effective"] for cell in found.values())
+        assert all(cell["difference"][0] <= 1e-9 for cell in cells.values())
+
+
+def test_latents_are_decoded_and_the_vae_is_the_ceiling(tiny, truth, prior):
+    z_0 = tiny.encode_pixels(truth.images)
+    cells = score(Guess(z_0=z_0), truth, prior, tiny)
+    assert 0.7 < cells["picture"]["score"] < 1 and cells["picture"]["beside"]["psnr"] > 20
+    assert guesses.decoded(tiny, z_0, batch=5).shape == truth.images.shape
+    noise = score(Guess(z_0=torch.randn(z_0.shape, generator=torch.Generator().manual_seed(0))), truth, prior, tiny)
+    assert noise["picture"]["score"] < noise["picture"]["prior_only"] + 0.05 and noise["person"]["score"] < 0.3
+
+
+def test_a_condition_that_was_found_is_scored_instead_of_the_pictures_edges(tiny, truth, prior):
+    white = np.repeat(truth.edges[..., None].astype(np.uint8) * 255, 3, axis=-1)
+    c = tiny.encode_pixels(white)
+    cells = score(Guess(z_0=torch.zeros_like(c), c=c), truth, prior, tiny)
+    assert cells["condition"]["score"] > 0.9 > cells["condition"]["prior_only"]
+    assert score(Guess(c=c), truth, prior, tiny).keys() == {"condition"}
+
+
+def test_embeddings_are_scored_in_their_own_space(tiny, truth, prior):
+    def flipped(images):
+        return identity.judges().embed(images)[:, ::-1].copy()
+
+    cells = score(Guess(embeddings=flipped(truth.images), embed=flipped), truth, prior, tiny)
+    same = score(Guess(images=truth.images), truth, prior, tiny)
+    assert cells.keys() == {"person"} and cells["person"]["score"] == same["person"]["score"]
+    assert cells["person"]["prior_only"] < 0.3 and cells["person"]["beside"]["auc"] > 0.9
+    blind = np.random.default_rng(0).normal(size=(PEOPLE, 128))
+    assert score(Guess(embeddings=blind, embed=flipped), truth, prior, tiny)["person"]["score"] < 0.3
+
+
+def test_prompts_and_candidates(tiny, truth, prior):
+    cells = score(Guess(prompts=list(truth.captions), scores=torch.eye(PEOPLE)), truth, prior, tiny)
+    assert cells["prompt"]["score"] == 1 and cells["prompt"]["beside"]["exact"] == 1 and cells["prompt"]["prior_only"] < 0.9
+    assert cells["candidate"]["score"] == 1 and cells["candidate"]["chance"] == 1 / PEOPLE
+    wrong = score(Guess(prompts=[""] * PEOPLE, scores=torch.eye(PEOPLE).roll(1, 0)), truth, prior, tiny)
+    assert wrong["prompt"]["score"] == 0 and wrong["candidate"]["score"] == 0
+
+
+def test_an_attack_on_fewer_records_is_scored_on_those(tiny, truth, prior):
+    cells = score(Guess(images=truth.images[:8].copy()), truth, prior, tiny)
+    assert all(cell["n"] == 8 for cell in cells.values())
+
+
+def test_others_are_never_the_same_person():
+    people = ["a", "a", "b", "c", "c"]
+    found = guesses._others(people, 0)
+    assert all(people[k] != people[i] for i, k in enumerate(found.tolist()))
+    assert guesses._others(["a", "a"], 0).tolist() == [1, 0]  # nobody else is there
+
+
+def test_words_are_compared_as_sets():
+    assert guesses._shared("a peep, red hair", "red hair a peep") == 1 and guesses._shared("", "x") == 0
+    assert guesses._shared("a b", "b c") == pytest.approx(1 / 3)
