@@ -51,10 +51,12 @@ def test_a_full_disk_is_told_not_traced(run, monkeypatch):
 
 
 def test_an_interrupt_says_how_to_go_on(run, monkeypatch):
-    def stopped(**_):
+    """An interrupt inside a command, on its way through typer."""
+
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", stopped)
+    monkeypatch.setattr("sfumato.cli._output.emit", stopped)
     code, out, err = run("version", "--json")
     assert code == 130 and "run the same command again" in err and json.loads(out)["exit_code"] == 130
 

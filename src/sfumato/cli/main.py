@@ -10,6 +10,7 @@ import typer
 
 from sfumato.cli import compare, demo, finetune, generate, inspect, seal, train, version
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="sfumato",
     no_args_is_help=True,
@@ -26,7 +27,10 @@ for module in (demo, seal, inspect, train, generate, finetune, compare, version)
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 a check failed, 2 the input was wrong, 130 interrupted."""
     try:
-        raise SystemExit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == INTERRUPTED:  # typer makes an exit code of an interrupt
+            raise KeyboardInterrupt
+        raise SystemExit(code)
     except click.ClickException as error:
         error.show()
         _fail(error.format_message(), error.exit_code, said=True)
@@ -36,7 +40,7 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}; make room or choose another folder, then run the same command again", 2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; run the same command again to go on", 130)
+        _fail("interrupted; run the same command again to go on", INTERRUPTED)
 
 
 def _fail(message: str, code: int, *, said: bool = False) -> None:
