@@ -88,6 +88,21 @@ def test_the_page_on_the_sweep_says_what_was_measured():
         assert said(arms[name]) in page
 
 
+def test_the_page_on_schemes_says_what_was_compared():
+    found, page = read("compare.json"), (ROOT / "docs/schemes.md").read_text()
+    rows = [[cell.strip(" *`") for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    table = {row[0]: row[1:] for row in rows if len(row) == 9}
+    labels = {"no_control": "no control", "sealed": "sealed", "sealed-derived": "sealed, derived (n = 800)"}
+    for name in ("no_control", "public", "synthetic", "centralised", "fedavg", "split", "oneway", "sealed", "sealed-derived"):
+        own, shifted = found["schemes"][name], found["shifted"][name]
+        row = {key.replace("`", ""): value for key, value in table.items()}[labels.get(name, name)]
+        assert row[:2] == [said(own["adherence"]), said(shifted["adherence"])], name
+        if own["private_pictures"]:
+            assert row[2:4] == [f"{own[f'bytes_{way}_per_picture']:,.0f}" for way in ("up", "down")], name
+            assert row[4] == f"{own['messages_up']} / {own['messages_down']}" and (row[5] == "yes") == own["online"]
+            assert row[6] == f"{own['owner_peak_bytes'] / 1e6:,.0f}" and row[7] == f"{own['owner_seconds']:.1f}"
+
+
 def test_the_card_is_made_of_the_figures():
     evaluation = load_recipe("evaluate_tiny_base")
     base = ROOT / "src/sfumato/assets/tiny"

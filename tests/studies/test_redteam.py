@@ -20,34 +20,35 @@ def small(monkeypatch):
     drawn = redteam.prior
     monkeypatch.setattr(redteam, "prior", lambda base, public, count, *, seed: drawn(base, public, count, seed=seed, drawn=4))
     return MatrixConfig(
-        schemes=("oneway", "sealed"), attacks=("algebraic", "linear_mmse", "fsha", "averaging"), pools=("recombined",), people=8, each=2,
+        schemes=("oneway", "sealed"), attacks=("algebraic", "linear_mmse", "fsha", "averaging"), people=6, each=2,
         public=6, public_each=2,
     )  # fmt: skip
 
 
 def test_the_matrix_tells_what_leaks_and_goes_on_where_it_stopped(small, tmp_path, monkeypatch):
     figures = redteam.run(small, tmp_path)
-    assert set(figures["cells"]) == {f"recombined/{s}/{a}" for s in small.schemes for a in small.attacks}
+    assert set(figures["cells"]) == {f"{s}/{a}" for s in small.schemes for a in small.attacks}
     one_way, sealed = figures["matrix"]["oneway"], figures["matrix"]["sealed"]
-    solved = one_way["algebraic"]["recombined"]
-    assert solved["score"] > 0.8 > solved["prior_only"] and solved["p"] < 0.01 and solved["targets"]["person"]["chance"] == 1 / 8
-    assert not solved["effective"]  # eight people are too few to survive the correction: nothing is claimed of them
-    assert sealed["algebraic"]["recombined"]["score"] < solved["score"]
-    assert one_way["averaging"]["recombined"]["outcome"] == "scored" and sealed["averaging"]["recombined"]["why"] == "no Releases"
-    assert sealed["fsha"]["recombined"] == {"outcome": "no channel", "why": "no GradientChannel", "seconds": 0.0, "targets": {}}
+    solved = one_way["algebraic"]["pools"]["recombined"]
+    assert set(one_way["algebraic"]["pools"]) == {"recombined", "unseen_part"}
+    assert solved["score"] > 0.8 > solved["prior_only"] and solved["p"] < 0.05 and solved["targets"]["person"]["chance"] == 1 / 6
+    assert not solved["effective"]  # six people are too few to survive the correction: nothing is claimed of them
+    assert sealed["algebraic"]["pools"]["recombined"]["score"] < solved["score"]
+    assert one_way["averaging"]["outcome"] == "scored" and sealed["averaging"]["why"] == "no Releases"
+    assert sealed["fsha"] == {"outcome": "no channel", "why": "no GradientChannel", "seconds": 0.0, "pools": {}}
     assert all(
         t["adjusted_p"] >= t["p"] for s in figures["matrix"].values() for a in s.values() for t in a["recombined"]["targets"].values()
     )
 
     kept = json.loads((tmp_path / "matrix.json").read_text())
-    del kept["cells"]["recombined/sealed/algebraic"]
+    del kept["cells"]["sealed/algebraic"]
     (tmp_path / "matrix.json").write_text(json.dumps(kept))
     asked = []
     attempt = redteam.attacks.attempt
     monkeypatch.setattr(redteam.attacks, "attempt", lambda row, *a, **k: asked.append(row) or attempt(row, *a, **k))
     again = redteam.run(small, tmp_path)
     assert asked == ["algebraic"]
-    assert again["cells"]["recombined/sealed/algebraic"]["targets"] == figures["cells"]["recombined/sealed/algebraic"]["targets"]
+    assert again["cells"]["sealed/algebraic"]["pools"] == figures["cells"]["sealed/algebraic"]["pools"]
     with pytest.raises(UserError, match="other settings"):
         redteam.run(MatrixConfig(people=9, each=2), tmp_path)
 
@@ -56,20 +57,24 @@ def test_the_attackers_people_are_not_the_judges_and_victims_are_not_in_their_ow
     base = load_base()
     public = redteam.attackers(base, small)
     assert all(redteam.half(person) == 1 for person in public.identities) and len(set(public.identities)) == small.public
-    private, truth, prior, _ = redteam.victims(base, "recombined", public, small)
-    assert not set(private.identities) & set(public.identities)
-    shown = {image.tobytes() for image in truth.gallery[0]}
-    assert not any(image.tobytes() in shown for image in truth.images)
-    assert len(set(truth.people[: small.people])) == small.people  # the first records show different people
-    assert prior.drawn.shape == prior.mean.shape == truth.images.shape
+    private, truths, priors, (candidates, people) = redteam.victims(base, public, small)
+    assert not set(private.identities) & set(public.identities) and list(truths) == list(small.pools)
+    for place, truth in enumerate(truths.values()):
+        shown = {image.tobytes() for image in truth.gallery[0]}
+        assert not any(image.tobytes() in shown for image in truth.images)
+        assert len(set(truth.people[: small.people])) == small.people  # the first records show different people
+        assert truth.people == private.identities[place :: len(truths)] and (truth.images == private.images[place :: len(truths)]).all()
+        assert (private.images[truth.candidates] == truth.images).all() and len(candidates.z_0) == len(private.images)
+    assert all(prior.drawn.shape == prior.mean.shape == truths[pool].images.shape for pool, prior in priors.items())
+    assert len(set(people.groups.tolist())) == 2 * small.people
 
 
 def test_what_failed_is_said_and_never_counted_as_safe(small):
-    lacking = redteam.cell(NoChannel((Noise,)), None, None, None, small)
-    failed = redteam.cell(Failed("diverged: its z_0 holds NaN or infinity"), None, None, None, small)
+    lacking = redteam.cell(NoChannel((Noise,)), {}, {}, None, small)
+    failed = redteam.cell(Failed("diverged: its z_0 holds NaN or infinity"), {}, {}, None, small)
     assert lacking == {"outcome": "no channel", "why": "no Noise"} and failed["outcome"] == "failed"
-    table = redteam.matrix({"recombined/sealed/rmle": failed, "recombined/sealed/fsha": lacking})
-    assert table["sealed"]["rmle"]["recombined"]["why"].startswith("diverged") and "effective" not in table["sealed"]["rmle"]["recombined"]
+    table = redteam.matrix({"sealed/rmle": failed, "sealed/fsha": lacking})
+    assert table["sealed"]["rmle"]["why"].startswith("diverged") and table["sealed"]["rmle"]["pools"] == {}
 
 
 def test_names_are_checked_before_anything_is_drawn():

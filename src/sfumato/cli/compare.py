@@ -36,7 +36,8 @@ def command(
     config = CompareConfig(**size)
     with _output.bar("starting") as advance:
         progress = advance
-        figures = run(config, out, tell=lambda what, done, total: progress(done, total or None, what))
+        command = " ".join(["sfumato compare", *(["--quick"] if quick else ["--full"] if full else [])])
+        figures = run(config, out, command=command, tell=lambda what, done, total: progress(done, total or None, what))
     if as_json:
         _output.emit(
             {name: figures[name] for name in ("schemes", "shifted", "fill50k", "sd15", "speed", "seeds", "settings") if name in figures}

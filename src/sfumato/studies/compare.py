@@ -85,8 +85,13 @@ class CompareConfig:
                 raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
 
 
-def run(config: CompareConfig, out: Path, *, tell: Tell = lambda what, done, total: None) -> dict[str, Any]:
-    """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm by arm."""
+def run(
+    config: CompareConfig, out: Path, *, command: str = "sfumato compare", tell: Tell = lambda what, done, total: None
+) -> dict[str, Any]:
+    """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm by arm.
+
+    ``command`` is noted as what makes them again.
+    """
     for name in config.arms:
         ready = getattr(registry.get("schemes", KNOWN[name][0]), "ready", None)
         if ready is not None:  # before hours are spent, not after
@@ -112,7 +117,7 @@ def run(config: CompareConfig, out: Path, *, tell: Tell = lambda what, done, tot
         on_step = partial(tell, "a server's step")
         figures["speed"] = speed.measure(base, precision=choose_precision(), on_step=on_step)
         write_json(path, figures)
-    figures |= {"interval": "95 %, paired bootstrap over conditions", "owners": OWNERS, "styles": DOMAINS}
+    figures |= {"command": command, "interval": "95 %, paired bootstrap over conditions", "owners": OWNERS, "styles": DOMAINS}
     figures["seeds"] = {
         f"{domain}/{name}": [figures["runs"][f"{domain}/{name}/{seed}"]["adherence"]["mean"] for seed in config.seeds]
         for domain in config.domains for name in ("no_control", *config.arms)

@@ -39,7 +39,7 @@ from sfumato.diffusion.schedule import CLEAN
 from sfumato.records.record import SealSettings, restore
 
 EPOCHS = 5
-UPDATE_BATCH = 2
+UPDATE_BATCH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ def _channel(private: Private, base: Base, seed: int, *, size: int = 16) -> Grad
 
 
 def _update(private: Private, base: Base, found: Scenario, seed: int) -> list[object]:
-    """One local step on two pictures, the draws of t and eps known, as the recipe's seed makes them: the worst case for an owner."""
+    """One local step on a few pictures, the draws of t and eps known, as the recipe's seed makes them: the worst case for an owner."""
     model = nets.new_controlnet(base, generator=generator(0, 1))
     with torch.no_grad():  # after some rounds the zero convolutions are no longer zero, and gradients reach all of it
         for number, parameter in enumerate(model.parameters()):

@@ -1,6 +1,7 @@
 """Every attack on every scheme: what an attacker gets, beside what anybody could have guessed.
 
-A cell is an attack, on what a scheme leaks of one private pool. Cells are kept as they are found, so that a run that was killed goes on.
+A cell is an attack on what a scheme leaks of the private pools, attacked together (attackers learn on public people alone) and scored
+apart. Cells are kept as they are found, so that a run that was killed goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 
 from sfumato import __version__
 from sfumato.attacker.records import base as attacks
-from sfumato.attacker.records.base import Candidates, Effort, Failed, Guess, NoChannel, People, Public
+from sfumato.attacker.records.base import Candidates, Effort, Failed, Guess, NoChannel, People, Public, Scenario
 from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError
@@ -29,6 +30,7 @@ from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
 from sfumato.pictures import store
+from sfumato.pictures.store import PictureSet
 from sfumato.studies import leaks
 
 STYLE = "open-peeps"
@@ -67,7 +69,7 @@ def run(config: MatrixConfig, out: Path, *, tell: Tell = lambda what, done, tota
     """Attack what ``out`` lacks and return the whole matrix."""
     base = load_base()
     path = out / "matrix.json"
-    varying = ("schemes", "attacks", "pools")
+    varying = ("schemes", "attacks")
     identity = {name: value for name, value in asdict(config).items() if name not in varying}
     settings = json.loads(json.dumps(identity | {"unet": base.unet_fingerprint, "version": __version__}))
     figures: dict[str, Any] = read_json(path, what="matrix") if path.exists() else {"settings": settings, "cells": {}}
@@ -75,54 +77,58 @@ def run(config: MatrixConfig, out: Path, *, tell: Tell = lambda what, done, tota
         raise UserError(f"{path}: a matrix of other settings or another base", fix="choose another --out, or move that one away")
     out.mkdir(parents=True, exist_ok=True)
     rows = config.attacks or tuple(attacks.rows())
-    public: Public | None = None
-    for pool in config.pools:
-        wanted = [(scheme, row) for scheme in config.schemes for row in rows if f"{pool}/{scheme}/{row}" not in figures["cells"]]
-        if not wanted:
-            continue
-        public = public or attackers(base, config, tell)
-        private, truth, prior, more = victims(base, pool, public, config, tell)
-        for scheme, row in wanted:
-            given = leaks.scenario(scheme, private, base, public, seed=config.seed).having(*more)
-            count = attacks.attack(row.partition(":")[0]).COUNT[config.effort]
-            progress = partial(tell, f"{pool}: {row} on {scheme}")
-            answer = attacks.attempt(row, given.rows(count), effort=config.effort, seed=config.seed, tell=progress)
-            figures["cells"][f"{pool}/{scheme}/{row}"] = cell(answer, truth, prior, base, config)
-            write_json(path, figures)
+    wanted = [(scheme, row) for scheme in config.schemes for row in rows if f"{scheme}/{row}" not in figures["cells"]]
+    if wanted:
+        public = attackers(base, config, tell)
+        private, truths, priors, more = victims(base, public, config, tell)
+    prepared: dict[str, Scenario] = {}
+    for scheme, row in wanted:
+        if scheme not in prepared:
+            prepared = {scheme: leaks.scenario(scheme, private, base, public, seed=config.seed).having(*more)}
+        given = prepared[scheme].rows(attacks.attack(row.partition(":")[0]).COUNT[config.effort])
+        answer = attacks.attempt(row, given, effort=config.effort, seed=config.seed, tell=partial(tell, f"{row} on {scheme}"))
+        figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, config)
+        write_json(path, figures)
     figures["matrix"] = matrix(figures["cells"])
     write_json(path, figures)
     return figures
 
 
-def cell(answer: Guess | NoChannel | Failed, truth: Truth, prior: Prior, base: Base, config: MatrixConfig) -> dict[str, Any]:
-    """One answer as JSON: its targets' scores, or why there are none."""
+def cell(
+    answer: Guess | NoChannel | Failed, truths: dict[str, Truth], priors: dict[str, Prior], base: Base, config: MatrixConfig
+) -> dict[str, Any]:
+    """One answer as JSON: by pool its targets' scores, or why there are none. Row i of a guess is of pool i modulo the number of pools."""
     if isinstance(answer, NoChannel):
         return {"outcome": "no channel", "why": str(answer)}
     if isinstance(answer, Failed):
         return {"outcome": "failed", "why": answer.cause}
-    try:
-        scored = guesses.score(answer, truth, prior, base, condition=config.condition, seed=config.seed)
-    except UserError as error:
-        return {"outcome": "failed", "why": str(error)}
-    return {"outcome": "scored", "targets": scored, "budget": answer.budget, "curve": answer.curve, "seconds": answer.seconds}
+    pools: dict[str, Any] = {}
+    for number, pool in enumerate(truths):
+        own = answer.take(list(range(number, len(answer), len(truths))))
+        try:
+            pools[pool] = guesses.score(own, truths[pool], priors[pool], base, condition=config.condition, seed=config.seed)
+        except UserError as error:
+            return {"outcome": "failed", "why": str(error)}
+    return {"outcome": "scored", "pools": pools, "budget": answer.budget, "curve": answer.curve, "seconds": answer.seconds}
 
 
 def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By scheme and attack what came out, its verdicts corrected over every test in the matrix."""
+    """By scheme and attack what came out in each pool, its verdicts corrected over every test in the matrix."""
     tests = {
-        f"{name}|{target}": {**found, "target": target}
-        for name, kept in cells.items() for target, found in kept.get("targets", {}).items()
+        f"{name}|{pool}|{target}": {**found, "target": target}
+        for name, kept in cells.items() for pool, targets in kept.get("pools", {}).items() for target, found in targets.items()
     }  # fmt: skip
     verdicts = guesses.judged(tests) if tests else {}
     table: dict[str, dict[str, Any]] = {}
     for name, kept in cells.items():
-        pool, scheme, row = name.split("/", 2)
-        targets = {target: verdicts[f"{name}|{target}"] for target in kept.get("targets", {})}
-        first = next((t for t in attacks.attack(row.partition(":")[0]).TARGETS if t in targets), None)
-        head = {} if first is None else {**targets[first], "effective": any(found["effective"] for found in targets.values())}
-        table.setdefault(scheme, {}).setdefault(row, {})[pool] = {
-            "outcome": kept["outcome"], "why": kept.get("why", ""), "seconds": kept.get("seconds", 0.0), **head, "targets": targets,
-        }  # fmt: skip
+        scheme, row = name.split("/", 1)
+        entry = {"outcome": kept["outcome"], "why": kept.get("why", ""), "seconds": kept.get("seconds", 0.0), "pools": {}}
+        for pool, targets in kept.get("pools", {}).items():
+            judged = {target: verdicts[f"{name}|{pool}|{target}"] for target in targets}
+            first = next(target for target in attacks.attack(row.partition(":")[0]).TARGETS if target in judged)
+            effective = any(found["effective"] for found in judged.values())
+            entry["pools"][pool] = {**judged[first], "effective": effective, "targets": judged}
+        table.setdefault(scheme, {})[row] = entry
     return table
 
 
@@ -137,23 +143,33 @@ def attackers(base: Base, config: MatrixConfig, tell: Tell = lambda what, done, 
 
 
 def victims(
-    base: Base, pool: str, public: Public, config: MatrixConfig, tell: Tell = lambda what, done, total: None
-) -> tuple[leaks.Private, Truth, Prior, list[object]]:
-    """Private people of ``pool``: what owners hold, what is true of it, what the prior alone guesses, and what candidates there are.
+    base: Base, public: Public, config: MatrixConfig, tell: Tell = lambda what, done, total: None
+) -> tuple[leaks.Private, dict[str, Truth], dict[str, Prior], list[object]]:
+    """Private people of all pools: what owners hold, by pool what is true of it and what the prior alone guesses, and the candidates.
 
-    Rows are interleaved, one picture of each person after another, so that the first records show different people.
+    Rows are interleaved: pool after pool, one picture of each person after another, so that the first records show different people.
     """
-    tell(f"drawing private people, {pool}", 0, 0)
-    drawn = store.distinct(STYLE, pool, config.people, 2 * config.each, seed=config.seed, purpose="victims")  # type: ignore[arg-type]
-    number = np.arange(len(drawn)).reshape(config.people, 2 * config.each)
-    rows, others = number[:, : config.each].T.ravel(), number[:, config.each :].ravel()
-    images, people = drawn.images[rows], [drawn.identities[i] for i in rows]
+    parts: list[tuple[PictureSet, np.ndarray]] = []
+    truths: dict[str, Truth] = {}
+    priors: dict[str, Prior] = {}
+    for place, pool in enumerate(config.pools):
+        tell(f"drawing private people, {pool}", 0, 0)
+        drawn = store.distinct(STYLE, pool, config.people, 2 * config.each, seed=config.seed, purpose="victims")  # type: ignore[arg-type]
+        number = np.arange(len(drawn)).reshape(config.people, 2 * config.each)
+        rows, others = number[:, : config.each].T.ravel(), number[:, config.each :].ravel()
+        images, people = drawn.images[rows], [drawn.identities[i] for i in rows]
+        gallery = drawn.images[others], [drawn.identities[i] for i in others]
+        where = place + len(config.pools) * np.arange(len(rows))
+        truths[pool] = Truth(images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery)
+        priors[pool] = prior(base, public, len(rows), seed=config.seed)
+        parts.append((drawn, rows))
+    order = [(drawn, i) for several in zip(*(rows for _, rows in parts), strict=True)
+             for (drawn, _), i in zip(parts, several, strict=True)]  # fmt: skip
+    images, people = np.stack([drawn.images[i] for drawn, i in order]), [drawn.identities[i] for drawn, i in order]
     z_0, c = _latents(base, images, config.condition)
-    private = leaks.Private(images, z_0, c, [drawn.captions[i] for i in rows], people)
-    gallery = drawn.images[others], [drawn.identities[i] for i in others]
-    truth = Truth(images, edges_of(images, config.condition), private.captions, people, np.arange(len(rows)), gallery)
-    groups = torch.tensor([sorted(set(people)).index(person) for person in people])
-    return private, truth, prior(base, public, len(rows), seed=config.seed), [Candidates(z_0, c), People(groups)]
+    private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i in order], people)
+    names = {person: k for k, person in enumerate(dict.fromkeys(people))}
+    return private, truths, priors, [Candidates(z_0, c), People(torch.tensor([names[person] for person in people]))]
 
 
 def prior(base: Base, public: Public, count: int, *, seed: int, drawn: int = 200) -> Prior:

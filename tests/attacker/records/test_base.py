@@ -136,3 +136,10 @@ def test_a_programmer_s_mistake_is_not_taken_for_a_failed_attack(stub):
 def test_an_unknown_attack_is_answered_with_the_known():
     with pytest.raises(ValueError, match="unknown name 'crystal_ball' in attacker.records; known: .*rmle"):
         attempt("crystal_ball", Scenario())
+
+
+def test_a_guess_is_cut_to_some_records():
+    guess = Guess(z_0=torch.arange(3.0), prompts=["a", "b", "c"], images=np.arange(3), budget={"steps": 1})
+    cut = guess.take([2, 0])
+    assert cut.z_0.tolist() == [2, 0] and cut.prompts == ["c", "a"] and cut.images.tolist() == [2, 0] and cut.c is None
+    assert len(guess) == 3 and len(cut) == 2 and len(Guess()) == 0 and cut.budget == {"steps": 1}

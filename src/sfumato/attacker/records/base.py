@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -282,6 +282,18 @@ class Guess:
     curve: list[tuple[float, float]] = field(default_factory=list)
     budget: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def __len__(self) -> int:
+        """N, the records that it speaks of."""
+        said = (self.z_0, self.c, self.images, self.embeddings, self.prompts, self.scores)
+        return next((len(value) for value in said if value is not None), 0)
+
+    def take(self, index: list[int]) -> Guess:
+        """What it says of the records at ``index`` alone."""
+        cut = {name: value if value is None else value[index] for name in ("z_0", "c", "images", "embeddings", "scores")
+               for value in (getattr(self, name),)}  # fmt: skip
+        prompts = None if self.prompts is None else [self.prompts[i] for i in index]
+        return replace(self, prompts=prompts, **cut)
 
 
 @dataclass(frozen=True)
