@@ -19,7 +19,8 @@ def compared(monkeypatch, capsys, tmp_path):
     def go(*arguments):
         asked = []
 
-        def study(config, out, *, tell):
+        def study(config, out, *, command, tell):
+            assert command == " ".join(["sfumato compare", *(flag for flag in arguments if flag in ("--quick", "--full"))])
             tell("own: sealed", 1, 2)
             asked.append((config, out))
             return FIGURES

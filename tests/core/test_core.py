@@ -88,3 +88,13 @@ def test_what_a_library_draws_inside_depends_on_the_keys_and_leaves_the_global_s
             drawn.append(torch.nn.Linear(4, 4).weight.detach().clone())
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_same_tensors_and_notes_are_the_same_bytes():
+    tensors, notes = {"b": torch.arange(3.0), "a": torch.ones(2, 2)}, {name: name * 3 for name in "zyxwvutsrqponmlkji"} | {"umlaut": "ü"}
+    written = {artifact.to_bytes(tensors, dict(list(notes.items())[::step])) for step in (1, -1) for _ in range(8)}
+    assert len(written) == 1
+    data = written.pop()
+    assert artifact.metadata_of(data) == notes
+    read = artifact.from_bytes(data, name="x")
+    assert torch.equal(read["b"], tensors["b"]) and torch.equal(read["a"], tensors["a"])

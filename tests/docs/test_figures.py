@@ -36,7 +36,7 @@ def test_every_mean_has_its_interval_and_its_n(path):
     def walk(value):
         if isinstance(value, dict):
             if "mean" in value:
-                assert value["low"] <= value["mean"] <= value["high"] and value["n"] >= 64
+                assert value["low"] - 1e-9 <= value["mean"] <= value["high"] + 1e-9 and value["n"] >= 64
             for inner in value.values():
                 walk(inner)
 

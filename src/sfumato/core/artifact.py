@@ -80,8 +80,16 @@ def read_json(path: Path, *, what: str) -> Any:
 
 
 def to_bytes(tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Serialise tensors as safetensors."""
-    return _save({k: v.contiguous() for k, v in tensors.items()}, metadata)
+    """Serialise tensors as safetensors; the same tensors and notes are the same bytes."""
+    data = _save({k: v.contiguous() for k, v in tensors.items()}, metadata)
+    if metadata is None or len(metadata) < 2:
+        return data
+    size = int.from_bytes(data[:8], "little")  # notes are written in no order of their own: sort them
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def from_bytes(data: bytes, *, name: str) -> dict[str, torch.Tensor]:

@@ -97,7 +97,7 @@ def wilson(hits: int, n: int, *, z: float = 1.959964) -> tuple[float, float, flo
     p = hits / n
     centre, spread = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return p, max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return p, min(p, max(0.0, (centre - spread) / scale)), max(p, min(1.0, (centre + spread) / scale))
 
 
 def _modal_border(image: np.ndarray) -> np.ndarray:
