@@ -290,10 +290,11 @@ class Guess:
 
     def take(self, index: list[int]) -> Guess:
         """What it says of the records at ``index`` alone."""
-        cut = {name: value if value is None else value[index] for name in ("z_0", "c", "images", "embeddings", "scores")
-               for value in (getattr(self, name),)}  # fmt: skip
-        prompts = None if self.prompts is None else [self.prompts[i] for i in index]
-        return replace(self, prompts=prompts, **cut)
+        cut: dict[str, Any] = {"prompts": None if self.prompts is None else [self.prompts[i] for i in index]}
+        for name in ("z_0", "c", "images", "embeddings", "scores"):
+            value = getattr(self, name)
+            cut[name] = None if value is None else value[index]
+        return replace(self, **cut)
 
 
 @dataclass(frozen=True)
