@@ -28,7 +28,6 @@ from sfumato.features.efficientnet import DIMENSION
 from sfumato.features.identity import Head, describe, half, train
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.pictures import avatars, store
-from sfumato.server.generate import to_pixels
 
 ROOT = Path(__file__).parent.parent
 STYLE = "open-peeps"
@@ -40,8 +39,7 @@ TARGET = {"people": 60, "auc": 0.987, "rank_1": 0.81}  # what a prototype reache
 
 def through_vae(codec: Codec, images: np.ndarray, *, batch: int = 32) -> np.ndarray:
     """``images`` uint8 ``(N, H, W, 3)`` encoded and decoded."""
-    parts = [images[i : i + batch] for i in range(0, len(images), batch)]
-    return np.concatenate([to_pixels(codec.decode(codec.encode_pixels(part))) for part in parts])
+    return codec.decode_pixels(codec.encode_pixels(images, batch=batch), batch=batch)
 
 
 def distinct(

@@ -50,3 +50,12 @@ def test_guidance_one_and_empty_prompts_agree(base):
     draws = [torch.Generator().manual_seed(0) for _ in range(2)]
     one, three = (sample(base, [""], generator=g, guidance=w, steps=3) for g, w in zip(draws, (1.0, 3.0), strict=True))
     assert torch.allclose(one, three, atol=1e-4)
+
+
+def test_decoding_pixels_is_decoding_a_few_at_a_time(base):
+    latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = ((base.decode(latents) + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    for batch in (2, 32):
+        pixels = base.decode_pixels(latents, batch=batch)
+        assert pixels.dtype == "uint8" and pixels.shape == (5, 32, 32, 3)
+        assert abs(pixels.astype(float) - whole).max() <= 1  # a last bit may round otherwise in another batch

@@ -10,7 +10,6 @@ from sfumato.conditions import canny
 from sfumato.core.errors import UserError
 from sfumato.records.reader import Records
 from sfumato.server import derive
-from sfumato.server.generate import to_pixels
 
 
 def records(n=(600, 600, 300), c=None):
@@ -21,7 +20,7 @@ def records(n=(600, 600, 300), c=None):
 
 def test_conditions_are_those_of_the_pairs_own_pictures(base):
     made = derive.from_records(records(), base, condition="canny", seed=0, steps=2)
-    edges = np.stack([canny.extract(image) for image in to_pixels(base.decode(made.z_n))])
+    edges = np.stack([canny.extract(image) for image in base.decode_pixels(made.z_n)])
     assert torch.allclose(made.c_m, base.encode_pixels(edges), atol=1e-5)
     assert made.n.tolist() == made.m.tolist() == [-1] * 3 and bool(made.z_n.isfinite().all())
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from sfumato.core.randomness import generator
+from sfumato.diffusion.base import to_pixels
 from sfumato.diffusion.controlnet import new_controlnet
-from sfumato.server.generate import BATCH, generate, to_pixels
+from sfumato.server.generate import BATCH, generate
 
 SETTINGS = {"condition_scale": 0.5, "context": "zeros", "control_guidance_end": 1.0}
 

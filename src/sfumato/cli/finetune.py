@@ -151,8 +151,7 @@ def _save_pictures(base: Base, prompt: str, path: Path, *, seed: int, count: int
     from sfumato.core.randomness import generator
     from sfumato.diffusion.sampling import sample
 
-    pictures = base.decode(sample(base, [prompt] * count, generator=generator(seed, PICTURES), steps=SAMPLE_STEPS))
-    pixels = ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels = base.decode_pixels(sample(base, [prompt] * count, generator=generator(seed, PICTURES), steps=SAMPLE_STEPS))
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(list(pixels), axis=1)).save(buffer, "PNG")
     write_atomic(path, buffer.getvalue(), private=True)

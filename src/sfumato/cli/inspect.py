@@ -148,13 +148,12 @@ def write_picture(records: Path, manifest: Any, first: dict[str, Any] | None, ou
     from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_codec
     from sfumato.records.reader import check_fit
-    from sfumato.server.generate import to_pixels
 
     if first is None:
         raise UserError("no good shard, so nothing to draw", fix="fetch the shards again")
     codec = load_codec(base)
     check_fit(records, manifest, codec)
-    rows = [np.concatenate(list(to_pixels(codec.decode(first[name]))), axis=1) for name in manifest.settings.fields]
+    rows = [np.concatenate(list(codec.decode_pixels(first[name])), axis=1) for name in manifest.settings.fields]
     sheet = Image.fromarray(np.concatenate(rows))
     scale = max(1, 128 // codec.size)
     buffer = io.BytesIO()

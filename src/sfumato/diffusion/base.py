@@ -87,6 +87,16 @@ class Codec:
         decoded: torch.Tensor = self.vae.decode(scaled).sample
         return decoded.clamp(-1, 1).to(latents.device)
 
+    def decode_pixels(self, latents: torch.Tensor, *, batch: int = 32) -> np.ndarray:
+        """Decode ``(N, 4, h, w)`` to uint8 ``(N, H, W, 3)``, a few latents at a time."""
+        return np.concatenate([to_pixels(self.decode(latents[i : i + batch].float())) for i in range(0, len(latents), batch)])
+
+
+def to_pixels(images: torch.Tensor) -> np.ndarray:
+    """``(N, 3, H, W)`` in [-1, 1] to uint8 ``(N, H, W, 3)``."""
+    pixels: np.ndarray = ((images.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous().numpy()
+    return pixels
+
 
 @dataclass(frozen=True)
 class TextCodec(Codec):

@@ -20,7 +20,6 @@ from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
 from sfumato.diffusion.schedule import CLEAN
 from sfumato.records.reader import Records
-from sfumato.server.generate import to_pixels
 
 BATCH = 32
 Tell = Callable[[int, int], None]
@@ -75,7 +74,7 @@ def _pairs(
     total = sum(len(start) for start, _ in parts)
     for number, (start, n) in enumerate(parts):
         drawn = sample(base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0)
-        edges = np.stack([extractor.extract(picture) for picture in to_pixels(base.decode(drawn))])
+        edges = np.stack([extractor.extract(picture) for picture in base.decode_pixels(drawn)])
         z.append(drawn)
         c.append(base.encode_pixels(edges))
         on_step(sum(map(len, z)), total)

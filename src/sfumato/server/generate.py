@@ -15,12 +15,6 @@ from sfumato.diffusion.sampling import sample
 BATCH = 16
 
 
-def to_pixels(images: torch.Tensor) -> np.ndarray:
-    """``(B, 3, H, W)`` in [-1, 1] to uint8 ``(B, H, W, 3)``."""
-    pixels: np.ndarray = ((images.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-    return pixels
-
-
 def generate(
     base: Base,
     prompts: list[str],
@@ -66,5 +60,5 @@ def generate(
             control_guidance_end=settings["control_guidance_end"] if settings else 1.0,
             on_step=lambda number=number, ticks=ticks: on_step(number * steps + next(ticks), len(starts) * steps),  # type: ignore[misc]
         )
-        pictures.append(to_pixels(base.decode(z_0)))
+        pictures.append(base.decode_pixels(z_0))
     return np.concatenate(pictures)

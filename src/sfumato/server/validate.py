@@ -16,7 +16,6 @@ from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
 from sfumato.records.reader import Records
-from sfumato.server.generate import to_pixels
 
 
 def saver(records: Records, base: Base, out: Path, *, seed: int, count: int = 6) -> Callable[[Any, int], None]:
@@ -26,7 +25,7 @@ def saver(records: Records, base: Base, out: Path, *, seed: int, count: int = 6)
 
     def save(controlnet: Any, step: int) -> None:
         z_0 = sample(base, [""] * len(conditions), generator=generator(seed, 4), controlnet=controlnet, condition=conditions, guidance=1.0)
-        rows = [np.concatenate(list(to_pixels(base.decode(z))), axis=1) for z in (conditions, z_0)]
+        rows = [np.concatenate(list(base.decode_pixels(z)), axis=1) for z in (conditions, z_0)]
         buffer = io.BytesIO()
         Image.fromarray(np.concatenate(rows)).save(buffer, "PNG")
         write_atomic(out / "validation" / f"{step:06d}.png", buffer.getvalue())

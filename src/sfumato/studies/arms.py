@@ -14,7 +14,7 @@ from sfumato.diffusion.base import Base
 from sfumato.judge.metrics import adherence as scores
 from sfumato.judge.metrics.ssim import ssim
 from sfumato.pictures import store
-from sfumato.server.generate import generate, to_pixels
+from sfumato.server.generate import generate
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class HeldOut:
         held_out = store.load(style, "held_out", count, seed=seed + 2)
         extract = registry.get("conditions", condition).extract
         edges = scores.edges_of(held_out.images, condition)
-        reconstructed = to_pixels(base.decode(base.encode_pixels(held_out.images)))
+        reconstructed = base.decode_pixels(base.encode_pixels(held_out.images))
         f1_vae = scores.edge_f1(edges, scores.edges_of(reconstructed, condition))
         conditions = np.stack([extract(image) for image in held_out.images])
         return cls(held_out.images, conditions, held_out.captions, edges, f1_vae, condition, seed)

@@ -29,7 +29,6 @@ from sfumato.pictures import store
 from sfumato.records import privacy, reader
 from sfumato.schemes import centralised
 from sfumato.server.fit import Progress, TrainConfig
-from sfumato.server.generate import to_pixels
 from sfumato.server.train import train
 from sfumato.studies import arms
 from sfumato.studies.owners import OWNERS, write_folder
@@ -218,8 +217,8 @@ def _report(
     seen = []
     for folder in records:
         loaded = reader.load([folder], codec=base)
-        seen += [(f"{folder.name}: pictures", to_pixels(base.decode(loaded.z_n[:columns])))]
-        seen += [(f"{folder.name}: conditions", to_pixels(base.decode(loaded.c_m[:columns])))]
+        seen += [(f"{folder.name}: pictures", base.decode_pixels(loaded.z_n[:columns]))]
+        seen += [(f"{folder.name}: conditions", base.decode_pixels(loaded.c_m[:columns]))]
     made = [("a real picture, unseen by all", pictures["real"]), ("its condition", pictures["condition"])]
     made += [(LABELS[arm], pictures[arm]) for arm in LABELS if arm in pictures]
     sheets = {"private": private, "seen": seen, "made": made}

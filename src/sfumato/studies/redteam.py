@@ -178,9 +178,9 @@ def prior(base: Base, public: Public, count: int, *, seed: int, drawn: int = 200
     parts = [
         sample(base, [""] * min(32, several - i), generator=generator(seed, 41, i), steps=15, guidance=1.0) for i in range(0, several, 32)
     ]
-    images = guesses.decoded(base, torch.cat(parts))
+    images = base.decode_pixels(torch.cat(parts))
     again = np.resize(np.arange(several), count)
-    return Prior(images[again], guesses.decoded(base, public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
+    return Prior(images[again], base.decode_pixels(public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
 
 
 def _latents(base: Base, images: np.ndarray, condition: str) -> tuple[torch.Tensor, torch.Tensor]:

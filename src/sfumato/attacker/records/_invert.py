@@ -112,11 +112,6 @@ def descend(
     return x.detach(), falls
 
 
-def pixels(x: torch.Tensor) -> torch.Tensor:
-    """``(B, 3, H, W)`` in [-1, 1] to uint8 ``(B, H, W, 3)``."""
-    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
 def redraw(net: nn.Module, draws: torch.Generator) -> None:
     """Weights from the attack's own generator: torch draws them from a global one."""
     for parameter in net.parameters():

@@ -72,9 +72,3 @@ def posterior_mean(base: Base, seen: Evidence, *, tell: Tell) -> torch.Tensor:
         found[i : i + BATCH] = (z_n - sigma * eps_from(output, z_n, t, base.schedule, base.prediction_type)) / alpha
         tell(min(i + BATCH, len(seen.x)), len(seen.x))
     return found
-
-
-def pictures(base: Base, latents: torch.Tensor) -> Any:
-    """Decoded, uint8 ``(N, H, W, 3)``."""
-    parts = [base.decode(latents[i : i + BATCH]) for i in range(0, len(latents), BATCH)]
-    return ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()

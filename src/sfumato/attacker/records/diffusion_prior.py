@@ -15,7 +15,7 @@ import torch
 
 from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._identity import learned
-from sfumato.attacker.records._sampling import denoise, pictures, posterior_mean
+from sfumato.attacker.records._sampling import denoise, posterior_mean
 from sfumato.attacker.records.base import Captions, Effort, Guess, Lacking, Latents, Public, Scenario, Target, Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -59,7 +59,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
 def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tensor:
     """Of K draws ``(N, 4, h, w)`` of every record, the one whose person is nearest to the mean of all."""
     head = learned(public)[0]
-    embedded = np.stack([head.embed(pictures(base, z)) for z in drawn])
+    embedded = np.stack([head.embed(base.decode_pixels(z)) for z in drawn])
     nearest = (embedded * embedded.mean(0, keepdims=True)).sum(-1).argmax(0)
     return torch.stack([drawn[k][i] for i, k in enumerate(nearest.tolist())])
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from sfumato.attacker.records._invert import descend, of_condition, of_picture, pixels, redraw
+from sfumato.attacker.records._invert import descend, of_condition, of_picture, redraw
 from sfumato.attacker.records.base import Activations, Architecture, Effort, Guess, Latents, Public, Scenario, Target, Tell
 from sfumato.core.randomness import generator
-from sfumato.diffusion.base import Base
+from sfumato.diffusion.base import Base, to_pixels
 
 DESCRIPTION = "query-free inversion: regularised maximum likelihood through a shadow fitted on public pictures (He et al. 2019)"
 TARGETS: tuple[Target, ...] = ("picture", "condition")
@@ -41,7 +41,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     x, curve = descend(
         of_picture(scenario, encode), shape, iterations=iterations, lr=LR, tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(fit + k, total)
     )
-    guess = Guess(images=pixels(x).numpy(), curve=curve)
+    guess = Guess(images=to_pixels(x), curve=curve)
     guess.budget = {"shadow steps": fit, "shadow's error": missed, "iterations": iterations, "lr": LR, "lambda_TV": LAMBDA_TV}
 
     entrance = None

@@ -11,9 +11,9 @@ here 0.5 was best on public pictures. ``quick`` takes steps ten times as long, f
 
 from __future__ import annotations
 
-from sfumato.attacker.records._invert import descend, encoder, of_condition, of_picture, pixels
+from sfumato.attacker.records._invert import descend, encoder, of_condition, of_picture
 from sfumato.attacker.records.base import Effort, Guess, Latents, Scenario, Target, Tell
-from sfumato.diffusion.base import Base
+from sfumato.diffusion.base import Base, to_pixels
 
 DESCRIPTION = "regularised maximum likelihood: descend on pixels through the known encoder (He et al. 2019)"
 TARGETS: tuple[Target, ...] = ("picture", "condition")
@@ -42,7 +42,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
         l2=LAMBDA_2,
         tell=lambda k, _: tell(k, total),
     )
-    guess = Guess(images=pixels(x).numpy(), curve=curve, budget={"iterations": iterations, "lr": LR[effort], "lambda_TV": LAMBDA_TV})
+    guess = Guess(images=to_pixels(x), curve=curve, budget={"iterations": iterations, "lr": LR[effort], "lambda_TV": LAMBDA_TV})
     if of_c is not None:
         x, guess.budget["condition curve"] = descend(
             of_c, shape, iterations=iterations, lr=LR[effort], tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(iterations + k, total)

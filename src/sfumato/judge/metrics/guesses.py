@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
@@ -67,7 +66,7 @@ class Prior:
 def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: str, seed: int) -> dict[Target, dict[str, Any]]:
     """Every target that a guess speaks of; each cell with ``score``, interval, ``prior_only``, ``chance``, ``p``, ``n`` and more beside."""
     cells: dict[Target, dict[str, Any]] = {}
-    images = guess.images if guess.images is not None else None if guess.z_0 is None else decoded(base, guess.z_0)
+    images = guess.images if guess.images is not None else None if guess.z_0 is None else base.decode_pixels(guess.z_0)
     if images is not None:
         cells["picture"] = _picture(images, truth, prior, seed)
         if truth.gallery is not None:
@@ -78,7 +77,7 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
         shuffled = guess.embeddings[_others(truth.people[: len(guess.embeddings)], seed)]
         cells["person"] = _person(guess.embeddings, shuffled, guess.embed, truth, seed)
     if guess.c is not None:
-        found = decoded(base, guess.c).max(axis=-1) > 127
+        found = base.decode_pixels(guess.c).max(axis=-1) > 127
         cells["condition"] = _condition(found, truth, prior, condition, seed)
     elif images is not None:
         cells["condition"] = _condition(adherence.edges_of(images, condition), truth, prior, condition, seed)
@@ -89,13 +88,6 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
         chance = 1 / guess.scores.shape[1]
         cells["candidate"] = _cell(hits, np.full(len(hits), chance), truth, seed, chance=chance)
     return cells
-
-
-def decoded(base: Base, latents: torch.Tensor, *, batch: int = 32) -> np.ndarray:
-    """Pictures uint8 ``(N, H, W, 3)`` of latents."""
-    parts = [base.decode(latents[i : i + batch].float()) for i in range(0, len(latents), batch)]
-    images: np.ndarray = ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
-    return images
 
 
 def judged(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
