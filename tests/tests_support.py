@@ -91,7 +91,7 @@ def public_and_private(base, *, public: int = 64, private: int = 24):
     """Open peeps for attacks on the shipped base: what an attacker may train on, and latents of private people with their conditions."""
     import numpy as np
 
-    from sfumato.attacker.records.base import Public
+    from sfumato.attacker.knowledge import Public
     from sfumato.core import registry
     from sfumato.features.identity import half
     from sfumato.pictures import store
@@ -110,7 +110,7 @@ def public_and_private(base, *, public: int = 64, private: int = 24):
 
 def sealing(base, n: int, m: int | None):
     """A mechanism that seals pictures at n and conditions at m (None: none leaves)."""
-    from sfumato.attacker.records.base import Conditions, Latents, Mechanism, Scenario
+    from sfumato.attacker.knowledge import Conditions, Latents, Mechanism, Scenario
 
     def noised(x, step, draws):
         if step < 0:

@@ -8,11 +8,12 @@ import pkgutil
 import pytest
 
 import sfumato.attacker
+from sfumato.attacker import knowledge
 from sfumato.attacker.records import base as records
 from sfumato.diffusion.base import Base
 
 ATTACKS = records.names()
-KNOWLEDGE = {value for value in vars(records).values() if inspect.isclass(value) and value.__module__ == records.__name__} | {Base}
+KNOWLEDGE = {value for value in vars(knowledge).values() if inspect.isclass(value) and value.__module__ == knowledge.__name__} | {Base}
 NEVER = ("owner", "server", "judge", "pictures", "schemes", "studies", "cli")
 
 
@@ -34,7 +35,7 @@ def test_an_attack_says_what_it_is(name):
 def test_an_attack_needs_types_of_knowledge_and_nothing_else(name):
     needs = records.attack(name).NEEDS
     assert needs and len(set(needs)) == len(needs)
-    assert set(needs) <= KNOWLEDGE - {records.Scenario, records.Guess, records.NoChannel, records.Failed, records.Attack}
+    assert set(needs) <= KNOWLEDGE - {knowledge.Scenario, knowledge.ByRecord}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -48,7 +49,7 @@ def test_an_attack_is_run_as_every_other(name):
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_on_an_empty_scenario_an_attack_has_no_channel(name):
-    answer = records.attempt(name, records.Scenario())
+    answer = records.attempt(name, knowledge.Scenario())
     assert answer == records.NoChannel(records.attack(name).NEEDS)
     assert all(kind.__name__ in str(answer) for kind in answer.missing)
 
@@ -57,7 +58,7 @@ def test_on_an_empty_scenario_an_attack_has_no_channel(name):
 def test_one_piece_of_knowledge_less_is_named(name):
     needs = records.attack(name).NEEDS
     for absent in needs:
-        scenario = records.Scenario()
+        scenario = knowledge.Scenario()
         scenario._known = {kind: object() for kind in needs if kind is not absent}
         assert records.attempt(name, scenario) == records.NoChannel((absent,))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sfumato.attacker.records.base import (
+from sfumato.attacker.knowledge import (
     Activations,
     Architecture,
     Captions,
@@ -12,16 +12,14 @@ from sfumato.attacker.records.base import (
     Entrance,
     Files,
     GradientChannel,
-    Guess,
     Latents,
     Mechanism,
     Mixed,
-    NoChannel,
     Noise,
     Public,
     Update,
-    attempt,
 )
+from sfumato.attacker.records.base import Guess, NoChannel, attempt
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.studies import leaks

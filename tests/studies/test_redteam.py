@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sfumato.attacker.records.base import Failed, Guess, NoChannel, Noise
+from sfumato.attacker.knowledge import Noise
+from sfumato.attacker.records.base import Failed, Guess, NoChannel
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.attacker.records.base import (
+from sfumato.attacker.knowledge import (
     Activations,
     Architecture,
     Captions,

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from sfumato import __version__
+from sfumato.attacker.knowledge import Candidates, People, Public, Scenario
 from sfumato.attacker.records import base as attacks
-from sfumato.attacker.records.base import Candidates, Effort, Failed, Guess, NoChannel, People, Public, Scenario
+from sfumato.attacker.records.base import Effort, Failed, Guess, NoChannel
 from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError

@@ -4,35 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.knowledge import Candidates, Files, Latents, Mixed, Noise, Public, Releases, Scenario
 from sfumato.attacker.records import linear_mmse
 from sfumato.attacker.records._evidence import Evidence, see
-from sfumato.attacker.records.base import (
-    Candidates,
-    Files,
-    Guess,
-    Latents,
-    Mixed,
-    NoChannel,
-    Noise,
-    Public,
-    Releases,
-    Scenario,
-    attempt,
-)  # fmt: skip
+from sfumato.attacker.records.base import Guess, NoChannel, attempt
 from sfumato.core.randomness import generator
-from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import one_way_input
-from tests_support import public_and_private, sealing
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_base()
-
-
-@pytest.fixture(scope="module")
-def people(tiny):
-    return public_and_private(tiny)
+from tests_support import sealing
 
 
 def toy(n, d=4 * 4 * 4, seed=0):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from sfumato.attacker.knowledge import Conditions, Latents, Mixed, Noise, Scenario
 from sfumato.attacker.records import _evidence as evidence
-from sfumato.attacker.records.base import Conditions, Latents, Mixed, Noise, Scenario
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import one_way_input

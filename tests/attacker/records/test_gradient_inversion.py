@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from sfumato.attacker.knowledge import Scenario, Update
 from sfumato.attacker.records import gradient_inversion
-from sfumato.attacker.records.base import Failed, Guess, NoChannel, Scenario, Update, attempt
+from sfumato.attacker.records.base import Failed, Guess, NoChannel, attempt
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from tests_support import acting_controlnet

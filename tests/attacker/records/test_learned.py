@@ -4,35 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.knowledge import Captions, Conditions, Latents, Mechanism, People, Public, Scenario, Trained
 from sfumato.attacker.records import _identity, _network, diffusion_prior, direct_identity, inverse_network, own_controlnet
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records._evidence import Evidence, see
-from sfumato.attacker.records.base import (
-    Captions,
-    Conditions,
-    Latents,
-    Mechanism,
-    NoChannel,
-    People,
-    Public,
-    Scenario,
-    Trained,
-    attempt,
-)  # fmt: skip
+from sfumato.attacker.records.base import NoChannel, attempt
 from sfumato.core.randomness import generator, seeded
-from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import new_controlnet
-from tests_support import public_and_private, sealing
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_base()
-
-
-@pytest.fixture(scope="module")
-def people(tiny):
-    return public_and_private(tiny, public=96)
+from tests_support import sealing
 
 
 @pytest.fixture(autouse=True)

@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.knowledge import Activations, Architecture, Conditions, Latents, Public, Scenario
 from sfumato.attacker.records import query_free
 from sfumato.attacker.records._invert import redraw
-from sfumato.attacker.records.base import Activations, Architecture, Conditions, Latents, NoChannel, Public, Scenario, attempt
+from sfumato.attacker.records.base import NoChannel, attempt
 from sfumato.core.randomness import generator
-from sfumato.diffusion.base import load_base
 
 N = 3
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_base()
 
 
 @pytest.fixture(scope="module")

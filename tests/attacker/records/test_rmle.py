@@ -4,19 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.knowledge import Activations, Conditions, Entrance, Latents, Mixed, Noise, Scenario
 from sfumato.attacker.records import _invert, rmle
-from sfumato.attacker.records.base import Activations, Conditions, Entrance, Guess, Latents, Mixed, NoChannel, Noise, Scenario, attempt
+from sfumato.attacker.records.base import Guess, NoChannel, attempt
 from sfumato.core.randomness import generator
-from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import one_way_input
 from sfumato.pictures import avatars
 
 N = 3
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_base()
 
 
 @pytest.fixture(scope="module")

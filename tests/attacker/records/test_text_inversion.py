@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from sfumato.attacker.records.base import Contexts, Guess, NoChannel, Scenario, attempt
+from sfumato.attacker.knowledge import Contexts, Scenario
+from sfumato.attacker.records.base import Guess, NoChannel, attempt
 from sfumato.core.randomness import generator
-from sfumato.diffusion.base import load_base
 
 CAPTIONS = [
     "an adventurer with platinum short hair, light skin, white background",
@@ -15,11 +15,6 @@ CAPTIONS = [
     "",
     "an adventurer with platinum short hair, light skin, white background",
 ]
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_base()
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
+from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
 from sfumato.attacker.records._invert import redraw
-from sfumato.attacker.records.base import Activations, Architecture, Guess, Latents, NoChannel, Public, Scenario, attempt
+from sfumato.attacker.records.base import Guess, NoChannel, attempt
 from sfumato.core.randomness import generator
 
 N = 6

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sfumato.attacker.records.base import Conditions, Latents, Mixed, Noise, Scenario
+from sfumato.attacker.knowledge import Conditions, Latents, Mixed, Noise, Scenario
 from sfumato.diffusion.controlnet import ACTIVATIONS
 from sfumato.diffusion.schedule import Schedule
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from sfumato.attacker.records.base import Public
+from sfumato.attacker.knowledge import Public
 from sfumato.features import identity
 
 SEED = 104_729  # not the judge's

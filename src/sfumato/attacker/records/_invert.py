@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from sfumato.attacker.records.base import Activations, Conditions, Entrance, Latents, Mixed, Noise, Scenario, Tell
+from sfumato.attacker.knowledge import Activations, Conditions, Entrance, Latents, Mixed, Noise, Scenario
+from sfumato.attacker.records.base import Tell
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.controlnet import ACTIVATIONS
 from sfumato.diffusion.schedule import Schedule

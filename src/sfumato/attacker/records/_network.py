@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sfumato.attacker.knowledge import Mechanism, Public, Scenario
 from sfumato.attacker.records._evidence import Evidence, see
-from sfumato.attacker.records.base import Mechanism, Public, Scenario, Tell
+from sfumato.attacker.records.base import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.schedule import Schedule
 

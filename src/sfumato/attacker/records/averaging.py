@@ -5,8 +5,9 @@ The same estimate as ``linear_mmse``, which pools whatever it is given; here it 
 
 from __future__ import annotations
 
+from sfumato.attacker.knowledge import Latents, Public, Releases, Scenario
 from sfumato.attacker.records import linear_mmse
-from sfumato.attacker.records.base import Effort, Guess, Lacking, Latents, Public, Releases, Scenario, Target, Tell
+from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "combine several releases of the same picture"

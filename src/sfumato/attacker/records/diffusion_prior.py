@@ -13,10 +13,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from sfumato.attacker.knowledge import Captions, Latents, Public, Scenario
 from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._sampling import denoise, posterior_mean
-from sfumato.attacker.records.base import Captions, Effort, Guess, Lacking, Latents, Public, Scenario, Target, Tell
+from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, eps_from, renoise

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 
+from sfumato.attacker.knowledge import Latents, Public, Scenario
 from sfumato.attacker.records._evidence import Evidence, groups, see
-from sfumato.attacker.records.base import Effort, Guess, Latents, Public, Scenario, Target, Tell
+from sfumato.attacker.records.base import Effort, Guess, Target, Tell
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "best linear estimate under a Gaussian prior of public pictures"

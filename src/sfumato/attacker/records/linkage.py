@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 
+from sfumato.attacker.knowledge import Candidates, Latents, Scenario
 from sfumato.attacker.records._evidence import see
-from sfumato.attacker.records.base import Candidates, Effort, Guess, Latents, Scenario, Target, Tell
+from sfumato.attacker.records.base import Effort, Guess, Target, Tell
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "match a record against pictures that the attacker holds"

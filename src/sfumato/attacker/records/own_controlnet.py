@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import torch
 
+from sfumato.attacker.knowledge import Conditions, Latents, Public, Scenario, Trained
 from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records._sampling import denoise
-from sfumato.attacker.records.base import Conditions, Effort, Guess, Lacking, Latents, Public, Scenario, Target, Tell, Trained
+from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base

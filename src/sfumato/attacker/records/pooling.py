@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfumato.attacker.knowledge import Latents, Mechanism, People, Public, Scenario
 from sfumato.attacker.records import direct_identity
-from sfumato.attacker.records.base import Effort, Guess, Latents, Mechanism, People, Public, Scenario, Target, Tell
+from sfumato.attacker.records.base import Effort, Guess, Target, Tell
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "read the person off all records of the same person"

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
 from sfumato.attacker.records._invert import descend, of_condition, of_picture, redraw
-from sfumato.attacker.records.base import Activations, Architecture, Effort, Guess, Latents, Public, Scenario, Target, Tell
+from sfumato.attacker.records.base import Effort, Guess, Target, Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base, to_pixels
 

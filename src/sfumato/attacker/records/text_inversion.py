@@ -14,7 +14,8 @@ import re
 
 import torch
 
-from sfumato.attacker.records.base import Contexts, Effort, Guess, Scenario, Target, Tell
+from sfumato.attacker.knowledge import Contexts, Scenario
+from sfumato.attacker.records.base import Effort, Guess, Target, Tell
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "greedy search for the tokens of a released text context: the text encoder is causal"
