@@ -1,6 +1,7 @@
 """A comparison run small: every arm has every figure, a second run does only what is missing, and no number stands without its terms."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,9 @@ def test_nothing_runs_twice_and_other_settings_are_refused(run, small):
     small.setattr(compare, "_train", lambda name, *rest: trained.append(name) or train(name, *rest))
     again = compare.run(CONFIG, out)
     assert trained == ["sealed"] and again["runs"]["own/oneway/0"] == kept["own/oneway/0"]
+    fewer = compare.run(replace(CONFIG, arms=("public",), domains=("own",)), out)
+    assert fewer["schemes"] == again["schemes"] and fewer["shifted"] == again["shifted"]  # what ran in an earlier call stays
+    assert fewer["seeds"] == again["seeds"]
     with pytest.raises(UserError, match="other settings"):
         compare.run(CompareConfig(steps=3, arms=("sealed",)), out)
     (out / "compare.json").write_text("[]")

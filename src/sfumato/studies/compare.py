@@ -118,16 +118,20 @@ def run(
         figures["speed"] = speed.measure(base, precision=choose_precision(), on_step=on_step)
         write_json(path, figures)
     figures |= {"command": command, "interval": "95 %, paired bootstrap over conditions", "owners": OWNERS, "styles": DOMAINS}
+    tables = {domain: _table(figures["runs"], domain, config.seeds[0]) for domain in DOMAINS}
     figures["seeds"] = {
         f"{domain}/{name}": [figures["runs"][f"{domain}/{name}/{seed}"]["adherence"]["mean"] for seed in config.seeds]
-        for domain in config.domains for name in ("no_control", *config.arms)
+        for domain, table in tables.items() for name in table if f"{domain}/{name}/{config.seeds[-1]}" in figures["runs"]
     }  # fmt: skip
-    for domain, key in (("own", "schemes"), ("shifted", "shifted"), ("fill50k", "fill50k")):
-        if domain in config.domains:
-            figures[key] = {name: figures["runs"][f"{domain}/{name}/{config.seeds[0]}"] for name in ("no_control", *config.arms)}
+    figures |= {"schemes" if domain == "own" else domain: table for domain, table in tables.items() if table}
     write_json(path, figures)
     _report(out, figures, config)
     return figures
+
+
+def _table(runs: dict[str, Any], domain: str, seed: int) -> dict[str, Any]:
+    """Every arm that has run in ``domain``, in the order in which they are known: also those of an earlier call."""
+    return {name: runs[f"{domain}/{name}/{seed}"] for name in ("no_control", *KNOWN) if f"{domain}/{name}/{seed}" in runs}
 
 
 def _domain(
@@ -241,18 +245,20 @@ def _folder(style: str, pool: str, folder: Path, config: CompareConfig, seed: in
 
 
 def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
-    sheets, tables = {}, {}
-    for domain in config.domains:
-        seed = config.seeds[0]
-        names = [name for name in ("real", "condition", "no_control", *config.arms) if (out / f"{domain}-{name}-{seed}.npy").exists()]
+    sheets, tables, seed = {}, {}, config.seeds[0]
+    for domain in DOMAINS:
+        table = _table(figures["runs"], domain, seed)
+        if not table:
+            continue
+        names = [name for name in ("real", "condition", *table) if (out / f"{domain}-{name}-{seed}.npy").exists()]
         sheets[domain] = pages.contact_sheet([(name.replace("_", " "), np.load(out / f"{domain}-{name}-{seed}.npy")) for name in names])
-        tables[domain] = {name: figures["runs"][f"{domain}/{name}/{seed}"] for name in ("no_control", *config.arms)}
+        tables[domain] = table
         write_atomic(out / f"compare-{domain}.png", pages.png(sheets[domain]))
     values = {
         "tables": tables,
         "styles": DOMAINS,
         "sheets": {domain: pages.data_url(sheet) for domain, sheet in sheets.items()},
-        "guarantees": {name: _guarantee(row) for name, row in tables[config.domains[0]].items()},
+        "guarantees": {name: _guarantee(row) for name, row in next(iter(tables.values())).items()},
         "sd15": figures["sd15"],
         "speed": figures["speed"],
         "settings": figures["settings"],
