@@ -17,7 +17,8 @@ import torch
 
 from sfumato.adapters.dreambooth import FinetuneConfig, Task, contexts_of, draw, losses, tokens_of
 from sfumato.adapters.lora import Adapter, LoraSettings, attached, collect, factors_of, initial, linears
-from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
+from sfumato.core import checkpoint as checkpoints
+from sfumato.core.artifact import from_bytes, metadata_of
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -98,7 +99,7 @@ def train_one(
             if done in wanted:
                 kept[done] = collect(wrapped, start.alphas)
             if checkpoint and config.checkpoint_every and done % config.checkpoint_every == 0 and done < config.steps:
-                _save(checkpoint, {"run": run, "seed": str(task.seed)}, done, parameters, optimiser, kept)
+                _save(checkpoint, run, task.seed, done, parameters, optimiser, kept)
             if validate is not None and config.validate_every and done % config.validate_every == 0:
                 base.__dict__.pop("empty_context", None)  # the text encoder has moved on
                 validate(done)
@@ -139,36 +140,23 @@ def _wanted(keep: Iterable[int], config: FinetuneConfig) -> frozenset[int]:
     return wanted
 
 
-def _save(path: Path, notes: dict[str, str], step: int, parameters: list[Any], optimiser: Any, kept: dict[int, Adapter]) -> None:
+def _save(path: Path, run: str, seed: int, step: int, parameters: list[Any], optimiser: Any, kept: dict[int, Adapter]) -> None:
     state = {f"parameter.{i}": p.detach() for i, p in enumerate(parameters)}
-    for i, slots in optimiser.state_dict()["state"].items():
-        state |= {f"optimiser.{i}.{name}": value for name, value in slots.items()}
     for at, adapter in kept.items():
         for name, (a, b) in adapter.factors.items():
             state |= {f"kept.{at}.A.{name}": a, f"kept.{at}.B.{name}": b}
-    write_atomic(path, to_bytes({**state, "step": torch.tensor(step)}, notes), private=True)
+    checkpoints.save(path, run, step, state, optimiser, notes={"seed": str(seed)}, private=True)
 
 
 def _resume(path: Path, run: str, parameters: list[Any], optimiser: Any, kept: dict[int, Adapter], start: Adapter) -> int:
     """Load a checkpoint into what is given; the step to go on from."""
-    for stray in path.parent.glob(f".{path.name}.*.partial"):  # of a run that was killed while it wrote
-        stray.unlink()
-    if not path.exists():
+    state = checkpoints.load(path, run)
+    if state is None:
         return 0
-    data = path.read_bytes()
-    state = from_bytes(data, name=str(path))
-    if metadata_of(data).get("run") != run:
-        raise UserError(f"{path}: a checkpoint of another run", fix="use the same settings and pictures to go on, or remove it")
     with torch.no_grad():
         for i, parameter in enumerate(parameters):
             parameter.copy_(state[f"parameter.{i}"])
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in state.items():
-        part, _, rest = key.partition(".")
-        if part == "optimiser":
-            index, _, name = rest.partition(".")
-            slots.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+    checkpoints.remember(optimiser, state)
     for at in sorted({int(key.split(".")[1]) for key in state if key.startswith("kept.")}):
         factors = {name: (state[f"kept.{at}.A.{name}"], state[f"kept.{at}.B.{name}"]) for name in start.factors}
         kept[at] = Adapter(factors=factors, alphas=start.alphas)

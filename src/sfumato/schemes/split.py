@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sfumato.accounting.ledger import Release
+from sfumato.core import checkpoint
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -49,19 +50,14 @@ class Owner:
         self.entrance = nets.Entrance.from_weights(parts["weights"])
         self.average = parts["average"]
         self.optimiser = torch.optim.AdamW(self.entrance.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        if "moments" in parts:
-            state: dict[int, dict[str, torch.Tensor]] = {}
-            for key, value in parts["moments"].items():
-                index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        if "optimiser" in parts:
+            checkpoint.remember(self.optimiser, tensors)
         return {}
 
     def give(self, tensors: Tensors) -> Tensors:
         """Hand the entrance on."""
-        moments = {f"moments.{i}.{k}": v for i, slots in self.optimiser.state_dict()["state"].items() for k, v in slots.items()}
         weights = {f"weights.{k}": v.detach() for k, v in self.entrance.state_dict().items()}
-        return {**weights, **{f"average.{k}": v for k, v in self.average.items()}, **moments}
+        return {**weights, **{f"average.{k}": v for k, v in self.average.items()}, **checkpoint.memory(self.optimiser)}
 
     def forward(self, tensors: Tensors, *, number: int, size: int) -> Tensors:
         """Batch ``number`` of this owner, as far as the entrance."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
+from sfumato.core import checkpoint
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -163,33 +163,17 @@ def _averaged(base: Base, average: dict[str, torch.Tensor]) -> Any:
 
 def _checkpoint(out: Path, run: str, step: int, model: Any, average: dict[str, torch.Tensor], optimiser: Any) -> None:
     state = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"average.{k}": v for k, v in average.items()}
-    for index, slots in optimiser.state_dict()["state"].items():
-        state |= {f"optimiser.{index}.{name}": value for name, value in slots.items()}
-    write_atomic(out / CHECKPOINT, to_bytes({**state, "step": torch.tensor(step)}, {"run": run}))
+    checkpoint.save(out / CHECKPOINT, run, step, state, optimiser)
 
 
 def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any, *, resume: bool) -> int:
-    path = out / CHECKPOINT
-    for stray in out.glob(f".{CHECKPOINT}.*.partial"):  # of a run that was killed while it wrote
-        stray.unlink()
-    if not path.exists():
-        return 0
-    data = path.read_bytes()
-    state = from_bytes(data, name=str(path))
-    if metadata_of(data).get("run") != run:
-        raise UserError(f"{out}: holds a checkpoint of another run", fix="use the same settings and records to go on, or another --out")
-    if not resume:
+    state = checkpoint.load(out / CHECKPOINT, run)
+    if state is None or not resume:
         return 0
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     for name in average:
         average[name].copy_(state[f"average.{name}"])
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in state.items():
-        if key.startswith("optimiser."):
-            _, index, name = key.split(".")
-            layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format  # as the parameters lie
-            slots.setdefault(int(index), {})[name] = value.contiguous(memory_format=layout)
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+    checkpoint.remember(optimiser, state)
     return int(state["step"])
 
 

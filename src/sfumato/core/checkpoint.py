@@ -1,0 +1,59 @@
+"""Where a run that was killed goes on: its tensors, its optimiser's memory and which run it was, in one file that is whole or absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
+from sfumato.core.errors import UserError
+
+Tensors = dict[str, torch.Tensor]
+
+
+def save(
+    path: Path, run: str, step: int, tensors: Tensors, optimiser: torch.optim.Optimizer, *, notes: dict[str, str] | None = None,
+    private: bool = False,
+) -> None:  # fmt: skip
+    """Write a checkpoint after ``step`` steps of ``run``; ``private`` files are readable by their owner alone."""
+    whole = {**tensors, **memory(optimiser), "step": torch.tensor(step)}
+    write_atomic(path, to_bytes(whole, {**(notes or {}), "run": run}), private=private)
+
+
+def load(path: Path, run: str) -> Tensors | None:
+    """What ``save`` wrote, or None where there is nothing to go on from. Sweeps up what a run left that was killed while it wrote.
+
+    Raises:
+        UserError: it is of another run.
+    """
+    for stray in path.parent.glob(f".{path.name}.*.partial"):
+        stray.unlink()
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    tensors = from_bytes(data, name=str(path))
+    if metadata_of(data).get("run") != run:
+        raise UserError(f"{path}: a checkpoint of another run", fix="use the same settings and data to go on, or another --out")
+    return tensors
+
+
+def memory(optimiser: torch.optim.Optimizer) -> Tensors:
+    """What an optimiser remembers, as ``optimiser.INDEX.NAME``."""
+    return {f"optimiser.{i}.{name}": value for i, slots in optimiser.state_dict()["state"].items() for name, value in slots.items()}
+
+
+def remember(optimiser: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Give an optimiser its ``memory`` back, laid out as its parameters are; other tensors are not looked at."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state: dict[int, Tensors] = {}
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        if part == "optimiser":
+            index, _, name = rest.partition(".")
+            like = parameters[int(index)]
+            last = value.ndim == 4 and like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
+            state.setdefault(int(index), {})[name] = value.contiguous(
+                memory_format=torch.channels_last if last else torch.contiguous_format
+            )
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
