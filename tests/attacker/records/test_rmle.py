@@ -88,17 +88,6 @@ def test_mixtures_and_activations_give_the_condition(tiny, truth):
         assert (guess.c - c).square().mean() < 0.2 * c.square().mean()
 
 
-def test_several_releases_are_one_better_estimate(tiny):
-    z_0 = torch.randn(N, 4, 16, 16, generator=generator(7))
-    n = torch.tensor([[300] * N, [600] * N, [300] * N])
-    z = torch.stack([noised(tiny, z_0, int(row[0]), seed=10 + k)[0] for k, row in enumerate(n)])
-    together, spread = _invert.pooled(z, n, tiny.schedule)
-    alone, wider = _invert.pooled(z[:1], n[:1], tiny.schedule)
-    assert spread.max() < wider.min()
-    assert float((together - z_0).std()) == pytest.approx(float(spread.mean()), rel=0.15)
-    assert float((alone - z_0).std()) == pytest.approx(float(wider.mean()), rel=0.15)
-
-
 def test_without_a_base_or_latents_there_is_no_channel(tiny, truth):
     assert str(attempt("rmle", Scenario(released(truth[1], -1)))) == "no Base"
     assert attempt("rmle", Scenario(tiny)) == NoChannel((Latents,))

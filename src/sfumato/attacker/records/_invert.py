@@ -1,4 +1,4 @@
-"""What the inverting attacks share: several releases as one estimate, pixels through an encoder, and the descent on pixels."""
+"""What the inverting attacks share: the evidence in units of its noise, pixels through an encoder, and the descent on pixels."""
 
 from __future__ import annotations
 
@@ -7,28 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from sfumato.attacker.knowledge import Activations, Conditions, Entrance, Latents, Mixed, Noise, Scenario
+from sfumato.attacker.knowledge import Activations, Entrance, Latents, Scenario
+from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records.base import Tell
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.controlnet import ACTIVATIONS
-from sfumato.diffusion.schedule import Schedule
 
 FLOOR = 0.1  # what is left open of a latent that bears no noise: many pictures have nearly the same, few of them smooth
-SHARP = 0.05  # the same of activations and mixtures, as a share of their spread
+SHARP = 0.05  # the same of activations, as a share of their spread
 Encode = Callable[[torch.Tensor], torch.Tensor]
 Residual = Callable[[torch.Tensor], torch.Tensor]
-
-
-def pooled(z: torch.Tensor, n: torch.Tensor, schedule: Schedule) -> tuple[torch.Tensor, torch.Tensor]:
-    """All that K releases ``z`` ``(K, N, 4, h, w)`` at steps ``n`` ``(K, N)`` say of one latent, where nothing else is known.
-
-    Returns:
-        Its least-variance unbiased estimate ``(N, 4, h, w)`` and the estimate's standard deviation ``(N, 1, 1, 1)``.
-    """
-    alpha, sigma = (x.to(z).view(*n.shape, 1, 1, 1) for x in (schedule.alpha(n), schedule.sigma(n)))
-    weight = (alpha / sigma.clamp_min(FLOOR)).square()
-    total = weight.sum(0)
-    return (weight * z / alpha).sum(0) / total, total.rsqrt()
 
 
 def encoder(base: Base) -> Encode:
@@ -43,14 +30,8 @@ def encoder(base: Base) -> Encode:
 
 def of_picture(scenario: Scenario, encode: Encode) -> Residual:
     """How far pictures ``(N, 3, H, W)`` are from what leaked of them, in units of the noise: ``(N, 4, h, w)``."""
-    latents, schedule = scenario[Latents], scenario[Base].schedule
-    noise = scenario.get(Noise)
-    if noise is None:
-        seen, spread = pooled(latents.z, latents.n, schedule)
-    else:  # the very noise is known: nothing is left of it
-        alpha, sigma = (x.to(latents.z).view(*latents.n.shape, 1, 1, 1) for x in (schedule.alpha(latents.n), schedule.sigma(latents.n)))
-        seen, spread = ((latents.z - sigma * noise.eps) / alpha).mean(0), torch.tensor(FLOOR)
-    return lambda x: (encode(x) - seen) / spread
+    seen = see(scenario, scenario[Base].schedule)
+    return _residual(encode, seen.x, seen.v)
 
 
 def of_condition(scenario: Scenario, encode: Encode, entrance: nn.Module | None = None) -> Residual | None:
@@ -61,24 +42,21 @@ def of_condition(scenario: Scenario, encode: Encode, entrance: nn.Module | None 
         encode: pictures to latents.
         entrance: what the attacker takes for the owner's layers: those that it was granted, or its own likeness of them.
     """
-    latents, conditions, mixed = scenario.get(Latents), scenario.get(Conditions), scenario.get(Mixed)
+    seen = see(scenario, scenario[Base].schedule)
+    if seen.y is not None and seen.w is not None:
+        return _residual(encode, seen.y, seen.w)
     activations, granted = scenario.get(Activations), scenario.get(Entrance)
-    if conditions is not None:
-        seen, spread = pooled(conditions.c, conditions.m, scenario[Base].schedule)
-        return lambda x: (encode(x) - seen) / spread
-    if latents is not None and mixed is not None:
-        f, h = ACTIVATIONS[mixed.activation], mixed.h.to(latents.z)
-        return lambda x: _by_record(f(encode(x) + latents.z) - h) / (SHARP * h.std())
     net = granted.net if granted is not None else entrance
-    if latents is None or activations is None or net is None:
+    if activations is None or net is None:
         return None
-    a = activations.a
-    return lambda x: _by_record(torch.stack([net(z, encode(x)) for z in latents.z]) - a) / (SHARP * a.std())
+    z, a = scenario[Latents].z, activations.a
+    # K releases (K, N, C, h, w) as (N, K C, h, w)
+    return lambda x: (torch.stack([net(z_t, encode(x)) for z_t in z]) - a).transpose(0, 1).flatten(1, 2) / (SHARP * a.std())
 
 
-def _by_record(x: torch.Tensor) -> torch.Tensor:
-    """K releases ``(K, N, C, h, w)`` as ``(N, K C, h, w)``."""
-    return x.transpose(0, 1).flatten(1, 2)
+def _residual(encode: Encode, look: torch.Tensor, variance: torch.Tensor) -> Residual:
+    spread = variance.sqrt().clamp_min(FLOOR).view(-1, 1, 1, 1)
+    return lambda x: (encode(x) - look) / spread
 
 
 def variation(x: torch.Tensor) -> torch.Tensor:

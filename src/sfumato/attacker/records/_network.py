@@ -11,6 +11,7 @@ from torch import nn
 
 from sfumato.attacker.knowledge import Mechanism, Public, Scenario
 from sfumato.attacker.records._evidence import Evidence, see
+from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records.base import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.schedule import Schedule
@@ -81,7 +82,7 @@ def learn(
     batch: int = 64,
     lr: float = 2e-3,
     tell: Tell,
-) -> list[tuple[float, float]]:
+) -> Curve:
     """Train ``reader`` in place and keep what did best on public people that it has not trained on (the last, where they are few).
 
     Returns the curve of that loss.
@@ -96,26 +97,24 @@ def learn(
     aside = set(people[:: max(2, len(people) // 30)]) if len(people) >= 8 else set()
     held = torch.tensor([person in aside for person in public.identities])
     train, kept = (~held).nonzero()[:, 0], held.nonzero()[:, 0]
-    optimiser = torch.optim.AdamW(reader.parameters(), lr=lr, weight_decay=0.01)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    curve, recent, best, kept_state = [], 0.0, float("inf"), reader.state_dict()
-    for step in range(steps):
+    best, state = float("inf"), reader.state_dict()
+
+    def of_batch(step: int) -> torch.Tensor:
         draws = generator(seed, 3, step)
         rows = train[torch.randint(len(train), (batch,), generator=draws)]
-        value = loss(reader(_pushed(public, mechanism, rows, schedule, draws)), rows)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
-        optimiser.step()
-        falling.step()
-        recent = float(value.detach()) if not step else 0.9 * recent + 0.1 * float(value.detach())
-        if step % max(1, steps // 10) == 0 or step + 1 == steps:
-            now = _judged(reader, loss, public, mechanism, kept, schedule, seed) if len(kept) else recent
-            curve.append((float(step + 1), now))
-            if now <= best or not len(kept):
-                best, kept_state = now, copy.deepcopy(reader.state_dict())
-        tell(step + 1, steps)
-    reader.load_state_dict(kept_state)
+        return loss(reader(_pushed(public, mechanism, rows, schedule, draws)), rows)
+
+    def judged() -> float:
+        nonlocal best, state
+        now = _judged(reader, loss, public, mechanism, kept, schedule, seed)
+        if now <= best:
+            best, state = now, copy.deepcopy(reader.state_dict())
+        return now
+
+    measure = judged if len(kept) else None
+    curve = fit(reader.parameters(), of_batch, steps=steps, lr=lr, falling=True, clip=1.0, tell=tell, measure=measure)
+    if measure is not None:
+        reader.load_state_dict(state)
     reader.eval()
     return curve
 

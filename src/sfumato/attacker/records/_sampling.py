@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,11 +10,11 @@ from sfumato.attacker.records._evidence import Evidence, groups, step_of
 from sfumato.attacker.records.base import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import eps_from
+from sfumato.diffusion.noising import draw_t, eps_from, renoise
 from sfumato.diffusion.sampling import sample
+from sfumato.diffusion.schedule import CLEAN, Schedule
 
 BATCH = 32
-Hint = Callable[[torch.Tensor], torch.Tensor]
 
 
 def denoise(
@@ -72,3 +71,11 @@ def posterior_mean(base: Base, seen: Evidence, *, tell: Tell) -> torch.Tensor:
         found[i : i + BATCH] = (z_n - sigma * eps_from(output, z_n, t, base.schedule, base.prediction_type)) / alpha
         tell(min(i + BATCH, len(seen.x)), len(seen.x))
     return found
+
+
+def noised(z_0: torch.Tensor, schedule: Schedule, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """``z_t``, ``eps`` ``(B, 4, h, w)`` and ``t`` ``(B,)`` of clean latents, at steps drawn evenly."""
+    clean = torch.full((len(z_0),), CLEAN)
+    t = draw_t(clean, schedule.steps, generator=draws)
+    z_t, eps, _ = renoise(z_0, clean, t, schedule, generator=draws)
+    return z_t, eps, t

@@ -15,12 +15,13 @@ import torch
 
 from sfumato.attacker.knowledge import Captions, Latents, Public, Scenario
 from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records._identity import learned
-from sfumato.attacker.records._sampling import denoise, posterior_mean
+from sfumato.attacker.records._sampling import denoise, noised, posterior_mean
 from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import draw_t, eps_from, renoise
+from sfumato.diffusion.noising import eps_from
 
 DESCRIPTION = "let the base fill in what the noise hides"
 TARGETS: tuple[Target, ...] = ("picture", "person")
@@ -30,6 +31,7 @@ VARIANTS = ("mean", "ddim", "sample", "best", "tuned")
 STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
 DRAWS: dict[Effort, int] = {"quick": 4, "full": 16}
 TUNING: dict[Effort, int] = {"quick": 60, "full": 2000}
+BATCH = 16
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "ddim") -> Guess:
@@ -47,7 +49,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         budget["draws"] = DRAWS[effort]
         drawn = [denoise(base, seen, steps=STEPS[effort], eta=1.0, seed=seed + k, prompts=words, tell=tell) for k in range(DRAWS[effort])]
         return Guess(z_0=_middle(drawn, base, scenario[Public]), budget=budget)
-    curve: list[tuple[float, float]] = []
+    curve: Curve = []
     if variant == "tuned":
         if scenario.get(Public) is None:
             raise Lacking(Public)
@@ -65,24 +67,17 @@ def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tens
     return torch.stack([drawn[k][i] for i, k in enumerate(nearest.tolist())])
 
 
-def _tuned(base: Base, public: Public, *, steps: int, seed: int, tell: Tell) -> tuple[Base, list[tuple[float, float]]]:
+def _tuned(base: Base, public: Public, *, steps: int, seed: int, tell: Tell) -> tuple[Base, Curve]:
     """A base whose UNet has seen the attacker's public pictures, under the empty prompt."""
     unet = copy.deepcopy(base.unet).train().requires_grad_(True)
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=5e-5)
-    curve, recent = [], 0.0
-    for step in range(steps):
+    context = base.empty_context.expand(BATCH, -1, -1)
+
+    def loss(step: int) -> torch.Tensor:
         draws = generator(seed, 29, step)
-        rows = torch.randint(len(public.z_0), (16,), generator=draws)
-        clean = torch.full((16,), -1)
-        t = draw_t(clean, base.schedule.steps, generator=draws)
-        z_t, eps, _ = renoise(public.z_0[rows], clean, t, base.schedule, generator=draws)
-        output = unet(z_t, t, encoder_hidden_states=base.empty_context.expand(16, -1, -1)).sample
-        loss = (eps_from(output, z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        recent = float(loss.detach()) if not step else 0.9 * recent + 0.1 * float(loss.detach())
-        if step % max(1, steps // 10) == 0 or step + 1 == steps:
-            curve.append((float(step + 1), recent))
-        tell(step + 1, steps)
+        rows = torch.randint(len(public.z_0), (BATCH,), generator=draws)
+        z_t, eps, t = noised(public.z_0[rows], base.schedule, draws)
+        output = unet(z_t, t, encoder_hidden_states=context).sample
+        return (eps_from(output, z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
+
+    curve = fit(unet.parameters(), loss, steps=steps, lr=5e-5, tell=tell)
     return replace(base, unet=unet.eval().requires_grad_(False)), curve

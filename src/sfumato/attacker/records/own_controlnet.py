@@ -10,12 +10,12 @@ import torch
 
 from sfumato.attacker.knowledge import Conditions, Latents, Public, Scenario, Trained
 from sfumato.attacker.records._evidence import Evidence, see
-from sfumato.attacker.records._sampling import denoise
+from sfumato.attacker.records._fit import Curve, fit
+from sfumato.attacker.records._sampling import denoise, noised
 from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import draw_t, renoise
 
 DESCRIPTION = "let a ControlNet fill in what the noise hides, under the record's own condition"
 TARGETS: tuple[Target, ...] = ("picture", "person")
@@ -35,7 +35,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         raise Lacking(Conditions)
     scale = 1 / (1 + seen.w).sqrt().view(-1, 1, 1, 1)
     hint = scale * seen.y
-    curve: list[tuple[float, float]] = []
+    curve: Curve = []
     budget = {"variant": variant, "steps": STEPS[effort]}
     if variant == "server":
         trained = scenario.get(Trained)
@@ -54,28 +54,20 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     return Guess(z_0=z_0, curve=curve, budget=budget)
 
 
-def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: int, tell: Tell) -> tuple[object, list[tuple[float, float]]]:
+def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: int, tell: Tell) -> tuple[object, Curve]:
     """A ControlNet of the attacker's own, trained on public pairs whose conditions are as noisy as the records'."""
     assert seen.w is not None
-    model = nets.new_controlnet(base, generator=generator(seed, 1))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4)
-    curve, recent = [], 0.0
-    for step in range(steps):
+    model, levels = nets.new_controlnet(base, generator=generator(seed, 1)), seen.w
+
+    def loss(step: int) -> torch.Tensor:
         draws = generator(seed, 31, step)
         rows = torch.randint(len(public.z_0), (BATCH,), generator=draws)
-        w = seen.w[torch.randint(len(seen.w), (BATCH,), generator=draws)].view(-1, 1, 1, 1)
+        w = levels[torch.randint(len(levels), (BATCH,), generator=draws)].view(-1, 1, 1, 1)
         hint = (public.c[rows] + w.sqrt() * torch.randn(public.c[rows].shape, generator=draws)) / (1 + w).sqrt()
-        clean = torch.full((BATCH,), -1)
-        t = draw_t(clean, base.schedule.steps, generator=draws)
-        z_t, eps, _ = renoise(public.z_0[rows], clean, t, base.schedule, generator=draws)
+        z_t, eps, t = noised(public.z_0[rows], base.schedule, draws)
         context = base.empty_context.expand(BATCH, -1, -1)
-        loss = (nets.controlled_eps(base, model, z_t, t, context=context, hint=hint, seen=torch.zeros_like(context)) - eps).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        recent = float(loss.detach()) if not step else 0.9 * recent + 0.1 * float(loss.detach())
-        if step % max(1, steps // 10) == 0 or step + 1 == steps:
-            curve.append((float(step + 1), recent))
-        tell(step + 1, steps)
+        eps_hat = nets.controlled_eps(base, model, z_t, t, context=context, hint=hint, seen=torch.zeros_like(context))
+        return (eps_hat - eps).square().mean()
+
+    curve = fit(model.parameters(), loss, steps=steps, lr=3e-4, clip=1.0, tell=tell)
     return model.eval().requires_grad_(False), curve

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
+from sfumato.attacker.records._fit import fit
 from sfumato.attacker.records._invert import descend, of_condition, of_picture, redraw
 from sfumato.attacker.records.base import Effort, Guess, Target, Tell
 from sfumato.core.randomness import generator
@@ -69,35 +70,28 @@ def shadow_encoder(
     layers += [nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, z_0.shape[1], 3, padding=1)]
     net = nn.Sequential(*layers)
     redraw(net, draws)
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    loss = torch.zeros(())
-    for k in range(steps):
+
+    def loss(step: int) -> torch.Tensor:
         index = torch.randint(len(images), (BATCH,), generator=draws)
-        loss = (net(images[index]) - z_0[index]).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        rates.step()
-        tell(k + 1)
-    return net.requires_grad_(False), float(loss.detach())
+        return (net(images[index]) - z_0[index]).square().mean()
+
+    curve = fit(net.parameters(), loss, steps=steps, lr=3e-3, falling=True, weight_decay=0, tell=lambda k, _: tell(k))
+    return net.requires_grad_(False), curve[-1][1]
 
 
 def shadow_entrance(scenario: Scenario, *, steps: int, draws: torch.Generator) -> tuple[nn.Module, float]:
     """An entrance whose activations on the records' ``z_t`` and on public conditions have the moments of those that were seen."""
     latents, a, public = scenario[Latents].z.flatten(0, 1), scenario[Activations].a.flatten(0, 1), scenario[Public].c
     net = scenario[Architecture].new(draws).requires_grad_(True)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    wanted, loss = (_moments(a, a), _moments(a, latents)), torch.zeros(())
-    for _ in range(steps):
-        index = torch.randint(len(public), (len(latents),), generator=draws)
-        guess = net(latents, public[index])
+    wanted = _moments(a, a), _moments(a, latents)
+
+    def loss(step: int) -> torch.Tensor:
+        guess = net(latents, public[torch.randint(len(public), (len(latents),), generator=draws)])
         got = _moments(guess, guess), _moments(guess, latents)
-        loss = torch.stack([(g - w).square().sum() / w.square().sum() for g, w in zip(got, wanted, strict=True)]).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-    return net.requires_grad_(False), float(loss.detach())
+        return torch.stack([(g - w).square().sum() / w.square().sum() for g, w in zip(got, wanted, strict=True)]).mean()
+
+    curve = fit(net.parameters(), loss, steps=steps, lr=1e-2, weight_decay=0, tell=lambda k, of: None)
+    return net.requires_grad_(False), curve[-1][1]
 
 
 def _moments(a: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
