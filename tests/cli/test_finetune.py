@@ -1,7 +1,6 @@
 """``sfumato finetune`` as its users run it, on a small random base."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -9,19 +8,6 @@ import torch
 from sfumato.adapters import formats, train_one
 from sfumato.adapters.lora import check_fits
 from sfumato.cli import finetune
-from sfumato.cli import main as cli
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, home):
-    def go(*arguments):
-        monkeypatch.setattr(sys, "argv", ["sfumato", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out = capsys.readouterr()
-        return stop.value.code or 0, out.out, out.err
-
-    return go
 
 
 @pytest.fixture

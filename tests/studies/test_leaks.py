@@ -127,6 +127,9 @@ def test_the_split_owner_moves_by_what_comes_down(tiny, people):
     public, private = people
     channel = leaks.scenario("split", private, tiny, public, seed=0)[GradientChannel]
     first = channel.forward(0)
+    blank = leaks.Private(private.images, private.z_0, 0 * private.c, private.captions, private.identities)
+    unseen = leaks.scenario("split", blank, tiny, public, seed=0)[GradientChannel].forward(0)
+    assert torch.equal(unseen["z_t"], first["z_t"]) and not torch.equal(unseen["a"], first["a"])  # conditions do reach the wire
     assert torch.equal(channel.forward(0)["a"], first["a"])
     channel.backward(torch.ones_like(first["a"]))
     assert not torch.equal(channel.forward(0)["a"], first["a"]) and len(first["rows"]) == len(first["a"])

@@ -19,7 +19,7 @@ def small(monkeypatch):
     of = Gallery.of
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
     drawn = redteam.prior
-    monkeypatch.setattr(redteam, "prior", lambda base, public, count, *, seed: drawn(base, public, count, seed=seed, drawn=4))
+    monkeypatch.setattr(redteam, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
     return MatrixConfig(
         schemes=("oneway", "sealed"), attacks=("algebraic", "linear_mmse", "fsha", "averaging"), people=6, each=2,
         public=6, public_each=2,

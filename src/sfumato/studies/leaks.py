@@ -110,7 +110,7 @@ def _one_way(base: Base, *, withheld: bool, t_min: int = 0, activation: str = "s
 
 
 def _split_sent(base: Base) -> Push:
-    entrance = nets.Entrance.of(nets.new_controlnet(base, generator=generator(0, 1)))
+    entrance = nets.Entrance.of(_trained_a_while(base))
 
     @torch.no_grad()
     def push(z_0: torch.Tensor, c: torch.Tensor, draws: torch.Generator) -> Scenario:
@@ -146,6 +146,16 @@ _LEAKS: dict[str, Callable[..., Push]] = {
 }
 
 
+def _trained_a_while(base: Base) -> Any:
+    """A ControlNet whose zero convolutions are no longer zero: as after some steps, conditions and gradients pass through all of it."""
+    model = nets.new_controlnet(base, generator=generator(0, 1))
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            if not bool(parameter.any()):
+                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator(0, 2, number)))
+    return model
+
+
 def _files(private: Private, base: Base, found: Scenario, seed: int) -> list[object]:
     return [Files(private.images), Captions(tuple(private.captions))]
 
@@ -156,15 +166,21 @@ def _contexts(private: Private, base: Base) -> Contexts:
 
 def _split(private: Private, base: Base, found: Scenario, seed: int) -> list[object]:
     """The entrance travels through the server, captions' contexts go up, gradients come down."""
-    net = nets.new_controlnet(base, generator=generator(0, 1))
-    known = nets.Entrance.of(net)
-    fresh = lambda draws: nets.Entrance.of(nets.new_controlnet(base, generator=draws))  # noqa: E731
-    return [Entrance(known), Architecture(fresh), _contexts(private, base), _channel(private, base, seed)]
+
+    def fresh(draws: torch.Generator) -> torch.nn.Module:
+        return nets.Entrance.of(nets.new_controlnet(base, generator=draws))
+
+    return [
+        Entrance(nets.Entrance.of(_trained_a_while(base))),
+        Architecture(fresh),
+        _contexts(private, base),
+        _channel(private, base, seed),
+    ]
 
 
 def _channel(private: Private, base: Base, seed: int, *, size: int = 16) -> GradientChannel:
     """A live owner of conventional split learning, whose entrance moves by whatever gradient comes down."""
-    entrance = nets.Entrance.of(nets.new_controlnet(base, generator=generator(0, 1)))
+    entrance = nets.Entrance.of(_trained_a_while(base))
     optimiser = torch.optim.AdamW(entrance.parameters(), lr=3e-4)
     out: list[torch.Tensor] = []
 
@@ -186,11 +202,7 @@ def _channel(private: Private, base: Base, seed: int, *, size: int = 16) -> Grad
 
 def _update(private: Private, base: Base, found: Scenario, seed: int) -> list[object]:
     """One local step on a few pictures, the draws of t and eps known, as the recipe's seed makes them: the worst case for an owner."""
-    model = nets.new_controlnet(base, generator=generator(0, 1))
-    with torch.no_grad():  # after some rounds the zero convolutions are no longer zero, and gradients reach all of it
-        for number, parameter in enumerate(model.parameters()):
-            if not bool(parameter.any()):
-                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator(0, 2, number)))
+    model = _trained_a_while(base)
     names, parameters = zip(*[(name, p) for name, p in model.named_parameters() if p.requires_grad], strict=True)
     draws = generator(seed, 29)
     t = torch.randint(base.schedule.steps, (UPDATE_BATCH,), generator=draws)

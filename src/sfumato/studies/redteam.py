@@ -23,15 +23,14 @@ from sfumato.attacker.records.base import Effort, Failed, Guess, NoChannel
 from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError
-from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base, load_base
-from sfumato.diffusion.sampling import sample
 from sfumato.features.identity import half
 from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
 from sfumato.pictures import store
 from sfumato.pictures.store import PictureSet
+from sfumato.server import derive
 from sfumato.studies import leaks
 
 STYLE = "open-peeps"
@@ -162,7 +161,7 @@ def victims(
         gallery = drawn.images[others], [drawn.identities[i] for i in others]
         where = place + len(config.pools) * np.arange(len(rows))
         truths[pool] = Truth(images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery)
-        priors[pool] = prior(base, public, len(rows), seed=config.seed)
+        priors[pool] = prior(base, public, len(rows), condition=config.condition, seed=config.seed)
         parts.append((drawn, rows))
     order = [(drawn, i) for several in zip(*(rows for _, rows in parts), strict=True)
              for (drawn, _), i in zip(parts, several, strict=True)]  # fmt: skip
@@ -173,13 +172,10 @@ def victims(
     return private, truths, priors, [Candidates(z_0, c), People(torch.tensor([names[person] for person in people]))]
 
 
-def prior(base: Base, public: Public, count: int, *, seed: int, drawn: int = 200) -> Prior:
+def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, drawn: int = 200) -> Prior:
     """Guesses without a record: ``drawn`` samples of the base, used again and again, and the mean public latent, decoded."""
     several = min(count, drawn)
-    parts = [
-        sample(base, [""] * min(32, several - i), generator=generator(seed, 41, i), steps=15, guidance=1.0) for i in range(0, several, 32)
-    ]
-    images = base.decode_pixels(torch.cat(parts))
+    images = base.decode_pixels(derive.from_nothing(base, several, condition=condition, seed=seed, steps=15).z_n)
     again = np.resize(np.arange(several), count)
     return Prior(images[again], base.decode_pixels(public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
 
