@@ -71,6 +71,7 @@ def test_pooling_says_the_same_of_all_records_of_a_person(tiny, people):
     given = scenario(tiny, people, 200, -1)
     assert attempt("pooling", given) == NoChannel((People,))
     alone, pooled = attempt("direct_identity", given), attempt("pooling", given.having(People(groups)))
+    assert len(direct_identity._readers[given[Mechanism]]) == 1  # one reader served both
     assert np.allclose(pooled.embeddings[0], pooled.embeddings[3]) and not np.allclose(pooled.embeddings[0], pooled.embeddings[4])
     mean = alone.embeddings[:4].mean(0)
     assert np.allclose(pooled.embeddings[0], mean / np.linalg.norm(mean), atol=1e-5)
@@ -148,7 +149,7 @@ def test_evidence_enters_networks_at_unit_variance():
 def test_readers_give_the_shapes_that_they_promise():
     shown = torch.randn(2, _network.CHANNELS, 16, 16, generator=generator(0))
     with seeded(0):
-        to_latents, to_vector = (_network.Reader(out, pooled=pooled, side=16, width=16) for out, pooled in ((8, False), (128, True)))
+        to_latents, to_vector = (_network.Reader(out, pooled=pooled, width=16) for out, pooled in ((8, False), (128, True)))
     assert to_latents(shown).shape == (2, 8, 16, 16) and to_vector(shown).shape == (2, 128)
 
 

@@ -35,7 +35,7 @@ class _Block(nn.Module):
 class Reader(nn.Module):
     """Evidence ``(B, 10, h, w)`` to latents ``(B, out, h, w)``, or with ``pooled`` to vectors ``(B, out)``."""
 
-    def __init__(self, out: int, *, pooled: bool, side: int, width: int = 64) -> None:
+    def __init__(self, out: int, *, pooled: bool, width: int = 64) -> None:
         super().__init__()
         self.first = nn.Conv2d(CHANNELS, width, 3, padding=1)
         self.fine = nn.Sequential(_Block(width), _Block(width))

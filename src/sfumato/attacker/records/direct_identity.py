@@ -7,12 +7,16 @@ where in the attacker's own identity space the clean picture's person lies.
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from sfumato.attacker.knowledge import Latents, Mechanism, Public, Scenario
 from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._fit import Curve
 from sfumato.attacker.records._identity import learned, people_of
 from sfumato.attacker.records._network import Reader, learn, read
 from sfumato.attacker.records.base import Effort, Guess, Target, Tell
@@ -26,20 +30,33 @@ COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
 STEPS: dict[Effort, int] = {"quick": 600, "full": 10_000}
 
 
+_readers: WeakKeyDictionary[Mechanism, dict[tuple[Any, ...], tuple[Reader, Curve]]] = WeakKeyDictionary()
+
+
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     """See the module."""
     base, public = scenario[Base], scenario[Public]
-    head, embedded = learned(public)
+    reader, curve = trained(scenario, effort=effort, seed=seed, tell=tell)
+    said = F.normalize(read(reader, see(scenario, base.schedule)), dim=1).numpy().astype(np.float32)
+    budget = {"steps": STEPS[effort], "public people": len(set(public.identities)), "public pictures": len(public.images)}
+    return Guess(embeddings=said, embed=learned(public)[0].embed, curve=curve, budget=budget)
+
+
+def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader, Curve]:
+    """The reader of a scenario's mechanism, trained once for as long as the mechanism is there: ``pooling`` reads by it, too."""
+    base, public, known = scenario[Base], scenario[Public], _readers.setdefault(scenario[Mechanism], {})
+    key = (public, effort, seed, STEPS[effort])
+    if key in known:
+        return known[key]
+    _, embedded = learned(public)
     names, centres = people_of(public)
     person = centres[[names.index(name) for name in public.identities]]
     with seeded(seed, 1):
-        reader = Reader(embedded.shape[1], pooled=True, side=base.side)
+        reader = Reader(embedded.shape[1], pooled=True)
 
     def loss(said: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Towards the clean picture's own embedding, of which there are as many as pictures, and towards the person's."""
         return 2 - F.cosine_similarity(said, embedded[rows]).mean() - F.cosine_similarity(said, person[rows]).mean()
 
-    curve = learn(reader, loss, scenario, base.schedule, steps=STEPS[effort], seed=seed, tell=tell)
-    said = F.normalize(read(reader, see(scenario, base.schedule)), dim=1).numpy().astype(np.float32)
-    budget = {"steps": STEPS[effort], "public people": len(names), "public pictures": len(public.images)}
-    return Guess(embeddings=said, embed=head.embed, curve=curve, budget=budget)
+    known[key] = reader, learn(reader, loss, scenario, base.schedule, steps=STEPS[effort], seed=seed, tell=tell)
+    return known[key]

@@ -28,7 +28,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     base, public = scenario[Base], scenario[Public]
     truth = torch.cat([public.z_0, public.c], dim=1)
     with seeded(seed, 1):
-        reader = Reader(8, pooled=False, side=base.side)
+        reader = Reader(8, pooled=False)
 
     def loss(said: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         wanted = truth[rows]
