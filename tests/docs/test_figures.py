@@ -103,6 +103,13 @@ def test_the_page_on_schemes_says_what_was_compared():
             assert row[6] == f"{own['owner_peak_bytes'] / 1e6:,.0f}" and row[7] == f"{own['owner_seconds']:.1f}"
 
 
+def test_the_ablations_are_those_that_ran():
+    found, page = read("compare.json")["schemes"], (ROOT / "docs/schemes.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w-]+)`[:,][^|]*\| ([\d.]+ \[[^|]+\]) \|$", page, flags=re.MULTILINE))
+    assert set(rows) == {"oneway", "oneway-identity", "oneway-empty", "unsealed", "sealed-int8", "fedprox"}
+    assert all(said(found[name]["adherence"]) == text for name, text in rows.items())
+
+
 def test_the_card_is_made_of_the_figures():
     evaluation = load_recipe("evaluate_tiny_base")
     base = ROOT / "src/sfumato/assets/tiny"
