@@ -71,8 +71,8 @@ def modules():
 def test_no_attacker_sees_an_owner_a_server_or_a_judge(name):
     source = inspect.getsource(importlib.import_module(name))
     for node in ast.walk(ast.parse(source)):
-        found = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", [])]
         if isinstance(node, ast.Import | ast.ImportFrom):
+            found = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             assert not [one for one in found if one.startswith("sfumato.") and one.split(".")[1] in NEVER]
 
 
