@@ -71,3 +71,14 @@ def test_each_picture_follows_its_own_condition(base, controlnet, conditions):
     conditions[1] = 255 - conditions[1]
     second = generate(base, ["a"] * 3, conditions=conditions, **arguments)
     assert [bool((a != b).any()) for a, b in zip(first, second, strict=True)] == [False, True, False]
+
+
+def test_half_precision_draws_the_same_picture(base, controlnet, conditions):
+    exact, fast = (
+        generate(
+            base, ["a", "b", "c"], seed=0, controlnet=controlnet, settings=SETTINGS, conditions=conditions, steps=4, precision=precision
+        )
+        for precision in ("no", "bf16")
+    )
+    difference = np.abs(exact.astype(float) - fast)
+    assert 0 < difference.mean() < 0.1 * exact.std()

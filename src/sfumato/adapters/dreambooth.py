@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -185,7 +186,7 @@ def losses(base: Base, drawn: Step, contexts: torch.Tensor, config: FinetuneConf
     alpha_t, sigma_t = (x.to(drawn.z_0).view(-1, 1, 1, 1) for x in (base.schedule.alpha(drawn.t), base.schedule.sigma(drawn.t)))
     z_t = (alpha_t * drawn.z_0 + sigma_t * drawn.eps).contiguous(memory_format=torch.channels_last)
     context = contexts[owner, drawn.text].to(z_t.dtype)
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+    with autocast(device, config.precision):
         output = base.unet(z_t, drawn.t, encoder_hidden_states=context).sample
     eps_hat = eps_from(output.to(z_t.dtype), z_t, drawn.t, base.schedule, base.prediction_type)
     each = (eps_hat - drawn.eps).square().mean(dim=(1, 2, 3)).view(k, -1)

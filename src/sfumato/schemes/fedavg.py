@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from sfumato.accounting.ledger import Release
+from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.core.memory import peak_bytes
 from sfumato.core.randomness import generator
@@ -166,7 +167,7 @@ def local(
         index = batch_index(len(records), config.batch, step, seed=config.seed + part)
         draws = generator(config.seed, 17, part, step)
         counting = FlopCounterMode(display=False) if k == 0 else nullcontext()  # steps are alike
-        with counting as counter, torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+        with counting as counter, autocast(torch.device("cpu"), config.precision):
             loss = objective(model, base, records, index, captions, draws)
             if mu:
                 loss = loss + mu / 2 * sum((p - a).square().sum() for p, a in zip(model.parameters(), anchors, strict=True))

@@ -58,6 +58,7 @@ class HeldOut:
         settings: dict[str, Any] | None = None,
         *,
         latents: torch.Tensor | None = None,
+        precision: str = "no",
         on_step: Callable[[int, int], None] = lambda done, total: None,
     ) -> Arm:
         """Generate under every condition and compare edges; without a ControlNet, the base alone.
@@ -66,8 +67,9 @@ class HeldOut:
         """
         conditions = self.conditions if latents is None else latents
         made = generate(
-            base, self.captions, seed=self.seed, controlnet=controlnet, settings=settings, conditions=conditions, on_step=on_step
-        )
+            base, self.captions, seed=self.seed, controlnet=controlnet, settings=settings, conditions=conditions,
+            precision=precision, on_step=on_step,
+        )  # fmt: skip
         found = scores.edges_of(made, self.condition)
         f1 = scores.edge_f1(self.edges, found)
         shuffled = scores.shuffled_f1(self.edges, found, generator=np.random.default_rng(self.seed))

@@ -58,7 +58,7 @@ KNOWN = ARMS | ABLATIONS
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"domains": ("own",), "pictures": 200, "conditions": 64, "steps": 80},
     "default": {"domains": ("own", "shifted"), "pictures": 400, "conditions": 200, "steps": 400},
-    "full": {"domains": ("own", "shifted", "fill50k"), "pictures": 400, "conditions": 1000, "steps": 700, "seeds": (0, 1), "frechet": True},
+    "full": {"domains": ("own", "shifted", "fill50k"), "pictures": 400, "conditions": 1000, "steps": 400, "seeds": (0, 1), "frechet": True},
 }
 NOTHING: tuple[Any, Any] = (None, None)
 Tell = Callable[[str, int, int], None]
@@ -151,7 +151,8 @@ def _domain(
         if name != "no_control":
             outcome, row = _train(name, folders, base, config, seed, work / name, lambda p, label=label: tell(label, p.step, p.steps))  # type: ignore[misc]
             control = load_latent_controlnet(outcome.controlnet, device=base.unet.device)
-        arm = held_out.score(base, *control, on_step=lambda done, total, label=label: tell(f"{label}, judged", done, total))  # type: ignore[misc]
+        judged = partial(tell, f"{label}, judged")
+        arm = held_out.score(base, *control, precision=choose_precision(), on_step=judged)
         row |= {"adherence": arm.adherence, "f1": float(arm.f1.mean()), "f1_vae": float(held_out.f1_vae.mean()), "ssim": arm.ssim}
         row |= judge(arm.pictures)
         figures["runs"][f"{domain}/{name}/{seed}"] = row

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from sfumato.core.device import autocast
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts, suit, usual
@@ -46,7 +47,7 @@ def measure(
             prepare()
             for number in range(steps + 1):
                 started = time.perf_counter()
-                with torch.autocast(base.unet.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                with autocast(base.unet.device, precision):
                     loss = step()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
