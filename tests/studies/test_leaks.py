@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import (
     Activations,
     Architecture,
@@ -19,7 +20,7 @@ from sfumato.attacker.knowledge import (
     Public,
     Update,
 )
-from sfumato.attacker.records.base import Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.studies import leaks

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import Noise
-from sfumato.attacker.records.base import Failed, Guess, NoChannel
+from sfumato.attacker.records.base import Guess
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from sfumato import __version__
+from sfumato.attacker.attempt import Effort, Failed, NoChannel
 from sfumato.attacker.knowledge import Candidates, People, Public, Scenario
 from sfumato.attacker.records import base as attacks
-from sfumato.attacker.records.base import Effort, Failed, Guess, NoChannel
+from sfumato.attacker.records.base import Guess
 from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError

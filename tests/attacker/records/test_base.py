@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import (
     Conditions,
     Files,
@@ -11,7 +12,7 @@ from sfumato.attacker.knowledge import (
     Scenario,
 )
 from sfumato.attacker.records import base as records
-from sfumato.attacker.records.base import Failed, Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 
 
 @pytest.fixture

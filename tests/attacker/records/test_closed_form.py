@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Candidates, Files, Latents, Mixed, Noise, Public, Releases, Scenario
 from sfumato.attacker.records import linear_mmse
 from sfumato.attacker.records._evidence import Evidence, see
-from sfumato.attacker.records.base import Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 from sfumato.diffusion.controlnet import one_way_input
 from tests_support import sealing

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import GradientChannel, Public, Scenario
 from sfumato.attacker.records import fsha
 from sfumato.attacker.records._invert import redraw
-from sfumato.attacker.records.base import Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 
 N, SIDE = 24, 8

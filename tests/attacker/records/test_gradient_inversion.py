@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import Scenario, Update
 from sfumato.attacker.records import gradient_inversion
-from sfumato.attacker.records.base import Failed, Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from tests_support import acting_controlnet

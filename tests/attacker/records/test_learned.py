@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Captions, Conditions, Latents, Mechanism, People, Public, Scenario, Trained
 from sfumato.attacker.records import _identity, _network, diffusion_prior, direct_identity, inverse_network, own_controlnet
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records._evidence import Evidence, see
-from sfumato.attacker.records.base import NoChannel, attempt
+from sfumato.attacker.records.base import attempt
 from sfumato.core.randomness import generator, seeded
 from sfumato.diffusion.controlnet import new_controlnet
 from tests_support import sealing

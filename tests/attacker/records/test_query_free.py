@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Activations, Architecture, Conditions, Latents, Public, Scenario
 from sfumato.attacker.records import query_free
 from sfumato.attacker.records._invert import redraw
-from sfumato.attacker.records.base import NoChannel, attempt
+from sfumato.attacker.records.base import attempt
 from sfumato.core.randomness import generator
 
 N = 3

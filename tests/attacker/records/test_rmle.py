@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Activations, Conditions, Entrance, Latents, Mixed, Noise, Scenario
 from sfumato.attacker.records import _invert, rmle
-from sfumato.attacker.records.base import Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 from sfumato.diffusion.controlnet import one_way_input
 from sfumato.pictures import avatars

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Contexts, Scenario
-from sfumato.attacker.records.base import Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 
 CAPTIONS = [

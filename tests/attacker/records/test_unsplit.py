@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
 from sfumato.attacker.records._invert import redraw
-from sfumato.attacker.records.base import Guess, NoChannel, attempt
+from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 
 N = 6

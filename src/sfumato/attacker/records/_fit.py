@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from sfumato.attacker.records.base import Tell
+from sfumato.attacker.attempt import Tell
 
 Curve = list[tuple[float, float]]
 

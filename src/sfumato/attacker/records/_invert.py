@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from sfumato.attacker.attempt import Tell
 from sfumato.attacker.knowledge import Activations, Entrance, Latents, Scenario
 from sfumato.attacker.records._evidence import see
-from sfumato.attacker.records.base import Tell
 from sfumato.diffusion.base import Base
 
 FLOOR = 0.1  # what is left open of a latent that bears no noise: many pictures have nearly the same, few of them smooth

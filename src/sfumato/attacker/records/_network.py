@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sfumato.attacker.attempt import Tell
 from sfumato.attacker.knowledge import Mechanism, Public, Scenario
 from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records._fit import Curve, fit
-from sfumato.attacker.records.base import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.schedule import Schedule
 

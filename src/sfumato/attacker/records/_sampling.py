@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from sfumato.attacker.attempt import Tell
 from sfumato.attacker.records._evidence import Evidence, groups, step_of
-from sfumato.attacker.records.base import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, eps_from, renoise

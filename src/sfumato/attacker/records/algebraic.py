@@ -5,9 +5,10 @@ Exact on the one-way scheme as published, for picture and condition; on a sealed
 
 from __future__ import annotations
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Files, Latents, Scenario
 from sfumato.attacker.records._evidence import see
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "solve the record for the picture and the condition"

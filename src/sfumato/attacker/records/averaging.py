@@ -5,9 +5,10 @@ The same estimate as ``linear_mmse``, which pools whatever it is given; here it 
 
 from __future__ import annotations
 
+from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Latents, Public, Releases, Scenario
 from sfumato.attacker.records import linear_mmse
-from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "combine several releases of the same picture"

@@ -16,23 +16,21 @@ scores are the judge's.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
+from sfumato.attacker import attempt as attempts
+from sfumato.attacker.attempt import Effort, Failed, NoChannel, Tell
 from sfumato.attacker.knowledge import Scenario
 from sfumato.core import registry
-from sfumato.core.errors import UserError
 
-Effort = Literal["quick", "full"]
+PACKAGE = "attacker.records"
 Target = Literal["picture", "condition", "person", "prompt", "candidate"]
-EFFORTS: tuple[Effort, ...] = ("quick", "full")
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person", "prompt", "candidate")
-Tell = Callable[[int, int], None]
 
 
 @dataclass(eq=False)
@@ -48,6 +46,8 @@ class Guess:
         curve: how the attack's own objective fell (or rose): ``(budget spent, value)``.
         budget: what was spent, in words and numbers.
     """
+
+    NUMBERS: ClassVar[tuple[str, ...]] = ("z_0", "c", "embeddings", "scores")
 
     z_0: torch.Tensor | None = None
     c: torch.Tensor | None = None
@@ -74,73 +74,24 @@ class Guess:
         return replace(self, **cut)
 
 
-@dataclass(frozen=True)
-class NoChannel:
-    """The scheme gives an attacker nothing of these types: the attack has nothing to work on."""
-
-    missing: tuple[type, ...]
-
-    def __str__(self) -> str:
-        return "no " + ", no ".join(kind.__name__ for kind in self.missing)
-
-
-class Lacking(UserError):
-    """An attack found that it has nothing of these types to work on."""
-
-    def __init__(self, *missing: type) -> None:
-        self.missing = missing
-        super().__init__("no " + ", no ".join(kind.__name__ for kind in missing))
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The attack ran and came to nothing, and why. That says nothing about safety."""
-
-    cause: str
-
-
 def attack(name: str) -> Any:
     """The attack called ``name``; an unknown name is answered with the known ones."""
-    return registry.get("attacker.records", name)
+    return registry.get(PACKAGE, name)
 
 
 def names() -> list[str]:
     """Every attack, sorted."""
-    return registry.names("attacker.records")
+    return attempts.names(PACKAGE)
 
 
 def rows() -> list[str]:
-    """Every attack and variant, as ``attempt`` takes them: ``NAME``, or ``NAME:VARIANT`` where a module has ``VARIANTS``."""
-    return [f"{name}:{variant}" if variant else name for name in names() for variant in getattr(attack(name), "VARIANTS", ("",))]
+    """Every attack and variant: ``NAME``, or ``NAME:VARIANT``."""
+    return attempts.rows(PACKAGE)
 
 
 def attempt(
     name: str, scenario: Scenario, *, effort: Effort = "quick", seed: int = 0, tell: Tell = lambda done, total: None
 ) -> Guess | NoChannel | Failed:
-    """Run an attack on what a scenario grants.
-
-    Args:
-        name: of the attack, or ``NAME:VARIANT``.
-        scenario: what leaked and what is known.
-        effort: "quick" or "full".
-        seed: of the attacker's own draws.
-        tell: progress.
-    """
-    name, _, variant = name.partition(":")
-    module, more = attack(name), {"variant": variant} if variant else {}
-    missing = scenario.lacks(module.NEEDS)
-    if missing:
-        return NoChannel(missing)
-    started = time.monotonic()
-    try:
-        guess: Guess = module.run(scenario, effort=effort, seed=seed, tell=tell, **more)
-    except Lacking as lacking:
-        return NoChannel(lacking.missing)
-    except (ArithmeticError, RuntimeError, ValueError) as error:
-        return Failed(f"{type(error).__name__}: {error}")
-    guess.seconds = time.monotonic() - started
-    for what in ("z_0", "c", "embeddings", "scores"):
-        value = getattr(guess, what)
-        if value is not None and not bool(torch.as_tensor(value).isfinite().all()):
-            return Failed(f"diverged: its {what} holds NaN or infinity")
-    return guess
+    """Run an attack on records, ``NAME`` or ``NAME:VARIANT``, on what ``scenario`` grants."""
+    answer: Guess | NoChannel | Failed = attempts.attempt(PACKAGE, name, scenario, effort=effort, seed=seed, tell=tell)
+    return answer

@@ -13,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Captions, Latents, Public, Scenario
 from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._sampling import denoise, noised, posterior_mean
-from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import eps_from

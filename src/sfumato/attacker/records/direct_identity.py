@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, Public, Scenario
 from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._fit import Curve
 from sfumato.attacker.records._identity import learned, people_of
 from sfumato.attacker.records._network import Reader, learn, read
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import seeded
 from sfumato.diffusion.base import Base
 

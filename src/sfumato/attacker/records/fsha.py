@@ -14,9 +14,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import GradientChannel, Latents, Public, Scenario
 from sfumato.attacker.records._invert import redraw
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
 
 DESCRIPTION = "feature-space hijacking: lying gradients turn the owner's layers into the server's encoder (Pasquini et al. 2021)"

@@ -15,9 +15,10 @@ from collections.abc import Callable
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Scenario, Update
 from sfumato.attacker.records._invert import variation
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
 
 DESCRIPTION = "gradient inversion: latents whose gradients are those seen; DLG and Inverting Gradients, the better of the two"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, Public, Scenario
 from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._network import Reader, learn, read
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import seeded
 from sfumato.diffusion.base import Base
 

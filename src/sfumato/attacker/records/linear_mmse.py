@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import torch
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Public, Scenario
 from sfumato.attacker.records._evidence import Evidence, groups, see
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "best linear estimate under a Gaussian prior of public pictures"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import torch
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Candidates, Latents, Scenario
 from sfumato.attacker.records._evidence import see
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "match a record against pictures that the attacker holds"

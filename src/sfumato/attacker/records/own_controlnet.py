@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import torch
 
+from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Conditions, Latents, Public, Scenario, Trained
 from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records._sampling import denoise, noised
-from sfumato.attacker.records.base import Effort, Guess, Lacking, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base

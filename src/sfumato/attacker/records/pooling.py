@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, People, Public, Scenario
 from sfumato.attacker.records import direct_identity
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "read the person off all records of the same person"

@@ -13,10 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
 from sfumato.attacker.records._fit import fit
 from sfumato.attacker.records._invert import descend, of_condition, of_picture, redraw
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base, to_pixels
 

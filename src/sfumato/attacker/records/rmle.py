@@ -11,9 +11,10 @@ here 0.5 was best on public pictures. ``quick`` takes steps ten times as long, f
 
 from __future__ import annotations
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Scenario
 from sfumato.attacker.records._invert import descend, encoder, of_condition, of_picture
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base, to_pixels
 
 DESCRIPTION = "regularised maximum likelihood: descend on pixels through the known encoder (He et al. 2019)"

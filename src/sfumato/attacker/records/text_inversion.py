@@ -14,8 +14,9 @@ import re
 
 import torch
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Contexts, Scenario
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "greedy search for the tokens of a released text context: the text encoder is causal"

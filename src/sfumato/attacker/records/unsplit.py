@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import torch
 
+from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
 from sfumato.attacker.records._invert import variation
-from sfumato.attacker.records.base import Effort, Guess, Target, Tell
+from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
 
 DESCRIPTION = "UnSplit: the condition and a clone of the owner's layers, guessed in turn from activations (Erdogan et al. 2022)"
