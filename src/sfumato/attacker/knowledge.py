@@ -132,6 +132,8 @@ class GradientChannel:
         self.forward, self.backward = forward, backward
 
 
+LEAKED = (Latents, Conditions, Noise, Mixed, Activations, Contexts, Captions, Files, Update, GradientChannel)
+
 # --------------------------------------------------------------------------------- what else is known
 
 
@@ -223,6 +225,15 @@ class Scenario:
     def having(self, *more: object) -> Scenario:
         """The same with more knowledge."""
         return Scenario(*self._known.values(), *more)
+
+    def kinds(self) -> list[type]:
+        """The types that are granted."""
+        return list(self._known)
+
+    def leaked(self) -> dict[str, int]:
+        """By the name of its type, everything that left an owner, and how many releases of each picture it holds."""
+        found = {kind.__name__: item for kind, item in self._known.items() if kind in LEAKED}
+        return {name: len(getattr(item, fields(item)[0].name)) if getattr(item, "AXIS", 0) == 1 else 1 for name, item in found.items()}  # type: ignore[arg-type]
 
     def rows(self, count: int) -> Scenario:
         """The same of the first ``count`` records; what is not by record stays."""

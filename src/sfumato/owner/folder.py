@@ -3,7 +3,7 @@
 Three layouts, tried in this order:
 
 * diffusers' imagefolder: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name``, optionally
-  ``conditioning_image_file_name`` and ``text``; pictures that no row names are left out;
+  ``conditioning_image_file_name``, ``text`` and ``person``; pictures that no row names are left out;
 * pairs: ``images/``, optionally ``conditions/`` and ``captions/*.txt``, matched by the file name without its suffix;
 * pictures: the folder's own pictures, without captions.
 
@@ -40,12 +40,14 @@ class Example:
         condition_path: the supplied condition's file, or None where the condition is extracted.
         size: side of the loaded pictures, in pixels.
         text: the caption, or the file that holds it.
+        person: who is on it, by any name; empty where nobody says. It is read for audits alone and never leaves.
     """
 
     path: Path
     condition_path: Path | None
     size: int
     text: str | Path = ""
+    person: str = ""
 
     def image(self) -> np.ndarray:
         """The picture, uint8 RGB ``(size, size, 3)``. Raises UserError naming a file that cannot be read."""
@@ -188,10 +190,12 @@ def _from_metadata(folder: Path, table: str, *, given: bool, size: int) -> list[
                     privacy="every record draws noise anew: what is in two of them shows through",
                 )
             lines[named] = line
-        text = row.get("text")
-        if not isinstance(text, str | None):
-            raise UserError(f"{where}: `text` is {json.dumps(text)}", expected="one caption in quotes")
-        found.append(Example(path, condition, size, (text or "").strip()))
+        words = {column: row.get(column) for column in ("text", "person")}
+        for column, value in words.items():
+            if not isinstance(value, str | None):
+                raise UserError(f"{where}: `{column}` is {json.dumps(value)}", expected="words in quotes")
+        text, person = ((value or "").strip() for value in words.values())
+        found.append(Example(path, condition, size, text, person))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import statistics
@@ -140,8 +139,8 @@ def _domain(
     style = DOMAINS[domain]
     held_out = arms.HeldOut.draw(base, style, config.conditions, condition=config.condition, seed=seed)
     judge = _Judge(style, config, seed)
-    _keep(out / f"{domain}-real-{seed}.npy", held_out.images)
-    _keep(out / f"{domain}-condition-{seed}.npy", held_out.conditions)
+    pages.keep(out / f"{domain}-real-{seed}.npy", held_out.images)
+    pages.keep(out / f"{domain}-condition-{seed}.npy", held_out.conditions)
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     folders = {owner: _folder(style, pool, work / "owners" / owner, config, seed) for owner, pool in OWNERS.items()}
@@ -156,15 +155,9 @@ def _domain(
         row |= {"adherence": arm.adherence, "f1": float(arm.f1.mean()), "f1_vae": float(held_out.f1_vae.mean()), "ssim": arm.ssim}
         row |= judge(arm.pictures)
         figures["runs"][f"{domain}/{name}/{seed}"] = row
-        _keep(out / f"{domain}-{name}-{seed}.npy", arm.pictures)
+        pages.keep(out / f"{domain}-{name}-{seed}.npy", arm.pictures)
         write_json(out / "compare.json", figures)
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _keep(path: Path, images: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, images[:10])
-    write_atomic(path, buffer.getvalue())
 
 
 def _train(

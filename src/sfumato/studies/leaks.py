@@ -120,9 +120,8 @@ def _split_sent(base: Base) -> Push:
     return push
 
 
-def _sealed(base: Base, *, derived: bool, **options: Any) -> Push:
-    steps = {"seal_step": 800, "condition_step": None} if derived else {"seal_step": 600, "condition_step": 200}
-    settings = SealSettings(condition="canny", derived=derived, **{**steps, **options})
+def sealed(base: Base, settings: SealSettings) -> Push:
+    """What ``sealed`` records of ``settings`` give away: the mechanism that an attacker knows."""
 
     def push(z_0: torch.Tensor, c: torch.Tensor, draws: torch.Generator) -> Scenario:
         noise = InsecureNoise(int(torch.randint(2**62, (1,), generator=draws)))
@@ -130,9 +129,14 @@ def _sealed(base: Base, *, derived: bool, **options: Any) -> Push:
         at = {name: torch.full((1, len(z_0)), CLEAN if step is None else step) for name, step in
               (("z_n", settings.seal_step), ("c_m", settings.condition_step))}  # fmt: skip
         sent = [Latents(fields["z_n"], at["z_n"])]
-        return Scenario(*sent, *([] if derived else [Conditions(fields["c_m"], at["c_m"])]))
+        return Scenario(*sent, *([] if settings.derived else [Conditions(fields["c_m"], at["c_m"])]))
 
     return push
+
+
+def _sealed(base: Base, *, derived: bool, **options: Any) -> Push:
+    steps = {"seal_step": 800, "condition_step": None} if derived else {"seal_step": 600, "condition_step": 200}
+    return sealed(base, SealSettings(condition="canny", derived=derived, **{**steps, **options}))
 
 
 _LEAKS: dict[str, Callable[..., Push]] = {

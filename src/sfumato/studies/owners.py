@@ -13,11 +13,12 @@ OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
 
 
 def write_folder(pictures: PictureSet, folder: Path) -> Path:
-    """Write pictures and their captions as an owner's folder, in the imagefolder layout."""
+    """Write pictures, their captions and people as an owner's folder, in the imagefolder layout."""
     folder.mkdir(parents=True)
     rows = []
-    for number, (image, caption) in enumerate(zip(pictures.images, pictures.captions, strict=True)):
+    for number, image in enumerate(pictures.images):
         Image.fromarray(image).save(folder / f"{number:04d}.png")
-        rows.append(json.dumps({"file_name": f"{number:04d}.png", "text": caption}))
+        row = {"file_name": f"{number:04d}.png", "text": pictures.captions[number], "person": pictures.identities[number]}
+        rows.append(json.dumps(row))
     (folder / "metadata.jsonl").write_text("\n".join(rows) + "\n")
     return folder

@@ -22,13 +22,14 @@ from sfumato.attacker.knowledge import Candidates, People, Public, Scenario
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Guess
 from sfumato.core import registry
-from sfumato.core.artifact import read_json, write_json
+from sfumato.core.artifact import read_json, write_atomic, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.features.identity import half
 from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
+from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.pictures.store import PictureSet
 from sfumato.server import derive
@@ -37,6 +38,13 @@ from sfumato.studies import leaks
 STYLE = "open-peeps"
 POOLS = ("recombined", "unseen_part")
 Tell = Callable[[str, int, int], None]
+WORDS = {
+    "picture": ("the picture itself", "likeness of the best reconstruction (SSIM; 1 is the picture itself)"),
+    "condition": ("the outline (the condition)", "how much of it was found, and how little beside it (F1; 1 is all)"),
+    "person": ("who is on it", "how often the right person came first in a line-up"),
+    "prompt": ("the caption", "share of its words"),
+    "candidate": ("which of your pictures it is, for somebody who already has them", "how often the right one was named"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +74,10 @@ class MatrixConfig:
                 raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
 
 
-def run(config: MatrixConfig, out: Path, *, tell: Tell = lambda what, done, total: None) -> dict[str, Any]:
-    """Attack what ``out`` lacks and return the whole matrix."""
+def run(
+    config: MatrixConfig, out: Path, *, command: str = "sfumato attack --matrix", tell: Tell = lambda what, done, total: None
+) -> dict[str, Any]:
+    """Attack what ``out`` lacks and return the whole matrix. ``command`` is noted as what makes it again."""
     base = load_base()
     path = out / "matrix.json"
     varying = ("schemes", "attacks")
@@ -80,23 +90,70 @@ def run(config: MatrixConfig, out: Path, *, tell: Tell = lambda what, done, tota
     rows = config.attacks or tuple(attacks.rows())
     wanted = [(scheme, row) for scheme in config.schemes for row in rows if f"{scheme}/{row}" not in figures["cells"]]
     if wanted:
-        public = attackers(base, config, tell)
+        public = attackers(base, config.public, config.public_each, condition=config.condition, seed=config.seed, tell=tell)
         private, truths, priors, more = victims(base, public, config, tell)
     prepared: dict[str, Scenario] = {}
     for scheme, row in wanted:
         if scheme not in prepared:
             prepared = {scheme: leaks.scenario(scheme, private, base, public, seed=config.seed).having(*more)}
-        given = prepared[scheme].rows(attacks.attack(row.partition(":")[0]).COUNT[config.effort])
-        answer = attacks.attempt(row, given, effort=config.effort, seed=config.seed, tell=partial(tell, f"{row} on {scheme}"))
-        figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, config)
+            figures.setdefault("leaks", {})[scheme] = prepared[scheme].leaked()
+        telling = partial(tell, f"{row} on {scheme}")
+        answer = attack(prepared[scheme], row, effort=config.effort, seed=config.seed, tell=telling)
+        found = figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, condition=config.condition, seed=config.seed)
+        if isinstance(answer, Guess) and found["outcome"] == "scored":
+            show(answer, base, out / "pictures" / f"{scheme}-{row}.npy")
         write_json(path, figures)
+    if wanted:
+        pages.keep(out / "pictures" / "truth.npy", private.images)
     figures["matrix"] = matrix(figures["cells"])
+    figures |= {"command": command, "interval": "95 %, bootstrap over people", "correction": "Holm, over every test in the matrix"}
     write_json(path, figures)
+    _page(out, figures)
     return figures
 
 
+def _page(out: Path, figures: dict[str, Any]) -> None:
+    table, rows = figures["matrix"], attacks.rows()
+
+    def entry(scheme: str, row: str) -> dict[str, Any] | None:
+        name, _, variant = row.partition(":")
+        found: dict[str, Any] | None = table[scheme].get(name)
+        return found if found is None or not variant else found["variants"].get(variant)
+
+    sheets = {}
+    for scheme in table:
+        shown = [("the pictures", "truth"), *((row, f"{scheme}-{row}") for row in rows)]
+        kept = [(label, np.load(path)) for label, name in shown if (path := out / "pictures" / f"{name}.npy").exists()]
+        sheets[scheme] = pages.contact_sheet(kept)
+        write_atomic(out / f"matrix-{scheme}.png", pages.png(sheets[scheme]))
+    after = {target: {n for n in attacks.names() if any(target in _targets(table[s].get(n)) for s in table)} for target in WORDS}
+    values = {**figures, "rows": rows, "entry": entry, "after": after, "words": WORDS, "version": __version__}
+    pages.write_page(out / "matrix.html", "matrix.html", {**values, "sheets": {s: pages.data_url(sheet) for s, sheet in sheets.items()}})
+
+
+def _targets(entry: dict[str, Any] | None) -> set[str]:
+    """What was scored of any variant of an attack."""
+    several = () if entry is None else entry.get("variants", {"": entry}).values()
+    return {target for one in several for kept in one["pools"].values() for target in kept["targets"]}
+
+
+def attack(scenario: Scenario, row: str, *, effort: Effort, seed: int, tell: Callable[[int, int], None]) -> Guess | NoChannel | Failed:
+    """One attack on as many of the records as it can afford."""
+    given = scenario.rows(attacks.attack(row.partition(":")[0]).COUNT[effort])
+    return attacks.attempt(row, given, effort=effort, seed=seed, tell=tell)
+
+
+def show(answer: Guess, base: Base, path: Path) -> None:
+    """Keep the first pictures of a guess, or conditions where it has none, for the report."""
+    latents = answer.c if answer.z_0 is None else answer.z_0
+    if answer.images is not None:
+        pages.keep(path, answer.images)
+    elif latents is not None:
+        pages.keep(path, base.decode_pixels(latents[:10]))
+
+
 def cell(
-    answer: Guess | NoChannel | Failed, truths: dict[str, Truth], priors: dict[str, Prior], base: Base, config: MatrixConfig
+    answer: Guess | NoChannel | Failed, truths: dict[str, Truth], priors: dict[str, Prior], base: Base, *, condition: str | None, seed: int
 ) -> dict[str, Any]:
     """One answer as JSON: by pool its targets' scores, or why there are none. Row i of a guess is of pool i modulo the number of pools."""
     if isinstance(answer, NoChannel):
@@ -107,14 +164,18 @@ def cell(
     for number, pool in enumerate(truths):
         own = answer.take(list(range(number, len(answer), len(truths))))
         try:
-            pools[pool] = guesses.score(own, truths[pool], priors[pool], base, condition=config.condition, seed=config.seed)
+            pools[pool] = guesses.score(own, truths[pool], priors[pool], base, condition=condition, seed=seed)
         except UserError as error:
             return {"outcome": "failed", "why": str(error)}
     return {"outcome": "scored", "pools": pools, "budget": answer.budget, "curve": answer.curve, "seconds": answer.seconds}
 
 
 def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By scheme and attack what came out in each pool, its verdicts corrected over every test in the matrix."""
+    """By scheme and attack what came out, its verdicts corrected over every test in the matrix.
+
+    An attack with several variants shows the one that got most, and each of them under ``variants``; what is beside ``pools`` is of the
+    pool in which it got most.
+    """
     tests = {
         f"{name}|{pool}|{target}": {**found, "target": target}
         for name, kept in cells.items() for pool, targets in kept.get("pools", {}).items() for target, found in targets.items()
@@ -123,23 +184,32 @@ def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for name, kept in cells.items():
         scheme, row = name.split("/", 1)
-        entry = {"outcome": kept["outcome"], "why": kept.get("why", ""), "seconds": kept.get("seconds", 0.0), "pools": {}}
+        attack, _, variant = row.partition(":")
+        entry: dict[str, Any] = {"outcome": kept["outcome"], "why": kept.get("why", ""), "seconds": kept.get("seconds", 0.0), "pools": {}}
         for pool, targets in kept.get("pools", {}).items():
             judged = {target: verdicts[f"{name}|{pool}|{target}"] for target in targets}
-            first = next(target for target in attacks.attack(row.partition(":")[0]).TARGETS if target in judged)
+            first = next(target for target in attacks.attack(attack).TARGETS if target in judged)
             effective = any(found["effective"] for found in judged.values())
             entry["pools"][pool] = {**judged[first], "effective": effective, "targets": judged}
-        table.setdefault(scheme, {})[row] = entry
+        if entry["pools"]:
+            best = max(entry["pools"], key=lambda pool: _gain(entry["pools"][pool]))
+            entry = {**entry["pools"][best], **entry}
+        known = table.setdefault(scheme, {})
+        several = {**known.get(attack, {}).get("variants", {}), variant: entry}
+        most = max(several.values(), key=lambda one: (one["outcome"] == "scored", one["outcome"] == "failed", *_gain(one)))
+        known[attack] = {**most, "variants": several} if variant else most
     return table
 
 
-def attackers(base: Base, config: MatrixConfig, tell: Tell = lambda what, done, total: None) -> Public:
+def _gain(entry: dict[str, Any]) -> tuple[bool, float]:
+    return bool(entry.get("effective")), float(entry.get("score", 0.0))
+
+
+def attackers(base: Base, people: int, each: int, *, condition: str, seed: int, tell: Tell = lambda what, done, total: None) -> Public:
     """What attackers train on: public people of the half that the judge's head never saw."""
     tell("drawing the attackers' public people", 0, 0)
-    drawn = store.distinct(
-        STYLE, "public", config.public, config.public_each, seed=config.seed, purpose="attackers", keep=lambda key: half(key) == 1
-    )
-    z_0, c = _latents(base, drawn.images, config.condition)
+    drawn = store.distinct(STYLE, "public", people, each, seed=seed, purpose="attackers", keep=lambda key: half(key) == 1)
+    z_0, c = latents_of(base, drawn.images, condition)
     return Public(drawn.images, z_0, c, drawn.identities, drawn.captions)
 
 
@@ -161,13 +231,16 @@ def victims(
         images, people = drawn.images[rows], [drawn.identities[i] for i in rows]
         gallery = drawn.images[others], [drawn.identities[i] for i in others]
         where = place + len(config.pools) * np.arange(len(rows))
-        truths[pool] = Truth(images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery)
+        truths[pool] = Truth(
+            images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery,
+            latents=latents_of(base, images, config.condition),
+        )  # fmt: skip
         priors[pool] = prior(base, public, len(rows), condition=config.condition, seed=config.seed)
         parts.append((drawn, rows))
     order = [(drawn, i) for several in zip(*(rows for _, rows in parts), strict=True)
              for (drawn, _), i in zip(parts, several, strict=True)]  # fmt: skip
     images, people = np.stack([drawn.images[i] for drawn, i in order]), [drawn.identities[i] for drawn, i in order]
-    z_0, c = _latents(base, images, config.condition)
+    z_0, c = latents_of(base, images, config.condition)
     private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i in order], people)
     names = {person: k for k, person in enumerate(dict.fromkeys(people))}
     return private, truths, priors, [Candidates(z_0, c), People(torch.tensor([names[person] for person in people]))]
@@ -181,6 +254,7 @@ def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, 
     return Prior(images[again], base.decode_pixels(public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
 
 
-def _latents(base: Base, images: np.ndarray, condition: str) -> tuple[torch.Tensor, torch.Tensor]:
+def latents_of(base: Base, images: np.ndarray, condition: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """``z_0`` and ``c`` ``(N, 4, h, w)`` of pictures uint8 ``(N, H, W, 3)``."""
     extract = registry.get("conditions", condition).extract
     return base.encode_pixels(images), base.encode_pixels(np.stack([extract(image) for image in images]))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
@@ -37,6 +38,8 @@ class Truth:
         people: who is on each; N different names where nobody knows.
         candidates: for each record the row among the candidates that it is.
         gallery: uint8 pictures ``(M, H, W, 3)`` and their people, or None where there is no gallery.
+        probes: rows whose people are looked for in the gallery; None for all of them.
+        latents: the true ``z_0`` and ``c`` ``(N, 4, h, w)``, or None.
     """
 
     images: np.ndarray
@@ -45,7 +48,15 @@ class Truth:
     people: list[str]
     candidates: np.ndarray
     gallery: tuple[np.ndarray, list[str]] | None = None
+    probes: np.ndarray | None = None
+    latents: tuple[torch.Tensor, torch.Tensor] | None = None
     _made: dict[Any, Gallery] = field(default_factory=dict, repr=False)
+
+    def probed(self, count: int) -> np.ndarray:
+        """Those of the first ``count`` rows whose people are looked for."""
+        if self.gallery is None:
+            return np.arange(0)
+        return np.arange(count) if self.probes is None else self.probes[self.probes < count]
 
     def galleried(self, embed: Callable[[np.ndarray], np.ndarray] | None) -> Gallery:
         """The gallery in the judge's space, or in an attack's own; made once for each."""
@@ -63,30 +74,36 @@ class Prior:
     mean: np.ndarray
 
 
-def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: str, seed: int) -> dict[Target, dict[str, Any]]:
-    """Every target that a guess speaks of; each cell with ``score``, interval, ``prior_only``, ``chance``, ``p``, ``n`` and more beside."""
+def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: str | None, seed: int) -> dict[Target, dict[str, Any]]:
+    """Every target that a guess speaks of; each cell with ``score``, interval, ``prior_only``, ``chance``, ``p``, ``n`` and more beside.
+
+    ``condition`` is what extracts one from a picture; None where nothing does, so that only a guess at it itself is scored.
+    """
     cells: dict[Target, dict[str, Any]] = {}
     images = guess.images if guess.images is not None else None if guess.z_0 is None else base.decode_pixels(guess.z_0)
     if images is not None:
         cells["picture"] = _picture(images, truth, prior, seed)
-        if truth.gallery is not None:
-            cells["person"] = _person(
-                identity.judges().embed(images), identity.judges().embed(prior.drawn[: len(images)]), None, truth, seed
-            )
-    if guess.embeddings is not None and guess.embed is not None and truth.gallery is not None:
-        shuffled = guess.embeddings[_others(truth.people[: len(guess.embeddings)], seed)]
-        cells["person"] = _person(guess.embeddings, shuffled, guess.embed, truth, seed)
+        rows = truth.probed(len(images))
+        if len(rows):
+            embed = identity.judges().embed
+            cells["person"] = _person(rows, embed(images[rows]), embed(prior.drawn[rows]), None, truth, seed)
+    if guess.embeddings is not None and guess.embed is not None and len(rows := truth.probed(len(guess.embeddings))):
+        strangers = _others([truth.people[i] for i in rows], seed)
+        cells["person"] = _person(rows, guess.embeddings[rows], guess.embeddings[rows][strangers], guess.embed, truth, seed)
     if guess.c is not None:
         found = base.decode_pixels(guess.c).max(axis=-1) > 127
         cells["condition"] = _condition(found, truth, prior, condition, seed)
-    elif images is not None:
+    elif images is not None and condition is not None:
         cells["condition"] = _condition(adherence.edges_of(images, condition), truth, prior, condition, seed)
     if guess.prompts is not None:
         cells["prompt"] = _prompt(guess.prompts, truth, seed)
+    for target, made, k in (("picture", guess.z_0, 0), ("condition", guess.c, 1)):
+        if made is not None and truth.latents is not None:
+            cells[target].setdefault("beside", {})["latent error"] = _relative_error(made, truth.latents[k])  # type: ignore[index]
     if guess.scores is not None:
         hits = guess.scores.argmax(dim=1).numpy() == truth.candidates[: len(guess.scores)]
         chance = 1 / guess.scores.shape[1]
-        cells["candidate"] = _cell(hits, np.full(len(hits), chance), truth, seed, chance=chance)
+        cells["candidate"] = _cell(hits, np.full(len(hits), chance), truth.people[: len(hits)], seed, chance=chance)
     return cells
 
 
@@ -105,8 +122,7 @@ def judged(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _cell(attack: np.ndarray, baseline: np.ndarray, truth: Truth, seed: int, *, chance: float, **more: Any) -> dict[str, Any]:
-    people = truth.people[: len(attack)]
+def _cell(attack: np.ndarray, baseline: np.ndarray, people: list[str], seed: int, *, chance: float, **more: Any) -> dict[str, Any]:
     got = significance.compare(attack, baseline, generator=np.random.default_rng(seed), clusters=people)
     return {
         "score": got.mean, "low": got.low, "high": got.high, "prior_only": got.baseline, "chance": chance,
@@ -120,26 +136,28 @@ def _picture(images: np.ndarray, truth: Truth, prior: Prior, seed: int) -> dict[
     # Against whichever prior guess is the better: the blurred mean or a sharp stranger.
     rival = max((drawn, mean), key=lambda scores: float(scores["ssim"].mean()))
     beside = {name: float(values.mean()) for name, values in own.items()}
-    return _cell(own["ssim"], rival["ssim"], truth, seed, chance=float(drawn["ssim"].mean()), beside=beside)
+    return _cell(own["ssim"], rival["ssim"], truth.people[: len(images)], seed, chance=float(drawn["ssim"].mean()), beside=beside)
 
 
 def _person(
-    embedded: np.ndarray, rival: np.ndarray, embed: Callable[[np.ndarray], np.ndarray] | None, truth: Truth, seed: int
+    rows: np.ndarray, embedded: np.ndarray, rival: np.ndarray, embed: Callable[[np.ndarray], np.ndarray] | None, truth: Truth, seed: int
 ) -> dict[str, Any]:
-    gallery, people = truth.galleried(embed), truth.people[: len(embedded)]
+    gallery, people = truth.galleried(embed), [truth.people[i] for i in rows]
     hits, _ = gallery.reidentify(embedded, people)
     missed, _ = gallery.reidentify(rival, people)
     beside = {"auc": gallery.auc(embedded, people), "auc of the prior": gallery.auc(rival, people)}
-    return _cell(hits, missed, truth, seed, chance=gallery.chance, beside=beside, gallery=len(gallery.identities))
+    return _cell(hits, missed, people, seed, chance=gallery.chance, beside=beside, gallery=len(gallery.identities))
 
 
-def _condition(found: np.ndarray, truth: Truth, prior: Prior, condition: str, seed: int) -> dict[str, Any]:
+def _condition(found: np.ndarray, truth: Truth, prior: Prior, condition: str | None, seed: int) -> dict[str, Any]:
     n = len(found)
     f1 = adherence.edge_f1(truth.edges[:n], found)
     chance = adherence.shuffled_f1(truth.edges[:n], found, generator=np.random.default_rng(seed))
-    drawn = adherence.edge_f1(truth.edges[:n], adherence.edges_of(prior.drawn[:n], condition))
-    rival = chance if chance.mean() > drawn.mean() else drawn
-    return _cell(f1, rival, truth, seed, chance=float(chance.mean()))
+    rival = chance
+    if condition is not None:
+        drawn = adherence.edge_f1(truth.edges[:n], adherence.edges_of(prior.drawn[:n], condition))
+        rival = chance if chance.mean() > drawn.mean() else drawn
+    return _cell(f1, rival, truth.people[:n], seed, chance=float(chance.mean()))
 
 
 def _prompt(prompts: list[str], truth: Truth, seed: int) -> dict[str, Any]:
@@ -148,7 +166,13 @@ def _prompt(prompts: list[str], truth: Truth, seed: int) -> dict[str, Any]:
     own = np.array([_shared(a, b) for a, b in zip(prompts, truth.captions[:n], strict=True)])
     rival = np.array([_shared(truth.captions[k], truth.captions[i]) for i, k in enumerate(other.tolist())])
     exact = sum(a == b for a, b in zip(prompts, truth.captions[:n], strict=True)) / n
-    return _cell(own, rival, truth, seed, chance=float(rival.mean()), beside={"exact": exact})
+    return _cell(own, rival, truth.people[:n], seed, chance=float(rival.mean()), beside={"exact": exact})
+
+
+def _relative_error(made: torch.Tensor, true: torch.Tensor) -> float:
+    """Mean over records of ``|made - true| / |true|``."""
+    true = true[: len(made)].flatten(1)
+    return float(((made.flatten(1) - true).norm(dim=1) / true.norm(dim=1).clamp(min=1e-12)).mean())
 
 
 def _shared(guess: str, truth: str) -> float:

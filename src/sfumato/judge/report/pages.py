@@ -31,6 +31,14 @@ def contact_sheet(rows: list[tuple[str, np.ndarray]], *, side: int = 96, columns
     return sheet
 
 
+def keep(path: Path, images: np.ndarray, *, count: int = 10) -> None:
+    """Keep the first ``count`` of uint8 ``(N, H, W, 3)`` for a sheet that is drawn later."""
+    buffer = io.BytesIO()
+    np.save(buffer, images[:count])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getvalue())
+
+
 def png(image: Image.Image) -> bytes:
     """Encode as PNG."""
     buffer = io.BytesIO()

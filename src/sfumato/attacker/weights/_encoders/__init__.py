@@ -1,0 +1,1 @@
+"""Encoders of adapters, one file each: factors in, what the UNet shall see in a prompt's place out."""

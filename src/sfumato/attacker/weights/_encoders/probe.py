@@ -1,0 +1,45 @@
+"""An encoder that asks each layer what it does to a few fixed random inputs: ``B A P``, however the adapter was written."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sfumato.attacker.weights._encoders.base import Text, Tokens, bank, stacked
+from sfumato.attacker.weights._layout import Factors, Layout, norms
+
+WIDTH = 128
+NARROW = 32
+PROBES = 8
+
+
+class Encoder(nn.Module):
+    """A token for each layer, of its answers, and a small transformer over them."""
+
+    ANY_RANK = True
+
+    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator) -> None:
+        super().__init__()
+        self._groups = layout.groups()
+        sizes = [(len(group), *layout.sides[group[0]]) for group in self._groups]
+        self.probes = nn.ParameterList(bank(g, into, PROBES, draws=draws, scale=1.0).requires_grad_(False) for g, _, into in sizes)
+        self.scales = nn.ParameterList(nn.Parameter(torch.ones(g, 1, 1), requires_grad=False) for g, _, _ in sizes)
+        self.read = nn.ParameterList(bank(g, out, NARROW, draws=draws, scale=1.0) for g, out, _ in sizes)
+        self.mix = nn.Sequential(nn.Linear(PROBES * NARROW + 1, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
+        self.tokens = Tokens(len(layout.sides), length, width, width=WIDTH, draws=draws)
+
+    def fit(self, factors: Factors, offsets: torch.Tensor | None) -> None:
+        """Answers by the layer's root mean square of ``||B A||_F``, which is that of an answer's norm."""
+        for scale, group in zip(self.scales, self._groups, strict=True):
+            scale.copy_(norms({name: factors[name] for name in group}).square().mean(0).sqrt().clamp(min=1e-8).view(-1, 1, 1))
+
+    def forward(self, factors: Factors, step: torch.Tensor) -> torch.Tensor:
+        """See the package."""
+        parts = []
+        for group, probes, scale, read in zip(self._groups, self.probes, self.scales, self.read, strict=True):
+            a, b = stacked(factors, group)
+            answers = b @ (a @ probes) / scale  # (K, G, out, PROBES)
+            words = torch.einsum("kgop,gon->kgpn", answers, read).flatten(2)
+            size = torch.linalg.vector_norm(answers, dim=(2, 3)).unsqueeze(-1).log1p()
+            parts.append(self.mix(torch.cat([words, size], dim=-1)))
+        return self.tokens(torch.cat(parts, dim=1), step)

@@ -1,0 +1,222 @@
+"""Was this picture among those that the adapter was trained on? A statistic that is smaller for members, of the base less of the victim.
+
+What the undamaged base says of a picture is how hard it is in any case: only the difference is due to the adapter. Variants:
+
+- ``loss``: the training loss. Yeom et al., arXiv 1709.01604; Matsumoto et al., arXiv 2302.03262.
+- ``secmi``: up to t = T / 10 by DDIM, once more up and back, how far from where it was. Duan et al., arXiv 2302.01316.
+- ``pia``, ``pian``: the noise predicted at t = 0, used as the noise of t = T / 5, against what is predicted there, in the 4-norm; with the
+  noise scaled to a normal draw's length. Kong et al., arXiv 2305.18355.
+- ``pfami``: how much less the picture loses than crops of it do: a member is a pit of the loss. Fu et al., arXiv 2308.12143.
+- ``clid``: how much less it loses with its caption than without. Zhai et al., arXiv 2405.14800.
+- ``lira``: the loss, against Gaussians of what it is under ``Shadows`` that had seen the picture and that had not. Carlini et al.,
+  arXiv 2112.03570.
+
+Every candidate meets the same steps, noise and crops, so that no score depends on who else is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+
+from sfumato.adapters.lora import Adapter
+from sfumato.attacker.attempt import Effort, Lacking, Tell
+from sfumato.attacker.knowledge import Scenario
+from sfumato.attacker.weights._sampling import adapted
+from sfumato.attacker.weights.base import Candidates, Guess, Published, Target
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base
+from sfumato.diffusion.noising import eps_from
+from sfumato.diffusion.schedule import CLEAN
+
+DESCRIPTION = "was this picture trained on: loss, SecMI, PIA, PIAN, PFAMI, CLiD against the undamaged base; LiRA with shadows"
+TARGETS: tuple[Target, ...] = ("member",)
+NEEDS: tuple[type, ...] = (Published, Base, Candidates)
+DRAWS: dict[Effort, int] = {"quick": 16, "full": 64}
+RANGE = (0.0, 0.6)  # of T: above, a picture hardly matters to the noise that is predicted
+CROPS = (0.7, 0.98)  # sides that are kept: the paper's strengths
+BATCH = 64
+ENOUGH = 16  # shadows on either side from which on a candidate has a variance of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Shadows:
+    """The attacker's own adapters, trained as the victim is thought to be, and bool ``(S, M)``: which of them saw which candidate."""
+
+    adapters: tuple[Adapter, ...]
+    members: torch.Tensor
+
+
+class Reader:
+    """A base, and how it sees M candidates under their captions."""
+
+    def __init__(self, base: Base, candidates: Candidates) -> None:
+        self.base, self.z_0 = base, candidates.z_0
+        texts = list(dict.fromkeys(["", *candidates.prompts]))
+        self._contexts = base.embed(texts)
+        self._text = torch.tensor([texts.index(prompt) for prompt in candidates.prompts])
+
+    @torch.no_grad()
+    def eps(self, z_t: torch.Tensor, t: int, *, captioned: bool = True) -> torch.Tensor:
+        """The noise that is predicted in ``z_t`` ``(M, 4, h, w)`` at step ``t``."""
+        base, parts = self.base, []
+        for at in range(0, len(z_t), BATCH):
+            z = z_t[at : at + BATCH].to(base.unet.device, base.unet.dtype)
+            text = self._text[at : at + BATCH] * int(captioned)
+            step = torch.full((len(z),), t, device=z.device)
+            output = base.unet(z, step, encoder_hidden_states=self._contexts[text].to(z)).sample
+            parts.append(eps_from(output, z, step, base.schedule, base.prediction_type).float().cpu())
+        return torch.cat(parts)
+
+    def noised(self, z_0: torch.Tensor, eps: torch.Tensor, t: int) -> torch.Tensor:
+        """``z_t`` of ``z_0``."""
+        return float(self.base.schedule.alpha(t)) * z_0 + float(self.base.schedule.sigma(t)) * eps
+
+    def loss(self, z_0: torch.Tensor, eps: torch.Tensor, t: int, *, captioned: bool = True) -> torch.Tensor:
+        """Mean squared error of the noise ``eps`` ``(1, 4, h, w)`` that all of ``z_0`` get, ``(M,)``."""
+        return (self.eps(self.noised(z_0, eps, t), t, captioned=captioned) - eps).square().mean((1, 2, 3))
+
+    def moved(self, z: torch.Tensor, at: int, to: int) -> torch.Tensor:
+        """A step of DDIM from ``at`` to ``to``, down or up; ``CLEAN`` is where pictures are."""
+        eps = self.eps(z, max(at, 0))
+        z_0 = (z - float(self.base.schedule.sigma(at)) * eps) / float(self.base.schedule.alpha(at))
+        return self.noised(z_0, eps, to)
+
+
+Statistic = Callable[[Reader, int, int], torch.Tensor]
+
+
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "loss") -> Guess:
+    """``scores`` ``(M,)``, larger for members. See the module."""
+    if variant not in VARIANTS:
+        raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
+    base, candidates, draws = scenario[Base], scenario[Candidates], DRAWS[effort]
+    if not len(candidates.z_0) or len(candidates.z_0) != len(candidates.prompts):
+        raise UserError(
+            f"{len(candidates.z_0)} candidates with {len(candidates.prompts)} prompts", expected="one for each, and one at least"
+        )
+    shadows = scenario.get(Shadows)
+    if variant == "lira" and shadows is None:
+        raise Lacking(Shadows)
+    statistic, asked = STATISTICS.get(variant, _loss), [scenario[Published].adapter]
+    asked += list(shadows.adapters) if variant == "lira" and shadows is not None else []
+    plain = statistic(Reader(base, candidates), draws, seed)
+    gains = []
+    for done, adapter in enumerate(asked, 1):
+        with adapted(base, adapter) as victim:
+            gains.append(plain - statistic(Reader(victim, candidates), draws, seed))
+        tell(done, len(asked))
+    scores = gains[0] if len(asked) == 1 or shadows is None else likelihood_ratio(gains[0], torch.stack(gains[1:]), shadows.members)
+    return Guess(scores=scores, budget={"variant": variant, "draws": draws, "candidates": len(scores), "shadows": len(asked) - 1})
+
+
+def _loss(reader: Reader, draws: int, seed: int) -> torch.Tensor:
+    return torch.stack([reader.loss(reader.z_0, eps, t) for t, eps, _ in _draws(reader, draws, seed)]).mean(0)
+
+
+def _clid(reader: Reader, draws: int, seed: int) -> torch.Tensor:
+    pairs = [
+        (reader.loss(reader.z_0, eps, t), reader.loss(reader.z_0, eps, t, captioned=False)) for t, eps, _ in _draws(reader, draws, seed)
+    ]
+    return torch.stack([captioned - without for captioned, without in pairs]).mean(0)
+
+
+def _pfami(reader: Reader, draws: int, seed: int) -> torch.Tensor:
+    fall = []
+    for t, eps, own in _draws(reader, draws, seed):
+        fall.append(reader.loss(reader.z_0, eps, t) - reader.loss(cropped(reader.z_0, own), eps, t))
+    return torch.stack(fall).mean(0)
+
+
+def _secmi(reader: Reader, draws: int, seed: int) -> torch.Tensor:
+    steps = reader.base.schedule.steps
+    stride = max(1, steps // 100)
+    grid = [CLEAN, *range(stride, steps // 10 + 1, stride)]
+    z = reader.z_0
+    for at, to in pairwise(grid):
+        z = reader.moved(z, at, to)
+    back = reader.moved(reader.moved(z, grid[-1], grid[-1] + stride), grid[-1] + stride, grid[-1])
+    return torch.linalg.vector_norm(back - z, dim=(1, 2, 3))
+
+
+def _pia(reader: Reader, draws: int, seed: int, *, normal: bool = False) -> torch.Tensor:
+    eps = reader.eps(reader.z_0, 0)
+    if normal:
+        eps = eps * (2 / torch.pi) ** 0.5 / eps.abs().mean((1, 2, 3), keepdim=True)  # E|eps| of a normal draw
+    t = reader.base.schedule.steps // 5
+    return torch.linalg.vector_norm(reader.eps(reader.noised(reader.z_0, eps, t), t) - eps, ord=4, dim=(1, 2, 3))
+
+
+def _pian(reader: Reader, draws: int, seed: int) -> torch.Tensor:
+    return _pia(reader, draws, seed, normal=True)
+
+
+STATISTICS: dict[str, Statistic] = {"loss": _loss, "secmi": _secmi, "pia": _pia, "pian": _pian, "pfami": _pfami, "clid": _clid}
+VARIANTS = (*STATISTICS, "lira")
+
+
+def _draws(reader: Reader, draws: int, seed: int) -> list[tuple[int, torch.Tensor, torch.Generator]]:
+    """Steps evenly over ``RANGE``, noise ``(1, 4, h, w)`` for each, and a generator for more of the same draw."""
+    low, high = (share * reader.base.schedule.steps for share in RANGE)
+    found = []
+    for k in range(draws):
+        own = generator(seed, k)
+        t = int(low + (high - low) * (k + 0.5) / draws)
+        found.append((t, torch.randn(reader.z_0[:1].shape, generator=own), own))
+    return found
+
+
+def cropped(z: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+    """A random crop of latents ``(M, 4, h, w)``, the same for all of them, and back to their size."""
+    h, w = z.shape[-2:]
+    low, high = CROPS
+    side = low + (high - low) * float(torch.rand((), generator=draws))
+    tall, wide = max(1, round(side * h)), max(1, round(side * w))
+    top, left = (int(torch.randint(room + 1, (), generator=draws)) for room in (h - tall, w - wide))
+    return F.interpolate(z[..., top : top + tall, left : left + wide], (h, w), mode="bilinear", align_corners=False)
+
+
+def likelihood_ratio(seen: torch.Tensor, shadow: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
+    """Log of how much likelier a candidate's statistic is had it been a member.
+
+    Args:
+        seen: of the victim, ``(M,)``, larger for members.
+        shadow: of S shadows, ``(S, M)``.
+        members: bool ``(S, M)``.
+
+    Returns:
+        ``(M,)``. Candidates have a mean of their own on both sides; where one side is empty, it lies as far from the other as on average;
+        where no shadow has a member, the answer is the distance from the non-members. Variances are pooled where shadows are few.
+    """
+    if members.shape != shadow.shape or members.dtype != torch.bool or len(shadow) < 2:
+        got = f"{len(shadow)} shadows, members {members.dtype} of shape {tuple(members.shape)}"
+        raise UserError(got, expected=f"two shadows at least, and bool {tuple(shadow.shape)}")
+    if not bool((~members).any()):
+        raise UserError("every shadow saw every candidate", expected="shadows trained on some of them")
+    seen, shadow = seen.double(), shadow.double()
+    sides = [_side(shadow, members), _side(shadow, ~members)]
+    (inside, var_in, n_in), (outside, var_out, n_out) = sides
+    if not bool(members.any()):
+        return ((seen - outside) / var_out.sqrt()).float()
+    both = (n_in > 0) & (n_out > 0)
+    gap = (inside - outside)[both].mean() if bool(both.any()) else shadow[members].mean() - shadow[~members].mean()
+    inside = torch.where(n_in > 0, inside, outside + gap)
+    outside = torch.where(n_out > 0, outside, inside - gap)
+    log_in, log_out = (-((seen - mean) ** 2) / (2 * var) - var.log() / 2 for mean, var in ((inside, var_in), (outside, var_out)))
+    return (log_in - log_out).float()
+
+
+def _side(shadow: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean, variance and number ``(M,)`` of the shadows on one side."""
+    n = mask.sum(0)
+    mean = (shadow * mask).sum(0) / n.clamp(min=1)
+    squares = ((shadow - mean).square() * mask).sum(0)
+    free = (n - 1).clamp(min=0).sum()
+    pooled = squares.sum() / free if free > 0 else shadow.var()
+    own = squares / (n - 1).clamp(min=1)
+    return mean, torch.where(n >= ENOUGH, own, pooled).clamp(min=1e-12), n

@@ -1,0 +1,111 @@
+"""``sfumato attack``: what an attacker gets from records, before anyone uploads them; or from every scheme."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def command(
+    records: Annotated[Path | None, typer.Argument(help="A folder that sfumato seal wrote.")] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="The folder that was sealed. It is read here and goes nowhere.")] = None,
+    matrix: Annotated[bool, typer.Option("--matrix", help="Instead of your records: every scheme, on invented people (an hour).")] = False,
+    attacks: Annotated[str, typer.Option(help="all, or names with commas between: algebraic,diffusion_prior.")] = "all",
+    scheme: Annotated[list[str] | None, typer.Option("--scheme", help="With --matrix: only this scheme; may be given again.")] = None,
+    effort: Annotated[str, typer.Option(help="quick, or full (hours).")] = "quick",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the report goes; run again to go on.")] = None,
+    gates: Annotated[Path | None, typer.Option(help="Gates as TOML; by default those that ship.")] = None,
+    public: Annotated[Path | None, typer.Option(help="Other people's pictures of the same kind, for the attackers to learn from.")] = None,
+    controlnet: Annotated[Path | None, typer.Option(help="A ControlNet trained from these records, as the server has it.")] = None,
+    base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Attack your own records and see what comes back. Exit code 1: a gate failed; 2: something could not be tested."""
+    from sfumato.cli import _output
+    from sfumato.core.errors import UserError
+    from sfumato.diffusion.quiet import quiet_libraries
+
+    quiet_libraries()
+    from sfumato.attacker.attempt import EFFORTS
+
+    if effort not in EFFORTS:
+        raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
+    rows = _rows(attacks)
+    if matrix:
+        if records or truth or gates or public or controlnet or base != "tiny":
+            raise UserError("--matrix with records or their options", expected="one or the other: the matrix invents its own people")
+        _matrix(rows, scheme, effort, out or Path("sfumato-matrix"), as_json)
+        return
+    if records is None or truth is None or scheme:
+        raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
+    from sfumato.judge.gates import thresholds
+    from sfumato.studies.exposure import ExposureConfig, run
+
+    config = ExposureConfig(attacks=rows, effort=effort, base=base, public=public, controlnet=controlnet)
+    asked = thresholds(gates)
+    where = out or Path(f"{records.name}-attack")
+    with _output.bar("starting") as advance:
+        said = " ".join(["sfumato attack", str(records), "--truth", str(truth), *([] if attacks == "all" else ["--attacks", attacks])])
+        tell = _teller(advance)
+        figures = run(records, truth, where, config, asked=asked, command=f"{said} --effort {effort}", tell=tell)
+    if as_json:
+        _output.emit({name: figures[name] for name in ("attacks", "gates", "passed", "leaks", "person", "records", "settings")})
+    else:
+        _say_attacks(figures["attacks"])
+        for gate in figures["gates"]:
+            verdict = {True: "passed", False: "FAILED", None: "NOT TESTED"}[gate["passed"]]
+            _output.say(f"gate {gate['name']:10} {verdict:10} {gate['found']} (asked: {gate['asked']})")
+        if figures["person"]:
+            _output.say(figures["person"])
+        _output.say(f"Look: {where / 'attack.html'}")
+    if figures["exit_code"]:
+        raise typer.Exit(figures["exit_code"])
+
+
+def _rows(names: str) -> tuple[str, ...]:
+    """``all``, or names with or without a variant, as rows."""
+    from sfumato.attacker.records import base as known
+    from sfumato.core.errors import UserError
+
+    if names == "all":
+        return ()
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    rows = tuple(row for row in known.rows() if row in wanted or row.partition(":")[0] in wanted)
+    unknown = [name for name in wanted if name not in (*rows, *(row.partition(":")[0] for row in rows))]
+    if unknown or not rows:
+        raise UserError(f"unknown attack {(unknown or ['(none)'])[0]!r}", expected=f"all, or some of {', '.join(known.rows())}")
+    return rows
+
+
+def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path, as_json: bool) -> None:
+    from sfumato.cli import _output
+    from sfumato.studies.redteam import MatrixConfig, run
+
+    chosen: dict[str, Any] = {"schemes": tuple(schemes)} if schemes else {}
+    config = MatrixConfig(attacks=rows, effort=effort, **chosen)  # type: ignore[arg-type]
+    with _output.bar("starting") as advance:
+        figures = run(config, out, command=f"sfumato attack --matrix --effort {effort}", tell=_teller(advance))
+    if as_json:
+        _output.emit({name: figures[name] for name in ("matrix", "leaks", "settings")})
+        return
+    for scheme, attacks in figures["matrix"].items():
+        _output.say(f"{scheme}: {', '.join(figures['leaks'].get(scheme, {})) or 'nothing'} leaves")
+        _say_attacks(attacks)
+    _output.say(f"Look: {out / 'matrix.html'}")
+
+
+def _teller(advance: Any) -> Any:
+    return lambda what, done, total: advance(done, total or None, what)
+
+
+def _say_attacks(attacks: dict[str, Any]) -> None:
+    from sfumato.cli import _output
+
+    for name, entry in attacks.items():
+        if entry["outcome"] != "scored":
+            _output.say(f"  {name:20} {entry['outcome']}: {entry['why']}")
+            continue
+        score = f"{entry['target']} {entry['score']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+        _output.say(f"  {name:20} {score}, without records {entry['prior_only']:.3f}, n = {entry['n']}: {entry['verdict']}")
