@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import (
     Conditions,
@@ -11,7 +12,6 @@ from sfumato.attacker.knowledge import (
     Latents,
     Scenario,
 )
-from sfumato.attacker.records import base as records
 from sfumato.attacker.records.base import Guess, attempt
 
 
@@ -21,7 +21,7 @@ def stub(monkeypatch):
 
     def put(run, needs=(Latents,)):
         module = type("Stub", (), {"NEEDS": needs, "run": staticmethod(run)})
-        monkeypatch.setattr(records, "attack", lambda name: module)
+        monkeypatch.setattr(attempts.registry, "get", lambda package, name: module)
 
     return put
 

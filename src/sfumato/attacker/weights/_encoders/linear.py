@@ -50,7 +50,7 @@ class Encoder(nn.Module):
         x = x - self.mean
         values, vectors = torch.linalg.eigh((x @ x.mT).double())
         values, vectors = values.flip(0)[:COMPONENTS], vectors.flip(1)[:, :COMPONENTS]
-        kept = values > 1e-9 * values[0].clamp(min=1e-30)
+        kept = values > 1e-6 * values[0].clamp(min=1e-30)
         weights = vectors * torch.where(kept, len(x) ** 0.5 / values.clamp(min=1e-30), 0.0)
         self.basis.zero_()
         self.basis[:, : weights.shape[1]] = x.mT @ weights.float()

@@ -1,0 +1,63 @@
+"""``sfumato attack``: arguments, exit codes, one JSON object."""
+
+import json
+
+import pytest
+
+from sfumato.studies import exposure, redteam
+
+CELL = {
+    "target": "picture", "effective": True, "score": 0.5, "low": 0.4, "high": 0.6, "prior_only": 0.2, "chance": 0.1, "n": 9,
+    "seconds": 1.0, "outcome": "scored", "why": "", "verdict": "effective",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "passed"), [(0, True), (1, False), (2, None)])
+def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, code, passed):
+    asked = {}
+
+    def fake(records, truth, out, config, **how):
+        asked.update(config=config, out=out, how=how)
+        gate = {"name": "person", "passed": passed, "found": "0.1", "asked": "below 0.2"}
+        return {
+            "attacks": {"algebraic": CELL, "fsha": {"outcome": "no channel", "why": "no GradientChannel"}}, "gates": [gate],
+            "passed": passed, "leaks": {"Latents": 1}, "person": "", "records": 9, "settings": {}, "exit_code": code,
+        }  # fmt: skip
+
+    monkeypatch.setattr(exposure, "run", fake)
+    got, out, _ = run("attack", tmp_path / "recs", "--truth", tmp_path, "--attacks", "algebraic,diffusion_prior:mean", "--json")
+    assert got == code and json.loads(out)["attacks"]["algebraic"]["score"] == 0.5 and json.loads(out)["passed"] is passed
+    assert asked["config"].attacks == ("algebraic", "diffusion_prior:mean") and asked["out"].name == "recs-attack"
+    got, out, err = run("attack", tmp_path / "recs", "--truth", tmp_path)
+    assert got == code and asked["config"].attacks == () and "no GradientChannel" in err
+    assert {True: "passed", False: "FAILED", None: "NOT TESTED"}[passed] in err and "effective" in err
+
+
+def test_the_matrix_is_another_question(run, monkeypatch, tmp_path):
+    def fake(config, out, **how):
+        assert config.schemes == ("sealed",) and config.effort == "full" and set(config.attacks) == {"fsha"}
+        return {"matrix": {"sealed": {"algebraic": CELL}}, "leaks": {"sealed": {"Latents": 1}}, "settings": {}}
+
+    monkeypatch.setattr(redteam, "run", fake)
+    how = ("attack", "--matrix", "--scheme", "sealed", "--effort", "full", "--attacks", "fsha", "--out", tmp_path)
+    code, out, _ = run(*how, "--json")
+    assert code == 0 and json.loads(out)["matrix"]["sealed"]["algebraic"]["n"] == 9
+    assert run(*how)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "no records or no --truth"),
+        (("recs",), "no records or no --truth"),
+        (("recs", "--truth", "x", "--matrix"), "--matrix with records"),
+        (("recs", "--truth", "x", "--effort", "heroic"), "heroic"),
+        (("recs", "--truth", "x", "--attacks", "wishing"), "unknown attack 'wishing'"),
+        (("recs", "--truth", "x", "--attacks", ","), "unknown attack"),
+        (("recs", "--truth", "x", "--gates", "nowhere.toml"), "nowhere.toml"),
+        (("recs", "--truth", "x"), "recs"),
+    ],
+)
+def test_a_wrong_call_says_what_was_wrong(run, arguments, said):
+    code, _, err = run("attack", *arguments)
+    assert code == 2 and said in err

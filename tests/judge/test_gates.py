@@ -1,0 +1,100 @@
+"""A gate passes, fails, or was not tested; what was not tested never passes."""
+
+import pytest
+
+from sfumato.core.errors import UserError
+from sfumato.judge import gates
+
+LEFT = {"Latents": 1, "Conditions": 1}
+
+
+def cell(score, *, low=None, high=None, n=200, prior=0.01, effective=False, error=None):
+    beside = {} if error is None else {"latent error": error}
+    low, high = score - 0.01 if low is None else low, score + 0.01 if high is None else high
+    return {
+        "score": score, "low": low, "high": high, "n": n, "prior_only": prior, "chance": 0.005, "effective": effective, "beside": beside,
+    }  # fmt: skip
+
+
+def scored(**targets):
+    return {"outcome": "scored", "why": "", "pools": {"records": {"targets": targets}}}
+
+
+def only(name, attacks, leaked=LEFT, **values):
+    (found,) = gates.check({name: values}, attacks, leaked)
+    return found
+
+
+def test_the_defaults_can_be_read_and_ask_for_people():
+    asked = gates.thresholds()
+    assert list(asked) == ["attacks", "structure", "algebraic", "person"] and asked["person"]["times_prior"] == 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "passed"),
+    [
+        ({"a": cell(0.012, high=0.025)}, True),
+        ({"a": cell(0.012, high=0.025), "b": cell(0.3, low=0.25)}, False),
+        ({"a": cell(0.02, low=0.005, high=0.06)}, None),  # the interval holds the bound: nobody knows
+        ({"a": cell(0.0, high=0.4, n=8)}, None),  # too few to say that it is safe
+        ({"a": cell(0.012, high=0.025), "b": cell(0.0, high=0.4, n=8)}, True),  # ... which takes nothing from what is known
+        ({"a": cell(0.012, high=0.025), "b": cell(0.9, low=0.5, n=8, effective=True)}, False),  # ... and enough to say that it is not
+        ({}, None),
+    ],
+)
+def test_people_are_bounded_in_units_of_a_guess_without_records(cells, passed):
+    found = only("person", {name: scored(person=value) for name, value in cells.items()}, times_prior=3.0)
+    assert found.passed is passed
+
+
+def test_the_best_variant_counts_and_is_named():
+    variants = {"mean": scored(person=cell(0.01, high=0.02)), "best": scored(person=cell(0.5))}
+    found = only("person", {"diffusion_prior": {**variants["best"], "variants": variants}}, times_prior=3.0)
+    assert found.passed is False and found.found.startswith("diffusion_prior:best: 0.500")
+    assert only("picture", {"a": scored(picture=cell(0.4))}, at_most=0.5).passed is True
+    assert only("picture", {"a": scored(person=cell(0.4))}, at_most=0.5).passed is None
+
+
+def test_nothing_but_what_may_leave_leaves_and_only_once():
+    assert only("structure", {}, forbidden=["Noise"]).passed is True
+    assert "Noise" in only("structure", {}, {**LEFT, "Noise": 1}, forbidden=["Noise"]).found
+    twice = only("structure", {}, {"Latents": 2}, forbidden=["Noise"])
+    assert twice.passed is False and "2 releases of Latents" in twice.found
+
+
+def test_closed_form_must_not_come_closer_than_the_best_linear_estimate():
+    linear = scored(picture=cell(0.5, error=0.6), condition=cell(0.5, error=0.3))
+    noisy, solved = scored(picture=cell(0.2, error=2.2), condition=cell(0.5, error=0.5)), scored(picture=cell(0.9, error=1e-4))
+    assert only("algebraic", {"algebraic": noisy, "linear_mmse": linear}).passed is True
+    assert only("algebraic", {"algebraic": solved, "linear_mmse": linear}).passed is False
+    assert only("algebraic", {"linear_mmse": linear}).passed is None
+    nothing = {"outcome": "no channel", "why": "no Latents", "pools": {}}
+    assert only("algebraic", {"algebraic": nothing}).passed is True
+
+
+def test_an_attack_that_came_to_nothing_is_not_a_pass():
+    failed = {"outcome": "failed", "why": "diverged", "pools": {}}
+    fine = scored(picture=cell(0.2))
+    assert only("attacks", {"a": fine}).passed is True
+    found = only("attacks", {"a": fine, "rmle": failed})
+    assert found.passed is None and "rmle (diverged)" in found.found
+    assert only("attacks", {}).passed is None
+
+
+def test_exit_codes():
+    def of(*passed):
+        return gates.exit_code([gates.Gate("x", one, "", "") for one in passed])
+
+    assert (of(True, True), of(True, None), of(None, False), of()) == (0, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["[persons]\n", "[person]\ntimes = 3\n", "[person]\nat_most = -1\n", "[person]\nat_most = true\n", "person = 3\n", "[["]
+)
+def test_a_file_that_means_nothing_is_refused(tmp_path, text):
+    path = tmp_path / "gates.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="gates.toml"):
+        gates.thresholds(path)
+    with pytest.raises(UserError, match="missing.toml"):
+        gates.thresholds(tmp_path / "missing.toml")

@@ -1,0 +1,100 @@
+"""An owner's own records, attacked: guesses are scored against the right pictures, people are found, what is missing is said."""
+
+import json
+
+import pytest
+
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import InsecureNoise
+from sfumato.diffusion.base import load_base
+from sfumato.judge.metrics.identity import Gallery
+from sfumato.owner.folder import read_folder
+from sfumato.owner.seal import seal
+from sfumato.pictures import store
+from sfumato.records.record import SealSettings
+from sfumato.studies import exposure, redteam
+from sfumato.studies.exposure import ExposureConfig
+from sfumato.studies.owners import write_folder
+
+ATTACKS = ("algebraic", "linear_mmse", "linkage")
+ASKED = {"attacks": {}, "structure": {"forbidden": ["Noise"]}, "algebraic": {}, "person": {"times_prior": 3.0}}
+
+
+@pytest.fixture
+def config(monkeypatch):
+    """Galleries, publics and priors of a few."""
+    of, drawn = Gallery.of, redteam.prior
+    monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
+    monkeypatch.setattr(exposure, "MINIMUM", 10)
+    monkeypatch.setattr(redteam, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
+    return ExposureConfig(attacks=ATTACKS, people=6, each=2)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return write_folder(store.distinct("open-peeps", "recombined", 6, 3, seed=4, purpose="test"), tmp_path / "pictures")
+
+
+@pytest.fixture
+def sealed(pictures, tmp_path, home):
+    def go(name="records", seed=3, **options):
+        settings = SealSettings(**{"condition": "canny", "seal_step": 300, "condition_step": 200, **options})
+        base = load_base()
+        folder = read_folder(pictures, size=base.size, condition="canny")
+        seal(folder, tmp_path / name, owner="me", codec=base, settings=settings, noise=InsecureNoise(seed), allow_rerelease=True)
+        return tmp_path / name
+
+    return go
+
+
+def test_an_owner_learns_what_comes_back_and_an_audit_goes_on_where_it_stopped(sealed, pictures, config, tmp_path, monkeypatch):
+    records, out = sealed(), tmp_path / "out"
+    figures = exposure.run(records, pictures, out, config, asked=ASKED)
+    attacks = figures["attacks"]
+    assert set(attacks) == set(ATTACKS) and figures["records"] == 18 and figures["leaks"] == {"Latents": 1, "Conditions": 1}
+    wanted = {"target", "effective", "score", "low", "high", "prior_only", "chance", "n", "seconds"}
+    assert all(wanted <= set(attack) for attack in attacks.values())
+    assert attacks["linkage"]["score"] == 1  # records, in whatever order, were matched with their own pictures
+    errors = [attacks[name]["pools"]["records"]["targets"]["picture"]["beside"]["latent error"] for name in ("algebraic", "linear_mmse")]
+    alpha, sigma = (float(f(300)) for f in (load_base().schedule.alpha, load_base().schedule.sigma))
+    assert 0.2 * sigma / alpha < errors[0] < 2 * sigma / alpha and errors[1] < 1
+    person = attacks["algebraic"]["pools"]["records"]["targets"]["person"]
+    assert person["n"] == 6 and person["gallery"] >= 10  # of three pictures of a person one is looked for, two are in the gallery
+    page = (out / "attack.html").read_text()
+    assert "Your records: what an attacker gets" in page and "data:image/png" in page and str(pictures) not in page
+    assert (out / "attack.png").exists() and json.loads((out / "attack.json").read_text())["gates"] == figures["gates"]
+
+    monkeypatch.setattr(redteam.attacks, "attempt", lambda *a, **k: pytest.fail("it ran again"))
+    assert exposure.run(records, pictures, out, config, asked=ASKED)["attacks"] == attacks
+    with pytest.raises(UserError, match="an audit of other records"):
+        exposure.run(sealed("again", seed=4), pictures, out, config, asked=ASKED)
+
+
+def test_without_names_of_people_they_are_not_tested_and_that_is_no_pass(sealed, pictures, config, tmp_path):
+    rows = [json.loads(line) for line in (pictures / "metadata.jsonl").read_text().splitlines()]
+    records = sealed(derived=True, condition_step=None)
+    (pictures / "metadata.jsonl").write_text("\n".join(json.dumps({**row, "person": ""}) for row in rows))
+    figures = exposure.run(records, pictures, tmp_path / "out", config, asked=ASKED)
+    assert "no `person` column" in figures["person"] and figures["exit_code"] == 2 and figures["passed"] is None
+    assert [gate["name"] for gate in figures["gates"] if gate["passed"] is None] == ["person"]
+    assert figures["leaks"] == {"Latents": 1} and "Conditions" not in figures["knowledge"]
+
+
+def test_pictures_of_others_are_refused(sealed, config, tmp_path):
+    others = write_folder(store.distinct("open-peeps", "recombined", 18, 1, seed=5, purpose="test"), tmp_path / "others")
+    with pytest.raises(UserError, match="of none of the 18 pictures"):
+        exposure.run(sealed(), others, tmp_path / "out", config, asked=ASKED)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_base_needs_public_pictures_of_its_kind(base, make_folder, config, tmp_path, home, mini):
+    pictures = make_folder(count=12)
+    settings = SealSettings(condition="canny", seal_step=300, condition_step=200)
+    folder = read_folder(pictures, size=base.size, condition="canny")
+    seal(folder, tmp_path / "records", owner="me", codec=base, settings=settings)
+    with pytest.raises(UserError, match="--public FOLDER"):
+        exposure.run(tmp_path / "records", pictures, tmp_path / "out", ExposureConfig(attacks=ATTACKS, base=str(mini)), asked=ASKED)
+    public = make_folder("public", count=12, seed=1)
+    own = ExposureConfig(attacks=ATTACKS, base=str(mini), public=public)
+    figures = exposure.run(tmp_path / "records", pictures, tmp_path / "out", own, asked=ASKED)
+    assert figures["attacks"]["linkage"]["score"] > 0.5 and figures["exit_code"] == 2
