@@ -67,3 +67,10 @@ def test_rows_cut_what_is_by_record_and_leave_the_rest():
     assert cut[Mixed].activation == "identity" and cut[Captions].prompts == ("a", "b", "c")
     assert cut[Candidates] is everything[Candidates]
     assert everything[Latents].z.shape[1] == 5
+
+
+def test_what_left_is_told_with_its_releases_and_what_anybody_knows_is_not():
+    twice = Latents(torch.zeros(2, 5, 4, 2, 2), torch.zeros(2, 5, dtype=torch.int64))
+    scenario = Scenario(twice, Captions(("a",)), Candidates(*torch.zeros(2, 2, 4, 2, 2)), People(torch.arange(5)))
+    assert scenario.leaked() == {"Latents": 2, "Captions": 1}
+    assert set(scenario.kinds()) == {Latents, Captions, Candidates, People}

@@ -222,3 +222,13 @@ def test_unknown_condition_and_bad_size(pairs: Path) -> None:
         read_folder(pairs, size=16, condition="cany")
     with pytest.raises(UserError, match="picture size 0"):
         read_folder(pairs, size=0, condition="canny")
+
+
+def test_people_are_read_from_metadata_alone(table: Path) -> None:
+    _jsonl(table, {"file_name": "train/a.png", "person": " Ada "})
+    assert read_folder(table, size=8, condition="canny").examples[0].person == "Ada"
+    _jsonl(table, {"file_name": "train/a.png"})
+    assert read_folder(table, size=8, condition="canny").examples[0].person == ""
+    _jsonl(table, {"file_name": "train/a.png", "person": 7})
+    with pytest.raises(UserError, match="`person` is 7"):
+        read_folder(table, size=8, condition="canny")

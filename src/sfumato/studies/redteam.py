@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -231,10 +231,7 @@ def victims(
         images, people = drawn.images[rows], [drawn.identities[i] for i in rows]
         gallery = drawn.images[others], [drawn.identities[i] for i in others]
         where = place + len(config.pools) * np.arange(len(rows))
-        truths[pool] = Truth(
-            images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery,
-            latents=latents_of(base, images, config.condition),
-        )  # fmt: skip
+        truths[pool] = Truth(images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery)
         priors[pool] = prior(base, public, len(rows), condition=config.condition, seed=config.seed)
         parts.append((drawn, rows))
     order = [(drawn, i) for several in zip(*(rows for _, rows in parts), strict=True)
@@ -242,6 +239,7 @@ def victims(
     images, people = np.stack([drawn.images[i] for drawn, i in order]), [drawn.identities[i] for drawn, i in order]
     z_0, c = latents_of(base, images, config.condition)
     private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i in order], people)
+    truths = {pool: replace(truth, latents=(z_0[truth.candidates], c[truth.candidates])) for pool, truth in truths.items()}
     names = {person: k for k, person in enumerate(dict.fromkeys(people))}
     return private, truths, priors, [Candidates(z_0, c), People(torch.tensor([names[person] for person in people]))]
 

@@ -133,15 +133,14 @@ def test_many_decoders_at_once_are_each_victims_own(base, shadows):
         assert float(many[k]) == pytest.approx(float(alone), rel=1e-4)
 
 
-def test_measurements_do_not_depend_on_how_many_fit_together(base, more):
-    contexts = base.embed(["a", "b", "c", "d"])
-    _, held = more.parted(0.34)
-    found = []
-    for together in (4, 8):
-        with module._decoding(base, more, config(together=together)) as decoder:
-            found.append(decoder.held_out(held, [contexts, None]))
-    assert len(found[0]) == 2 and all(value > 0 for row in found for value in row)
-    assert module._held_picks(held) == [(0, 2), (1, 2), (0, 1), (1, 1)]
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_measurements_can_be_repeated_whatever_fits_together(base, more, together):
+    _, held = more.parted(0.5)
+    assert module._held_picks(held) == [(0, 2), (1, 2), (2, 2)]
+    empty, other = base.empty_context.expand(3, -1, -1), 3 * base.embed(["a", "b", "c"])
+    with module._decoding(base, more, config(together=together)) as decoder:
+        mine, none, again, theirs = decoder.held_out(held, [empty, None, empty, other])
+    assert mine == none == again != theirs
 
 
 # ---------------------------------------------------------------- training
@@ -150,13 +149,13 @@ def test_measurements_do_not_depend_on_how_many_fit_together(base, more):
 @pytest.mark.parametrize("encoder", VARIANTS)
 def test_it_learns_and_leaves_the_base_as_it_was(base, shadows, encoder):
     before, rng, digest = output(base), torch.get_rng_state(), shadows.digest()
-    how = config(encoder=encoder, budget=30, lr=1e-1, rows=8)
+    how = config(encoder=encoder, budget=20, lr=1e-1, rows=8)
     model = train(base, shadows, how)
     mine, empty = loss_of(base, shadows, model, how)
     assert mine < 0.985 * empty
     assert torch.equal(output(base), before) and torch.equal(torch.get_rng_state(), rng) and shadows.digest() == digest
     assert not any(p.requires_grad for m in (base.unet, base.text_encoder, model) for p in m.parameters())
-    assert len(model.facts["curve"]) == 15 and model.facts["people"] == 3 and model.facts["adapters"] == 9
+    assert len(model.facts["curve"]) == 10 and model.facts["people"] == 3 and model.facts["adapters"] == 9
 
 
 def test_same_seed_same_weights_another_seed_others(base, shadows):

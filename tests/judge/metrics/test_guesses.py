@@ -1,5 +1,7 @@
 """Guesses are scored against the truth beside what anybody could guess: the truth scores full marks, noise scores chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +120,28 @@ def test_others_are_never_the_same_person():
 def test_words_are_compared_as_sets():
     assert guesses._shared("a peep, red hair", "red hair a peep") == 1 and guesses._shared("", "x") == 0
     assert guesses._shared("a b", "b c") == pytest.approx(1 / 3)
+
+
+def test_only_the_rows_that_are_looked_for_count_for_people(tiny, truth, prior):
+    images = truth.images.copy()
+    images[1::2] = 0
+    some = replace(truth, probes=np.arange(0, PEOPLE, 2), _made={})
+    cells = score(Guess(images=images), some, prior, tiny)
+    assert cells["person"]["n"] == PEOPLE // 2 and cells["picture"]["n"] == PEOPLE
+    assert cells["person"]["score"] > 0.7 > score(Guess(images=images), truth, prior, tiny)["person"]["score"]
+    assert "person" not in score(Guess(images=images[:4]), replace(truth, probes=np.array([9]), _made={}), prior, tiny)
+
+
+def test_errors_of_latents_are_told_beside(tiny, truth, prior):
+    z_0, c = (torch.randn(PEOPLE, *tiny.latent_shape, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+    known = replace(truth, latents=(z_0, c), _made={})
+    cells = score(Guess(z_0=1.5 * z_0, c=c.clone()), known, prior, tiny)
+    assert cells["picture"]["beside"]["latent error"] == pytest.approx(0.5) and cells["condition"]["beside"]["latent error"] == 0
+    assert "latent error" not in score(Guess(z_0=z_0), truth, prior, tiny)["picture"]["beside"]
+
+
+def test_a_condition_that_cannot_be_extracted_is_scored_where_it_was_guessed(tiny, truth, prior):
+    c = tiny.encode_pixels(np.repeat(truth.edges[..., None].astype(np.uint8) * 255, 3, axis=-1))
+    cells = guesses.score(Guess(images=truth.images.copy(), c=c), truth, prior, tiny, condition=None, seed=0)
+    assert cells["condition"]["score"] > 0.9
+    assert "condition" not in guesses.score(Guess(images=truth.images.copy()), truth, prior, tiny, condition=None, seed=0)
