@@ -82,7 +82,7 @@ def test_options_of_the_seal_are_heeded(tiny, people):
     given = leaks.scenario("sealed", private, tiny, public, seed=0, seal_step=700, condition_step=None, bits=8, clip=1.0)
     assert given[Latents].n.unique().tolist() == [700] and given[Conditions].m.unique().tolist() == [-1]
     assert torch.equal(given[Latents].z * 16, (given[Latents].z * 16).round())  # a grid of sixteenths
-    with pytest.raises(TypeError):
+    with pytest.raises(UserError, match="seal_stop"):
         leaks.scenario("sealed", private, tiny, public, seed=0, seal_stop=700)
 
 

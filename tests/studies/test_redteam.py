@@ -36,12 +36,16 @@ def test_the_matrix_tells_what_leaks_and_goes_on_where_it_stopped(small, tmp_pat
     assert solved["score"] > 0.8 > solved["prior_only"] and solved["p"] < 0.05 and solved["targets"]["person"]["chance"] == 1 / 6
     assert not solved["effective"]  # six people are too few to survive the correction: nothing is claimed of them
     assert sealed["algebraic"]["pools"]["recombined"]["score"] < solved["score"]
+    ceiling = figures["ceiling"]["recombined"]
+    assert ceiling["condition"]["beside"]["latent error"] == 0 and solved["score"] == pytest.approx(ceiling["picture"]["score"], abs=0.02)
+    assert solved["targets"]["picture"]["beside"]["latent error"] < 1e-3  # z_0 is solved for, at every t
     assert one_way["averaging"]["outcome"] == "scored" and sealed["averaging"]["why"] == "no Releases"
     assert sealed["fsha"] == {"outcome": "no channel", "why": "no GradientChannel", "seconds": 0.0, "pools": {}}
     every = [t for s in figures["matrix"].values() for a in s.values() for p in a["pools"].values() for t in p["targets"].values()]
     assert len(every) == 2 * 3 * 5  # pools, targets, and of eight cells those five that found something
     assert all(test["adjusted_p"] >= test["p"] for test in every)
 
+    assert (tmp_path / "matrix-oneway.png").exists() and "no GradientChannel" in (tmp_path / "matrix.html").read_text()
     kept = json.loads((tmp_path / "matrix.json").read_text())
     del kept["cells"]["sealed/algebraic"]
     (tmp_path / "matrix.json").write_text(json.dumps(kept))

@@ -8,7 +8,7 @@ import sys
 import click
 import typer
 
-from sfumato.cli import attack, compare, demo, finetune, generate, inspect, seal, train, version
+from sfumato.cli import attack, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     "Owners SEAL folders of pictures into one-way records; a server TRAINS a ControlNet from records alone; anyone GENERATES with it. "
     "Nothing ever goes back to an owner. Start with: sfumato demo",
 )
-for module in (demo, seal, inspect, attack, train, generate, finetune, compare, version):
+for module in (demo, seal, inspect, attack, train, generate, finetune, compare, calibrate, version):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -8,19 +8,21 @@ from typing import Annotated
 import typer
 
 SEAL_STEP, CONDITION_STEP = 600, 200
+PRIVACY = "low, medium or high: steps that were measured on this base. Instead of --seal-step, --condition-step and --derive."
 
 
 def command(
     folder: Annotated[Path, typer.Argument(help="Your pictures: a plain folder, images/ + conditions/ + captions/, or metadata.jsonl.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine.")],
     owner: Annotated[str, typer.Option(help="The name that signs the records. It travels with them.")],
-    seal_step: Annotated[str, typer.Option(help="Noise step of the pictures, 0-998; higher hides more. 'none': not sealed.")] = str(
-        SEAL_STEP
-    ),
+    privacy: Annotated[str | None, typer.Option(help=PRIVACY)] = None,
+    seal_step: Annotated[
+        str | None, typer.Option(help=f"Noise step of the pictures, 0-998; higher hides more. 'none': not sealed. [default: {SEAL_STEP}]")
+    ] = None,
     condition: Annotated[str, typer.Option(help="canny, scribble, or given (the folder brings its own).")] = "canny",
-    condition_step: Annotated[str, typer.Option(help="Noise step of the conditions. 'none': the condition leaves as it is.")] = str(
-        CONDITION_STEP
-    ),
+    condition_step: Annotated[
+        str | None, typer.Option(help=f"Noise step of the conditions. 'none': the condition leaves as it is. [default: {CONDITION_STEP}]")
+    ] = None,
     clip: Annotated[float | None, typer.Option(help="Bound on a latent's norm. Without it there is no formal guarantee.")] = None,
     condition_clip: Annotated[float | None, typer.Option(help="The same for the condition's latent.")] = None,
     derive: Annotated[
@@ -44,24 +46,34 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
+    from dataclasses import replace
+
+    from sfumato.core.errors import UserError
     from sfumato.core.memory import peak_bytes
     from sfumato.core.randomness import InsecureNoise
     from sfumato.diffusion.base import load_codec
     from sfumato.owner.folder import read_folder
     from sfumato.owner.seal import seal
+    from sfumato.records import presets
     from sfumato.records.privacy import card, describe
     from sfumato.records.record import SealSettings
 
-    settings = SealSettings(
-        condition=condition,
-        seal_step=_output.step_or_none(seal_step, "--seal-step"),
-        condition_step=None if derive else _output.step_or_none(condition_step, "--condition-step"),
-        clip=clip,
-        condition_clip=condition_clip,
-        derived=derive,
-        bits=bits,
-    )
     codec = load_codec(base)
+    if privacy is not None:
+        if seal_step is not None or condition_step is not None or derive:
+            raise UserError("--privacy with steps or --derive", expected="one or the other: a level decides the steps")
+        preset = presets.find(privacy, codec.fingerprint, codec.latent_shape, condition=condition)
+        settings = replace(preset, clip=clip, condition_clip=condition_clip, bits=bits)
+    else:
+        settings = SealSettings(
+            condition=condition,
+            seal_step=_output.step_or_none(seal_step or str(SEAL_STEP), "--seal-step"),
+            condition_step=None if derive else _output.step_or_none(condition_step or str(CONDITION_STEP), "--condition-step"),
+            clip=clip,
+            condition_clip=condition_clip,
+            derived=derive,
+            bits=bits,
+        )
     pictures = read_folder(folder, size=codec.size, condition=condition)
     with _output.bar(f"sealing {owner}", len(pictures)) as advance:
         noise = None if insecure_seed is None else InsecureNoise(insecure_seed)
@@ -94,9 +106,9 @@ def command(
         + (f" ({summary.resumed} from an earlier run)" if summary.resumed else "")
         + (f"; {summary.duplicates} pictures were there twice and were sealed once" if summary.duplicates else "")
     )
-    conditions = "no conditions" if derive else f"conditions at step {condition_step}"
-    _output.say(f"pictures at step {seal_step}, {conditions}. Captions and file names: none left this machine.")
-    if derive:
+    conditions = "no conditions" if settings.derived else f"conditions at step {settings.condition_step}"
+    _output.say(f"pictures at step {settings.seal_step}, {conditions}. Captions and file names: none left this machine.")
+    if settings.derived:
         _output.say("Whoever has the base can take part of the noise off again.")
     elif settings.seal_step is None or settings.condition_step is None:
         _output.say("NOT SEALED: what is at step none leaves as it is; whoever has the base decodes it.")

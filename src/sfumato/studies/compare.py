@@ -32,7 +32,7 @@ from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.fit import Progress, TrainConfig
-from sfumato.studies import arms, footprint, speed
+from sfumato.studies import arms, footprint, spec, speed
 from sfumato.studies.owners import OWNERS, write_folder
 
 DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k"}
@@ -79,7 +79,7 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         for names, known, what in ((self.domains, DOMAINS, "domain"), (self.arms, KNOWN, "scheme")):
-            unknown = [name for name in names if name not in known]
+            unknown = [name for name in names if spec.name_of(name) not in known]
             if unknown:
                 raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
 
@@ -92,7 +92,7 @@ def run(
     ``command`` is noted as what makes them again.
     """
     for name in config.arms:
-        ready = getattr(registry.get("schemes", KNOWN[name][0]), "ready", None)
+        ready = getattr(registry.get("schemes", KNOWN[spec.name_of(name)][0]), "ready", None)
         if ready is not None:  # before hours are spent, not after
             ready()
     base = load_base(device=choose_device())
@@ -130,7 +130,9 @@ def run(
 
 def _table(runs: dict[str, Any], domain: str, seed: int) -> dict[str, Any]:
     """Every arm that has run in ``domain``, in the order in which they are known: also those of an earlier call."""
-    return {name: runs[f"{domain}/{name}/{seed}"] for name in ("no_control", *KNOWN) if f"{domain}/{name}/{seed}" in runs}
+    order = ["no_control", *KNOWN]
+    ran = {name for place, name, number in (key.split("/") for key in runs) if place == domain and number == str(seed)}
+    return {name: runs[f"{domain}/{name}/{seed}"] for name in sorted(ran, key=lambda name: (order.index(spec.name_of(name)), name))}
 
 
 def _domain(
@@ -163,7 +165,8 @@ def _domain(
 def _train(
     name: str, folders: dict[str, Path], base: Base, config: CompareConfig, seed: int, out: Path, on_step: Callable[[Progress], None]
 ) -> tuple[Outcome, dict[str, Any]]:
-    scheme, options = KNOWN[name]
+    known, own = spec.parse(name)
+    scheme, options = KNOWN[known][0], KNOWN[known][1] | own
     count = config.pictures * len(folders)
     if scheme == "public":  # of the base's own style in every domain: what anybody could have
         public = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4)

@@ -70,7 +70,10 @@ def scenario(scheme: str, private: Private, base: Base, public: Public, *, seed:
     """
     if scheme not in _LEAKS:
         raise UserError(f"unknown scheme {scheme!r}", expected=f"one of {', '.join(known())}")
-    leaked = _LEAKS[scheme](base, **options)
+    try:
+        leaked = _LEAKS[scheme](base, **options)
+    except TypeError as error:
+        raise UserError(f"{scheme} with {', '.join(options)}: {error}", expected="options of the scheme") from error
     found = leaked(private.z_0, private.c, generator(seed, 1)).having(base, public)
     if found.get(Latents) is not None:
         found = found.having(Mechanism(leaked))

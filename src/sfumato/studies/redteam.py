@@ -33,7 +33,7 @@ from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.pictures.store import PictureSet
 from sfumato.server import derive
-from sfumato.studies import leaks
+from sfumato.studies import leaks, spec
 
 STYLE = "open-peeps"
 POOLS = ("recombined", "unseen_part")
@@ -69,7 +69,7 @@ class MatrixConfig:
             (self.attacks, attacks.rows(), "attack"),
             (self.pools, POOLS, "pool"),
         ):
-            unknown = [name for name in chosen if name not in known]
+            unknown = [name for name in chosen if (spec.name_of(name) if what == "scheme" else name) not in known]
             if unknown:
                 raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
 
@@ -89,13 +89,17 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     rows = config.attacks or tuple(attacks.rows())
     wanted = [(scheme, row) for scheme in config.schemes for row in rows if f"{scheme}/{row}" not in figures["cells"]]
-    if wanted:
+    if wanted or "ceiling" not in figures:
         public = attackers(base, config.public, config.public_each, condition=config.condition, seed=config.seed, tell=tell)
         private, truths, priors, more = victims(base, public, config, tell)
+        decoded = Guess(z_0=private.z_0, c=private.c)  # what even the true latents give away: the VAE lost the rest
+        figures["ceiling"] = cell(decoded, truths, priors, base, condition=config.condition, seed=config.seed)["pools"]
+        pages.keep(out / "pictures" / "truth.npy", private.images)
     prepared: dict[str, Scenario] = {}
     for scheme, row in wanted:
         if scheme not in prepared:
-            prepared = {scheme: leaks.scenario(scheme, private, base, public, seed=config.seed).having(*more)}
+            known, options = spec.parse(scheme)
+            prepared = {scheme: leaks.scenario(known, private, base, public, seed=config.seed, **options).having(*more)}
             figures.setdefault("leaks", {})[scheme] = prepared[scheme].leaked()
         telling = partial(tell, f"{row} on {scheme}")
         answer = attack(prepared[scheme], row, effort=config.effort, seed=config.seed, tell=telling)
@@ -103,8 +107,6 @@ def run(
         if isinstance(answer, Guess) and found["outcome"] == "scored":
             show(answer, base, out / "pictures" / f"{scheme}-{row}.npy")
         write_json(path, figures)
-    if wanted:
-        pages.keep(out / "pictures" / "truth.npy", private.images)
     figures["matrix"] = matrix(figures["cells"])
     figures |= {"command": command, "interval": "95 %, bootstrap over people", "correction": "Holm, over every test in the matrix"}
     write_json(path, figures)
@@ -126,15 +128,16 @@ def _page(out: Path, figures: dict[str, Any]) -> None:
         kept = [(label, np.load(path)) for label, name in shown if (path := out / "pictures" / f"{name}.npy").exists()]
         sheets[scheme] = pages.contact_sheet(kept)
         write_atomic(out / f"matrix-{scheme}.png", pages.png(sheets[scheme]))
-    after = {target: {n for n in attacks.names() if any(target in _targets(table[s].get(n)) for s in table)} for target in WORDS}
+    tried = [name for name in attacks.names() if any(name in table[scheme] for scheme in table)]
+    after = {target: [n for n in tried if target in attacks.attack(n).TARGETS or _got(target, n, table)] for target in WORDS}
     values = {**figures, "rows": rows, "entry": entry, "after": after, "words": WORDS, "version": __version__}
     pages.write_page(out / "matrix.html", "matrix.html", {**values, "sheets": {s: pages.data_url(sheet) for s, sheet in sheets.items()}})
 
 
-def _targets(entry: dict[str, Any] | None) -> set[str]:
-    """What was scored of any variant of an attack."""
-    several = () if entry is None else entry.get("variants", {"": entry}).values()
-    return {target for one in several for kept in one["pools"].values() for target in kept["targets"]}
+def _got(target: str, name: str, table: dict[str, Any]) -> bool:
+    """Whether ``target`` was scored of any variant of an attack, on any scheme."""
+    entries = [entry for scheme in table.values() if name in scheme for entry in scheme[name].get("variants", {"": scheme[name]}).values()]
+    return any(target in kept["targets"] for entry in entries for kept in entry["pools"].values())
 
 
 def attack(scenario: Scenario, row: str, *, effort: Effort, seed: int, tell: Callable[[int, int], None]) -> Guess | NoChannel | Failed:

@@ -1,0 +1,66 @@
+"""Seal settings by level of privacy, as they were measured on one base. For any other base there are none until it is calibrated.
+
+Shipped ones lie in ``assets/presets.json``, those of ``sfumato calibrate`` in ``$SFUMATO_HOME/presets``; both by the base's fingerprint.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sfumato.core.artifact import read_json, write_json
+from sfumato.core.errors import UserError
+from sfumato.records.record import SealSettings
+from sfumato.records.trust import home
+
+LEVELS = ("low", "medium", "high")
+SHIPPED = "assets/presets.json"
+
+
+def find(level: str, fingerprint: str, latent: tuple[int, ...], *, condition: str) -> SealSettings:
+    """The settings of ``level`` for the base with this fingerprint and latent shape; what was calibrated here goes before what ships.
+
+    Raises:
+        UserError: an unknown level, or a base on which nothing was measured.
+    """
+    if level not in LEVELS:
+        raise UserError(f"privacy {level!r}", expected=", ".join(LEVELS))
+    row = known(fingerprint, latent).get(level)
+    if row is None:
+        raise UserError(
+            f"no preset {level!r} for this base ({fingerprint[:12]}, latents of {'x'.join(map(str, latent))})",
+            expected="a base on which the presets were measured",
+            fix="run sfumato calibrate with this base, or give --seal-step and --condition-step yourself",
+            privacy="steps that hide much on one base hide little on another: larger latents carry more signal",
+        )
+    return SealSettings(
+        condition=condition, seal_step=row["seal_step"], condition_step=row["condition_step"], derived=row["derived"]
+    )  # fmt: skip
+
+
+def known(fingerprint: str, latent: tuple[int, ...]) -> dict[str, Any]:
+    """Everything that was measured on a base, by level: settings, and the figures that they were chosen by."""
+    own = path_of(fingerprint)
+    found: dict[str, Any] = {}
+    if own.exists():
+        found = read_json(own, what="presets")
+    elif (files("sfumato") / SHIPPED).is_file():
+        found = json.loads((files("sfumato") / SHIPPED).read_text()).get(fingerprint, {})
+    if not isinstance(found, dict) or found.get("latent") != list(latent):
+        return {}
+    levels: dict[str, Any] = found["levels"]
+    return levels
+
+
+def save(fingerprint: str, latent: list[int], levels: dict[str, Any], *, command: str) -> Path:
+    """Keep ``levels`` for a base on this machine."""
+    path = path_of(fingerprint)
+    write_json(path, {"latent": latent, "levels": levels, "command": command})
+    return path
+
+
+def path_of(fingerprint: str) -> Path:
+    """Where a base's own presets lie."""
+    return home() / "presets" / f"{fingerprint}.json"

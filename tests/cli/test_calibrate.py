@@ -1,0 +1,49 @@
+"""``sfumato calibrate`` and ``sfumato seal --privacy``."""
+
+import json
+
+import pytest
+
+from sfumato.diffusion.base import load_base
+from sfumato.records import presets
+from sfumato.studies import frontier
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    base = load_base()
+    person = {"score": 0.1, "low": 0.05, "high": 0.2, "bound": 0.2, "floor": 0.01, "attack": "pooling, recombined"}
+    found = {"adherence": {"mean": 0.7}, "person": person}
+    figures = {
+        "points": {"sealed:seal_step=800,condition_step=400": found, "oneway:t_min=0": {**found, "person": None}},
+        "presets": {"medium": {"scheme": "sealed:seal_step=800,condition_step=400", **found, "share_of_centralised": 0.9, "met": False}},
+        "beside": {}, "settings": {}, "base": base.fingerprint, "latent": list(base.latent_shape), "command": "x",
+    }  # fmt: skip
+    monkeypatch.setattr(frontier, "run", lambda *a, **k: figures)
+
+
+def test_a_level_can_be_sealed_at_once_it_was_calibrated(run, measured, make_folder, tmp_path, home):
+    code, out, err = run("calibrate", "--out", tmp_path / "f", "--json")
+    assert code == 0 and "medium" in json.loads(out)["presets"] and "not tested" in err
+    code, out, _ = run("seal", make_folder(), "--out", tmp_path / "records", "--owner", "me", "--privacy", "medium", "--json")
+    assert code == 0 and json.loads(out)["records"] == 10
+    settings = json.loads((tmp_path / "records" / "manifest.json").read_text())
+    assert '"seal_step": 800' in json.dumps(settings) and '"condition_step": 400' in json.dumps(settings)
+    code, _, err = run("seal", make_folder("other"), "--out", tmp_path / "r2", "--owner", "me", "--privacy", "high")
+    assert code == 2 and "no preset 'high'" in err
+
+
+def test_no_preset_is_used_where_none_was_measured(run, make_folder, tmp_path, mini, home):
+    how = ("seal", make_folder(), "--out", tmp_path / "records", "--owner", "me", "--privacy", "medium")
+    code, _, err = run(*how, "--base", mini)
+    assert code == 2 and "sfumato calibrate" in err and not (tmp_path / "records").exists()
+    code, _, err = run(*how, "--seal-step", "300")
+    assert code == 2 and "one or the other" in err
+    code, _, err = run("calibrate", "--base", mini)
+    assert code == 2 and "sfumato attack" in err
+
+
+def test_calibration_may_stay_without_effect(run, measured, tmp_path, home):
+    base = load_base()
+    assert run("calibrate", "--out", tmp_path, "--no-install")[0] == 0
+    assert not presets.path_of(base.fingerprint).exists()
