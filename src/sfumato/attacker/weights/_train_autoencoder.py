@@ -35,6 +35,7 @@ from sfumato.diffusion.noising import draw_t
 from sfumato.diffusion.schedule import CLEAN
 
 FITTED = 512  # adapters by which scales are set
+HELD_ROWS = 8  # pictures of each person set aside in a measurement
 WARM_UP = 0.05
 _DRAWS, _FIT, _HELD = 3, 5, 7  # kinds of draws
 Picks = list[tuple[int, int]]  # (person, place among that person's steps)
@@ -54,8 +55,8 @@ def train(
 
     Returns:
         What did best on the people set aside, or the last where there are none. ``facts["curve"]`` has rows (steps done, training loss,
-        loss on the people set aside, the same under the embedding of another of them): what the embedding knows of the *person* is the
-        difference of the last two. ``facts["loss without"]`` is that under the empty prompt.
+        loss of the last adapters of the people set aside, the same under the embedding of another of them): what the embedding knows of
+        the *person* is the difference of the last two. ``facts["loss without"]`` is that loss under the empty prompt.
 
     Raises:
         UserError: adapters of another base, a checkpoint of another run, or a loss that is not finite.
@@ -161,7 +162,7 @@ class _Decoder:
                 some = [(start + i) % len(picks) for i in range(k)]
                 mine = self.base.empty_context.to(self.base.unet.device).expand(k, -1, -1) if given is None else given[some]
                 draws = generator(self.config.seed, _HELD, start)
-                parts.append(self.losses(held, [picks[i] for i in some], mine, rows=4, draws=draws)[: len(picks) - start])
+                parts.append(self.losses(held, [picks[i] for i in some], mine, rows=HELD_ROWS, draws=draws)[: len(picks) - start])
             found.append(float(torch.cat(parts).mean()))
         return found
 
@@ -197,22 +198,17 @@ def _encode(model: Autoencoder, shadows: Shadows, picks: Picks) -> tuple[torch.T
 
 @torch.no_grad()
 def _measure(model: Autoencoder, decoder: _Decoder, held: Shadows) -> list[float]:
-    """The loss on the people set aside under their own embeddings, and under one another's at the same stage of training."""
+    """The loss of the last adapters of the people set aside under their own embeddings, and under one another's."""
     if not held.people:
         return []
     picks = _held_picks(held)
     own = torch.cat([_encode(model, held, picks[i : i + 16])[0] for i in range(0, len(picks), 16)])
-    other = own.unflatten(0, (-1, len(held.people))).roll(1, dims=1).flatten(0, 1)
-    return decoder.held_out(held, [own, other])
+    return decoder.held_out(held, [own, own.roll(1, dims=0)])
 
 
 def _held_picks(held: Shadows) -> Picks:
-    """Everyone's last adapter, then everyone's middle one."""
-    stages = [
-        [(who, at) for who, at in enumerate(places)]
-        for places in zip(*((len(p.rows) - 1, len(p.rows) // 2) for p in held.people), strict=True)
-    ]
-    return [pick for stage in stages for pick in stage]
+    """Everyone's last adapter: the same, whatever was learned from."""
+    return [(who, len(person.rows) - 1) for who, person in enumerate(held.people)]
 
 
 def _fit(model: Autoencoder, learned: Shadows, config: AutoencoderConfig) -> None:

@@ -1,0 +1,190 @@
+"""Who is fine-tuned on in the study of shared weights: public people by the engine, private ones by the ordinary path.
+
+The attacker's recipe is not exactly the victim's: victims draw their number of steps and their rate from a stated range, and odd ones have
+another rank and other targets altogether.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sfumato.adapters import formats
+from sfumato.adapters.dreambooth import FinetuneConfig, Task, class_latents
+from sfumato.adapters.lora import LoraSettings
+from sfumato.adapters.train_one import train_one
+from sfumato.adapters.trajectories import Store, train_all
+from sfumato.core.artifact import read_json, write_json
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
+from sfumato.diffusion.base import Base
+from sfumato.features.identity import half
+from sfumato.pictures import store
+from sfumato.pictures.store import PictureSet
+
+STYLE = "open-peeps"
+POOLS = ("recombined", "unseen_part")
+KIND, TRIGGER = "peep", "sks"
+CLASS_PROMPT, PROMPT = f"a photo of {KIND}", f"a photo of {TRIGGER} {KIND}"
+CLASS_PICTURES = 8
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeopleConfig:
+    """How many people, and how each is trained.
+
+    Attributes:
+        public: people whose adapters the attacker trains.
+        victims: private people of each pool, as many again that are odd where ``odd``.
+        each: pictures of each person that are trained on; as many others go to the gallery.
+        rank, steps, batch, prior_batch, lr: of the attacker's recipe.
+        keep: how many steps of each public adapter are kept, evenly in the logarithm.
+        steps_range, lr_range: of victims, as multiples of the recipe's.
+        odd_rank, odd_targets: of odd victims.
+        together: adapters at once.
+        seed: of all of it.
+    """
+
+    public: int = 400
+    victims: int = 25
+    each: int = 5
+    rank: int = 16
+    steps: int = 160
+    batch: int = 5
+    prior_batch: int = 1
+    lr: float = 3e-3
+    keep: int = 16
+    steps_range: tuple[float, float] = (0.6, 1.4)
+    lr_range: tuple[float, float] = (0.7, 1.4)
+    odd_rank: int = 8
+    odd_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    together: int = 16
+    precision: str = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("public", "victims", "each", "keep", "together"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)}", expected="at least 1")
+
+    @property
+    def lora(self) -> LoraSettings:
+        """The attacker's idea of an adapter."""
+        return LoraSettings(rank=self.rank)
+
+    @property
+    def finetune(self) -> FinetuneConfig:
+        """The attacker's idea of a training."""
+        return FinetuneConfig(steps=self.steps, batch=self.batch, prior_batch=self.prior_batch, lr=self.lr, precision=self.precision)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The steps that are kept of public adapters, the last among them."""
+        return tuple(sorted({round(step) for step in np.geomspace(max(1, self.steps // 20), self.steps, self.keep).tolist()}))
+
+
+@dataclass(frozen=True, eq=False)
+class Victim:
+    """One private person: the shared file, the pictures it was made from, and what only the owner and the judge know."""
+
+    name: str
+    pool: str
+    file: Path
+    pictures: PictureSet
+    facts: dict[str, Any]
+
+
+def public_people(config: PeopleConfig) -> PictureSet:
+    """The attacker's people, of the half that the judge's head never saw; ``each`` pictures of each, person by person."""
+    return store.distinct(
+        STYLE, "public", config.public, config.each, seed=config.seed, purpose="lora public", keep=lambda key: half(key) == 1
+    )
+
+
+def name_of(number: int) -> str:
+    """Of a public person, in the store."""
+    return f"person-{number:04d}"
+
+
+def train_public(
+    base: Base, config: PeopleConfig, folder: Path, *, rank: int = 0, world: int = 1, tell: Tell = lambda what, done, total: None
+) -> tuple[Store, dict[str, torch.Tensor], PictureSet]:
+    """Every public person's adapter at every kept step; what ``folder`` has is not trained again.
+
+    Args:
+        base: the base.
+        config: of whom.
+        folder: the store's.
+        rank, world: of several processes, this one.
+        tell: progress.
+
+    Returns:
+        the store, latents ``(each, 4, h, w)`` by name, and the pictures.
+    """
+    people = public_people(config)
+    tell("encoding public people", 0, 0)
+    latents = base.encode_pixels(people.images).unflatten(0, (config.public, config.each))
+    mine = _class(base, config.seed)
+    seeds = random.Random(f"{config.seed}/public seeds")
+    tasks = {name_of(k): _task(latents[k], seed=seeds.randrange(2**62), of_class=mine) for k in range(config.public)}
+    kept = Store(folder)
+    train_all(
+        base, tasks, config.lora, config.finetune, kept, keep=config.kept, together=config.together, dtype=torch.float16,
+        rank=rank, world=world, on_step=lambda done, total: tell("public adapters", done, total),
+    )  # fmt: skip
+    return kept, {name: task.latents for name, task in tasks.items()}, people
+
+
+def train_victims(
+    base: Base, config: PeopleConfig, folder: Path, *, odd: bool = False, tell: Tell = lambda what, done, total: None
+) -> list[Victim]:
+    """Every private person's adapter, by PEFT, one after another, as a file that is shared; an interrupted one goes on."""
+    found: list[Victim] = []
+    for pool in POOLS:
+        people = store.distinct(STYLE, pool, config.victims, 2 * config.each, seed=config.seed, purpose="lora victims")  # type: ignore[arg-type]
+        for number in range(config.victims):
+            name = f"{'odd-' if odd else ''}{pool}-{number:03d}"
+            tell("victims", len(found), len(POOLS) * config.victims)
+            rows = slice(2 * config.each * number, 2 * config.each * (number + 1))
+            pictures = PictureSet(
+                images=people.images[rows], captions=people.captions[rows], attributes=people.attributes[rows],
+                identities=people.identities[rows],
+            )  # fmt: skip
+            found.append(_victim(base, config, folder, name, pool, pictures, odd=odd))
+    return found
+
+
+def _victim(base: Base, config: PeopleConfig, folder: Path, name: str, pool: str, pictures: PictureSet, *, odd: bool) -> Victim:
+    """The owner's draws of steps and rate come of a stream that the attacker does not have."""
+    path, draws = folder / f"{name}.safetensors", random.Random(f"{config.seed}/owner of {name}")
+    steps = round(config.steps * draws.uniform(*config.steps_range))
+    lr = config.lr * draws.uniform(*config.lr_range)
+    lora = LoraSettings(rank=config.odd_rank, targets=config.odd_targets) if odd else config.lora
+    facts = {"steps": steps, "lr": lr, "rank": lora.rank, "targets": list(lora.targets), "unet": base.unet_fingerprint, "each": config.each}
+    facts |= {"batch": config.batch, "precision": config.precision}
+    kept = path.with_suffix(".json")
+    if not (path.exists() and kept.exists() and read_json(kept, what="victim") == facts):
+        task = _task(
+            base.encode_pixels(pictures.images[: config.each]), seed=draws.randrange(2**62), of_class=_class(base, config.seed + 1)
+        )
+        finetune = FinetuneConfig(steps=steps, batch=config.batch, prior_batch=config.prior_batch, lr=lr, precision=config.precision)
+        trained = train_one(base, task, lora, finetune, checkpoint=path.with_suffix(".checkpoint.safetensors"))
+        formats.write(trained.adapter, path)
+        write_json(kept, facts)
+    return Victim(name, pool, path, pictures, facts)
+
+
+def _task(latents: torch.Tensor, *, seed: int, of_class: torch.Tensor) -> Task:
+    return Task(latents=latents, prompts=(PROMPT,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT)
+
+
+def _class(base: Base, seed: int) -> torch.Tensor:
+    found: torch.Tensor = class_latents(base, CLASS_PROMPT, CLASS_PICTURES, generator=generator(seed, 41))
+    return found
