@@ -8,7 +8,7 @@ import sys
 import click
 import typer
 
-from sfumato.cli import attack, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
+from sfumato.cli import attack, attack_weights, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
 
 INTERRUPTED = 130
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 for module in (demo, seal, inspect, attack, train, generate, finetune, compare, calibrate, version):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
+app.add_typer(attack_weights.app, name="attack-weights")
 
 
 def main() -> None:

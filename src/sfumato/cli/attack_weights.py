@@ -1,0 +1,159 @@
+"""``sfumato attack-weights``: what a shared LoRA gives away of who was fine-tuned on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sfumato.studies.lora_people import PeopleConfig
+
+app = typer.Typer(no_args_is_help=True, help="Attack shared LoRA weights: train an attacker, run it on files, evaluate it on many people.")
+ENCODERS = "hypernet,invariant,probe,linear"
+Work = Annotated[Path, typer.Option("--work", help="Where public adapters and victims are kept; run again to go on.")]
+DEFAULT_WORK = Path("sfumato-weights")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Public = Annotated[int, typer.Option(help="Public people whose adapters the attacker trains.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A few people and steps: does it run? The figures mean nothing.")]
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the attacker goes, a .safetensors file.")],
+    encoder: Annotated[str, typer.Option(help=f"One of {ENCODERS}.")] = "invariant",
+    budget: Annotated[int, typer.Option(help="Optimiser steps of the encoder.")] = 4000,
+    steps_used: Annotated[str, typer.Option(help="all kept steps of the public adapters, or the final ones only.")] = "all",
+    with_step: Annotated[bool, typer.Option(help="Tell the encoder for how many steps an adapter was trained.")] = True,
+    kl_weight: Annotated[float, typer.Option(help="Of the embedding's divergence from a normal one.")] = 1e-5,
+    public: Public = 400,
+    work: Work = DEFAULT_WORK,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune adapters of public people, and train a network autoencoder on them. Interrupted? Run it again."""
+    import time
+
+    from sfumato.cli import _output
+    from sfumato.core.errors import UserError
+    from sfumato.diffusion.quiet import quiet_libraries
+
+    quiet_libraries()
+    started = time.monotonic()
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}", expected="a file name that ends in .safetensors")
+    from sfumato.studies import weights
+
+    options = {
+        "encoder": encoder,
+        "budget": 4 if quick else budget,
+        "steps_used": steps_used,
+        "with_step": with_step,
+        "kl_weight": kl_weight,
+    }
+    base, config = weights.tiny(), _people(public, quick)
+    with _output.bar("starting") as advance:
+        made = weights.train_attacker(base, config, work, out, options, tell=_teller(advance))
+    report = {
+        "out": str(out), "bytes": out.stat().st_size, "knowledge": weights.card(made), "seconds": time.monotonic() - started, **made.facts,
+    }  # fmt: skip
+    if as_json:
+        _output.emit(report)
+        return
+    _output.say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, encoder {encoder}")
+    for key, value in weights.card(made).items():
+        _output.say(f"  {key:20} {value}")
+
+
+@app.command()
+def run(
+    files: Annotated[list[Path], typer.Argument(metavar="LORA...", help="Shared adapters, .safetensors files.")],
+    attacker: Annotated[list[Path], typer.Option("--attacker", help="A file that attack-weights train wrote; may be given again.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where pictures go.")] = Path("sfumato-weights-run"),
+    truth: Annotated[Path | None, typer.Option(help="One person's pictures, for a single file: how near did the attack come?")] = None,
+    steps: Annotated[int | None, typer.Option(help="For how many steps the adapters were trained, if that is known.")] = None,
+    base: Annotated[str, typer.Option(help="The base that the adapters were trained on.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="Of the attacker's draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Attack shared files: what the header says, and pictures of who is in the weights. Exit code 1 where a file could not be attacked."""
+    from sfumato.cli import _output
+    from sfumato.core.errors import UserError
+    from sfumato.diffusion.quiet import quiet_libraries
+
+    quiet_libraries()
+    from sfumato.diffusion.base import load_base
+    from sfumato.studies import weights
+
+    if truth is not None and len(files) != 1:
+        raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
+    loaded = load_base(base)
+    with _output.bar("attacking", len(files)) as advance:
+        found = weights.attack_files(loaded, files, attacker, out, truth=truth, steps=steps, seed=seed, tell=_teller(advance))
+    if as_json:
+        _output.emit(found)
+    else:
+        for name, answer in found["files"].items():
+            _output.say(f"{name}: {answer['error']}" if "error" in answer else f"{name}: {answer['pictures']}")
+            for key, value in answer.get("header", {}).items():
+                _output.say(f"  {key:20} {value}")
+            for key, value in answer.get("scores", {}).items():
+                _output.say(f"  {key:20} {value}")
+    if any("error" in answer for answer in found["files"].values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where table, figures and contact sheet go.")] = Path("sfumato-weights-study"),
+    attacker: Annotated[list[Path] | None, typer.Option("--attacker", help="Trained attackers; may be given again.")] = None,
+    victims: Annotated[int, typer.Option(help="Private people of each of two pools.")] = 25,
+    odd: Annotated[bool, typer.Option("--odd", help="Victims with another rank and other targets than the attacker trained on.")] = False,
+    public: Public = 400,
+    effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
+    work: Work = DEFAULT_WORK,
+    quick: Quick = False,
+    as_json: Json = False,
+) -> None:
+    """The whole study: private people, their adapters, every attack, one table. Exit code 2: the gate is not passed."""
+    from sfumato.attacker.attempt import EFFORTS
+    from sfumato.cli import _output
+    from sfumato.core.errors import UserError
+    from sfumato.diffusion.quiet import quiet_libraries
+
+    quiet_libraries()
+    from sfumato.studies import weights
+
+    if effort not in EFFORTS:
+        raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
+    config = _people(public, quick, victims=victims)
+    with _output.bar("starting") as advance:
+        figures = weights.study(weights.tiny(), config, work, out, attacker or [], odd=odd, effort=effort, tell=_teller(advance))
+    if as_json:
+        _output.emit({name: figures[name] for name in ("attacks", "owner", "floor", "chance", "gate", "settings")})
+    else:
+        for name, row in {"(owner)": figures["owner"], "(base)": figures["floor"], **figures["attacks"]}.items():
+            said = f"{row['outcome']}: {row.get('why', '')}"
+            if row["outcome"] == "scored":
+                said = f"top-1 {row['top1']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']} {row.get('verdict', '')}"
+            _output.say(f"{name:44} {said}")
+        gate = figures["gate"]
+        _output.say(f"chance {figures['chance']:.3f}; gate {'passed' if gate['passed'] else 'NOT PASSED'}: {gate['asked']}")
+        _output.say(f"Look: {out / 'weights.html'}")
+    if not figures["gate"]["passed"]:
+        raise typer.Exit(2)
+
+
+def _people(public: int, quick: bool, **more: Any) -> PeopleConfig:
+    from sfumato.core.device import choose_precision
+    from sfumato.studies.lora_people import PeopleConfig
+
+    precision = "bf16" if choose_precision() == "bf16" else "no"
+    if quick:
+        return PeopleConfig(public=4, victims=2, each=2, steps=4, keep=2, together=4, precision=precision)
+    return PeopleConfig(public=public, precision=precision, **more)
+
+
+def _teller(advance: Any) -> Any:
+    return lambda what, done, total: advance(done, total or None, what)

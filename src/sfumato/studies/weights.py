@@ -1,0 +1,159 @@
+"""Attack shared LoRA weights: train the attacker on public people, run it on files, evaluate it on private people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfumato.adapters import formats
+from sfumato.attacker.attempt import Effort
+from sfumato.attacker.knowledge import Scenario
+from sfumato.attacker.weights import base as attacks
+from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
+from sfumato.attacker.weights._shadows import Shadows
+from sfumato.attacker.weights._train_autoencoder import train
+from sfumato.attacker.weights.base import Class, File, Guess, PublicPeople, Published, Steps
+from sfumato.attacker.weights.network_autoencoder import Trained
+from sfumato.core.artifact import write_atomic, write_json
+from sfumato.core.device import choose_device
+from sfumato.core.errors import UserError
+from sfumato.diffusion.base import Base, load_base
+from sfumato.features.identity import judges
+from sfumato.judge.metrics.recovery import perceptual_distance
+from sfumato.judge.report import pages
+from sfumato.owner.folder import read_folder
+from sfumato.studies import lora_people, weights_table
+from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
+
+Tell = Callable[[str, int, int], None]
+
+
+def tiny() -> Base:
+    """The base of the study: people are drawn for it."""
+    return load_base(device=choose_device())
+
+
+def train_attacker(
+    base: Base, config: PeopleConfig, work: Path, out: Path, options: dict[str, Any], *, tell: Tell = lambda what, done, total: None
+) -> Autoencoder:
+    """Public people's adapters, then an encoder of them, kept in ``out``. What is there is not made again.
+
+    Args:
+        base: the base.
+        config: of the people.
+        work: where their adapters are kept.
+        out: the attacker's file.
+        options: of ``AutoencoderConfig``.
+        tell: progress.
+    """
+    settings = AutoencoderConfig(**options, precision=config.precision, seed=config.seed)
+    kept, latents, people = lora_people.train_public(base, config, work / "public", tell=tell)
+    contexts = {name: base.embed([people.captions[config.each * k]])[0] for k, name in enumerate(latents)}
+    shadows = Shadows.read(kept, latents, contexts=contexts)
+    made = train(
+        base,
+        shadows,
+        settings,
+        checkpoint=out.with_suffix(".checkpoint.safetensors"),
+        tell=lambda done, total: tell("encoder", done, total),
+    )
+    made.save(out)
+    return made
+
+
+def card(model: Autoencoder) -> dict[str, str]:
+    """What an attacker knows and was made of, in words."""
+    facts = model.facts
+    return {
+        "encoder": model.config.encoder,
+        "base": model.base[:12],
+        "trained on": f"{facts.get('people', 0)} public people, {facts.get('adapters', 0)} adapters",
+        "steps": f"{model.steps[0]} to {model.steps[-1]}",
+        "adapters": f"rank {model.layout.rank}, {len(model.layout.sides)} layers",
+        "needs": "the shared file; the base; nothing of the owner",
+        "guarantee": "none",
+    }
+
+
+def attack_files(
+    base: Base, files: list[Path], attackers: list[Path], out: Path, *, truth: Path | None = None, steps: int | None = None, seed: int = 0,
+    effort: Effort = "quick", tell: Tell = lambda what, done, total: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run trained attackers on shared files; a file that cannot be read is named, and the others go on.
+
+    Returns:
+        by file what its header says, where the pictures are, and with ``truth`` how near they came.
+    """
+    encoders = {model.config.encoder: model for model in (load(path, base) for path in attackers)}
+    real = None
+    if truth is not None:
+        real = np.stack([example.image() for example in read_folder(truth, size=base.size, condition="canny")])
+    found: dict[str, Any] = {"files": {}, "attackers": {name: card(model) for name, model in encoders.items()}}
+    out.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(files):
+        tell(path.name, number, len(files))
+        name = path.name if path.name not in found["files"] else str(path)
+        try:
+            found["files"][name] = _one(base, path, encoders, out, real=real, steps=steps, seed=seed, effort=effort)
+        except UserError as error:
+            found["files"][name] = {"error": str(error)}
+    write_json(out / "attack.json", found)
+    return found
+
+
+def _one(
+    base: Base,
+    path: Path,
+    encoders: dict[str, Autoencoder],
+    out: Path,
+    *,
+    real: np.ndarray | None,
+    steps: int | None,
+    seed: int,
+    effort: Effort,
+) -> dict[str, Any]:
+    adapter = formats.read(path)
+    known = Scenario(base, Published(adapter), File(path.read_bytes()), Class(CLASS_PROMPT), Trained(encoders))
+    if steps is not None:
+        known = known.having(Steps(steps))
+    rows = ["prior_sampling:class_prompt", *(f"network_autoencoder:{name}" for name in encoders)]
+    shown = [] if real is None else [("private", real)]
+    answer: dict[str, Any] = {"unknown keys": list(adapter.unknown), "scores": {}}
+    header = attacks.attempt("metadata", known, effort=effort, seed=seed)
+    answer["header"] = header.facts if isinstance(header, Guess) else {}
+    for row in rows:
+        guess = attacks.attempt(row, known, effort=effort, seed=seed)
+        if not isinstance(guess, Guess) or guess.images is None:
+            raise UserError(f"{path}: {row} came to nothing ({guess})", privacy="that is no proof of safety")
+        shown.append((row, guess.images))
+        answer.setdefault("budget", {})[row] = guess.budget
+        if real is not None:
+            answer["scores"][row] = _near(guess.images, real)
+    sheet = out / f"{path.stem}.png"
+    write_atomic(sheet, pages.png(pages.contact_sheet(shown)))
+    return {**answer, "pictures": str(sheet)}
+
+
+def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """Cosine of identities, and the EffLite0 distance to the nearest private picture: 0 is a copy."""
+    own, other = (judges().embed(some).mean(axis=0) for some in (images, real))
+    alike = float(own @ other / max(1e-12, np.linalg.norm(own) * np.linalg.norm(other)))
+    pairs = perceptual_distance(np.repeat(images, len(real), axis=0), np.tile(real, (len(images), 1, 1, 1)))
+    return {"identity similarity": alike, "nearest private picture": float(pairs.min())}
+
+
+def study(
+    base: Base, config: PeopleConfig, work: Path, out: Path, attackers: list[Path], *, odd: bool = False, effort: Effort = "quick",
+    command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Private people's adapters, and every attack on each of them; see ``weights_table.evaluate``."""
+    encoders = {model.config.encoder: model for model in (load(path, base) for path in attackers)}
+    people = lora_people.public_people(config)
+    public = PublicPeople(people.images, base.encode_pixels(people.images), people.identities)
+    victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
+    known = Scenario(base, public, Trained(encoders))
+    rows = weights_table.all_rows(tuple(encoders))
+    return weights_table.evaluate(base, victims, rows, known, config, out, effort=effort, command=command, tell=tell)

@@ -1,0 +1,75 @@
+"""Public people by the engine, private ones by PEFT: kept, resumed, and drawn so that the recipe is not exactly the victim's."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from sfumato.adapters import formats
+from sfumato.core.errors import UserError
+from sfumato.diffusion.base import load_base
+from sfumato.features.identity import half
+from sfumato.studies import lora_people
+from sfumato.studies.lora_people import PeopleConfig
+
+SMALL = PeopleConfig(public=3, victims=2, each=2, rank=4, steps=4, batch=2, keep=2, together=2)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_base()
+
+
+@pytest.fixture(autouse=True)
+def few_of_the_class(monkeypatch):
+    monkeypatch.setattr(lora_people, "CLASS_PICTURES", 2)
+
+
+def test_kept_steps_are_spread_over_the_logarithm_and_end_with_the_last():
+    kept = PeopleConfig().kept
+    assert len(kept) >= 12 and kept[-1] == 160 and list(kept) == sorted(set(kept))
+    gaps = [later / sooner for sooner, later in pairwise(kept)]
+    assert max(gaps[5:]) < 1.4 and kept[0] == 8
+    assert len(PeopleConfig(steps=200, keep=16).kept) == 16
+    with pytest.raises(UserError, match="public 0"):
+        PeopleConfig(public=0)
+
+
+def test_public_adapters_are_kept_with_their_steps_and_not_trained_twice(tiny, tmp_path, monkeypatch):
+    store, latents, people = lora_people.train_public(tiny, SMALL, tmp_path)
+    assert store.names() == ["person-0000", "person-0001", "person-0002"] == list(latents)
+    assert all(half(key) == 1 for key in people.identities)
+    assert store.get("person-0001").steps == SMALL.kept == (1, 4) and latents["person-0001"].shape == (2, 4, 16, 16)
+    before, stamp = store.get("person-0001"), (tmp_path / "person-0000.safetensors").stat().st_mtime_ns
+    (tmp_path / "person-0001.json").unlink()  # killed between the two files
+    lora_people.train_public(tiny, SMALL, tmp_path)
+    again = store.get("person-0001")  # alone now, and before beside another: the same but for rounding
+    assert all(torch.allclose(b, again.factors[name][1], atol=1e-4) for name, (_, b) in before.factors.items())
+    assert (tmp_path / "person-0000.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_several_processes_share_the_people(tiny, tmp_path):
+    for rank in (0, 1):
+        lora_people.train_public(tiny, SMALL, tmp_path, rank=rank, world=2)
+        assert len(lora_people.Store(tmp_path).names()) == (2, 3)[rank]
+
+
+def test_victims_differ_from_the_recipe_and_from_each_other(tiny, tmp_path):
+    victims = lora_people.train_victims(tiny, SMALL, tmp_path)
+    assert [v.name for v in victims] == ["recombined-000", "recombined-001", "unseen_part-000", "unseen_part-001"]
+    assert len({v.facts["lr"] for v in victims}) == 4 and all(0.7 * 3e-3 <= v.facts["lr"] <= 1.4 * 3e-3 for v in victims)
+    assert all(len(set(v.pictures.identities)) == 1 and len(v.pictures) == 4 for v in victims)
+    assert not {v.pictures.identities[0] for v in victims} & set(lora_people.public_people(SMALL).identities)
+    first = formats.read(victims[0].file)
+    assert set(first.ranks.values()) == {4} and any(bool(b.any()) for _, b in first.factors.values())
+    stamp = victims[0].file.stat().st_mtime_ns
+    lora_people.train_victims(tiny, SMALL, tmp_path)
+    assert victims[0].file.stat().st_mtime_ns == stamp
+
+
+def test_odd_victims_have_another_rank_and_other_targets(tiny, tmp_path):
+    odd = PeopleConfig(public=3, victims=1, each=2, rank=4, steps=2, batch=2, keep=2, odd_rank=2, odd_targets=("to_k", "to_out.0"))
+    victim = lora_people.train_victims(tiny, odd, tmp_path, odd=True)[0]
+    found = formats.read(victim.file)
+    assert victim.name == "odd-recombined-000" and set(found.ranks.values()) == {2}
+    assert {name.rpartition(".")[2] for name in found.factors if name.startswith("unet.")} == {"to_k", "0"}
