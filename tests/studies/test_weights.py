@@ -36,12 +36,8 @@ def test_a_study_goes_from_public_people_to_a_table_and_goes_on_where_it_stopped
     file = tmp_path / "probe.safetensors"
     made = weights.train_attacker(tiny, SMALL, tmp_path / "work", file, {"encoder": "probe", "budget": 2, "together": 2})
     assert weights.card(made)["encoder"] == "probe" and weights.card(made)["guarantee"] == "none"
-    rows = (
-        Row(attack="prior_sampling:random_person"),
-        Row(attack="network_autoencoder:probe", steps_known=True),
-        Row(attack="gradient_matching"),
-    )
-    monkeypatch.setattr(weights_table, "all_rows", lambda encoders: rows[:2])
+    rows = (Row(attack="prior_sampling:random_person"), Row(attack="network_autoencoder:probe", steps_known=True))
+    monkeypatch.setattr(weights_table, "all_rows", lambda encoders: rows)
     figures = weights.study(tiny, SMALL, tmp_path / "work", tmp_path / "out", [file])
     assert set(figures["attacks"]) == {"prior_sampling:random_person", "network_autoencoder:probe, steps known"}
     assert all(row["n"] == 4 and row["low"] <= row["top1"] <= row["high"] for row in figures["attacks"].values())
@@ -78,7 +74,7 @@ def test_a_copy_of_a_private_picture_is_seen_as_one(tiny, tmp_path):
     others = lora_people.train_victims(tiny, PeopleConfig(public=4, victims=2, each=2, rank=4, steps=1, batch=2), tmp_path)
     judge = weights_table.Judge(others, 2, 0)
     copied, other = judge(victim.pictures.images[:1], victim, 2), judge(others[1].pictures.images[:1], victim, 2)
-    assert copied["nearest private"] == pytest.approx(0, abs=1e-6) < copied["nearest other"]
+    assert copied["nearest private"] == pytest.approx(0, abs=1e-6) and copied["nearest other"] > 1e-3
     assert copied["identity"] > other["identity"] and copied["hit"] and not other["hit"]
     assert weights._near(victim.pictures.images[:1], victim.pictures.images)["nearest private picture"] == pytest.approx(0, abs=1e-6)
 
