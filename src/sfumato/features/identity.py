@@ -47,9 +47,13 @@ def half(identity_key: str) -> int:
     return hashlib.sha256(identity_key.encode()).digest()[1] & 1
 
 
-def describe(images: np.ndarray) -> np.ndarray:
-    """The frozen description of pictures: uint8 ``(N, H, W, 3)`` to float32 ``(N, D)``, about 11 ms each on one core."""
-    return np.hstack([features(images, size=128), colour_histogram(images, bins=BINS).astype(np.float32)])
+def describe(images: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
+    """The frozen description of pictures: uint8 ``(N, H, W, 3)`` to float32 ``(N, D)``, about 11 ms each on one core.
+
+    Nearly all of that are ``features(images, size=128)``: give them as ``seen`` where they are known.
+    """
+    seen = features(images, size=128) if seen is None else seen
+    return np.hstack([seen, colour_histogram(images, bins=BINS).astype(np.float32)])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ import torch
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 from sfumato.features import identity
+from sfumato.features.efficientnet import features
 from sfumato.judge.metrics import adherence, recovery, significance
 from sfumato.judge.metrics.identity import Gallery
 
@@ -51,6 +52,13 @@ class Truth:
     probes: np.ndarray | None = None
     latents: tuple[torch.Tensor, torch.Tensor] | None = None
     _made: dict[Any, Gallery] = field(default_factory=dict, repr=False)
+    _seen: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def features(self, count: int) -> np.ndarray:
+        """Of the first ``count`` pictures, at size 128; made once for all."""
+        if "seen" not in self._seen:
+            self._seen["seen"] = features(self.images, size=128)
+        return self._seen["seen"][:count]
 
     def probed(self, count: int) -> np.ndarray:
         """Those of the first ``count`` rows whose people are looked for."""
@@ -72,6 +80,13 @@ class Prior:
 
     drawn: np.ndarray
     mean: np.ndarray
+    _made: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def embedded(self, rows: np.ndarray) -> np.ndarray:
+        """The drawn ones at ``rows`` in the judge's identity space; made once for all."""
+        if "people" not in self._made:
+            self._made["people"] = identity.judges().embed(self.drawn)
+        return self._made["people"][rows]
 
 
 def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: str | None, seed: int) -> dict[Target, dict[str, Any]]:
@@ -82,11 +97,12 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
     cells: dict[Target, dict[str, Any]] = {}
     images = guess.images if guess.images is not None else None if guess.z_0 is None else base.decode_pixels(guess.z_0)
     if images is not None:
-        cells["picture"] = _picture(images, truth, prior, seed)
+        seen = features(images, size=128)
+        cells["picture"] = _picture(images, seen, truth, prior, seed)
         rows = truth.probed(len(images))
         if len(rows):
-            embed = identity.judges().embed
-            cells["person"] = _person(rows, embed(images[rows]), embed(prior.drawn[rows]), None, truth, seed)
+            embedded = identity.judges().embed_described(identity.describe(images[rows], seen=seen[rows]))
+            cells["person"] = _person(rows, embedded, prior.embedded(rows), None, truth, seed)
     if guess.embeddings is not None and guess.embed is not None and len(rows := truth.probed(len(guess.embeddings))):
         strangers = _others([truth.people[i] for i in rows], seed)
         cells["person"] = _person(rows, guess.embeddings[rows], guess.embeddings[rows][strangers], guess.embed, truth, seed)
@@ -130,13 +146,14 @@ def _cell(attack: np.ndarray, baseline: np.ndarray, people: list[str], seed: int
     }  # fmt: skip
 
 
-def _picture(images: np.ndarray, truth: Truth, prior: Prior, seed: int) -> dict[str, Any]:
+def _picture(images: np.ndarray, seen: np.ndarray, truth: Truth, prior: Prior, seed: int) -> dict[str, Any]:
     real = truth.images[: len(images)]
-    own, drawn, mean = (recovery.scores(made[: len(images)], real) for made in (images, prior.drawn, prior.mean))
+    own = recovery.scores(images, real, seen=(seen, truth.features(len(images))))
+    drawn, mean = (recovery.likeness(made[: len(images)], real) for made in (prior.drawn, prior.mean))
     # Against whichever prior guess is the better: the blurred mean or a sharp stranger.
-    rival = max((drawn, mean), key=lambda scores: float(scores["ssim"].mean()))
+    rival = max((drawn, mean), key=lambda likeness: float(likeness.mean()))
     beside = {name: float(values.mean()) for name, values in own.items()}
-    return _cell(own["ssim"], rival["ssim"], truth.people[: len(images)], seed, chance=float(drawn["ssim"].mean()), beside=beside)
+    return _cell(own["ssim"], rival, truth.people[: len(images)], seed, chance=float(drawn.mean()), beside=beside)
 
 
 def _person(

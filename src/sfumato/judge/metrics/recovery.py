@@ -39,25 +39,36 @@ def perceptual_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         float64 ``(N,)``: 0 for equal pictures, at most 1 in practice, for the features are seldom negative.
     """
     _alike(a, b)
-    x, y = (features(images, size=128).astype(np.float64) for images in (a, b))
+    return feature_distance(*(features(images, size=128) for images in (a, b)))
+
+
+def feature_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``perceptual_distance`` of pictures whose features ``(N, D)`` are known."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
     length = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     cosine = np.divide((x * y).sum(axis=1), length, out=np.zeros_like(length), where=length > 0)
     return np.clip(1 - cosine, 0, 2)
 
 
-def scores(guess_images: np.ndarray, truth_images: np.ndarray) -> dict[str, np.ndarray]:
+def scores(
+    guess_images: np.ndarray, truth_images: np.ndarray, *, seen: tuple[np.ndarray, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """Every score by name, float64 ``(N,)``; ``BETTER`` says which way each is meant.
 
     Args:
         guess_images, truth_images: uint8 ``(N, H, W, 3)``, in the same order.
+        seen: ``features`` of both at size 128, where they are known: they take most of the time.
     """
     _alike(guess_images, truth_images)
+    distance = perceptual_distance(guess_images, truth_images) if seen is None else feature_distance(*seen)
+    return {"psnr": psnr(guess_images, truth_images), "ssim": likeness(guess_images, truth_images), "EffLite0 distance": distance}
+
+
+def likeness(guess_images: np.ndarray, truth_images: np.ndarray) -> np.ndarray:
+    """SSIM of uint8 pictures ``(N, H, W, 3)``, float64 ``(N,)``."""
     a, b = (torch.tensor(images).permute(0, 3, 1, 2) for images in (guess_images, truth_images))
-    return {
-        "psnr": psnr(guess_images, truth_images),
-        "ssim": ssim(a, b).numpy(),
-        "EffLite0 distance": perceptual_distance(guess_images, truth_images),
-    }
+    found: np.ndarray = ssim(a, b).numpy()
+    return found
 
 
 def attribute_hits(
