@@ -148,6 +148,15 @@ def test_the_page_on_schemes_says_what_the_table_says():
         )
 
 
+def test_the_page_on_schemes_says_how_fast_a_step_is():
+    page = " ".join((ROOT / "docs/schemes.md").read_text().split())
+    tiny, sd = read("compare.json")["speed"], read("server_step_sd15.json")
+    for found, text in ((tiny, "{:.2f} times as fast as the usual"), (sd, "{:.2f} times as fast (")):
+        assert text.format(found["server_ratio"]) in page
+    assert f"({sd['seconds_per_step']['sealed']:.2f} s and {sd['seconds_per_step']['usual']:.2f} s" in page
+    assert min(tiny["server_ratio"], sd["server_ratio"]) >= 1.3
+
+
 def test_every_file_that_the_pages_name_is_there():
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
