@@ -15,6 +15,7 @@ import torch
 
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit
+from sfumato.diffusion.layout import channels_last
 from sfumato.diffusion.schedule import Schedule
 
 DEFAULT = "tiny"
@@ -252,4 +253,4 @@ def _schedule(name: str) -> tuple[Schedule, str]:
 
 
 def _frozen(module: Any) -> Any:
-    return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return channels_last(module.eval().requires_grad_(False))

@@ -17,6 +17,7 @@ from sfumato.core.artifact import read_json, sync_file, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit, usual
 from sfumato.diffusion.base import Base, load_codec
+from sfumato.diffusion.layout import channels_last
 from sfumato.diffusion.noising import eps_from
 
 SETTINGS = "sfumato.json"
@@ -51,7 +52,7 @@ def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:
         else:
             nn.init.zeros_(parameter)
     suit(model, side=base.side, device=base.unet.device.type)
-    return model.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    return channels_last(model.train().requires_grad_(True))
 
 
 def symsigmoid(x: torch.Tensor) -> torch.Tensor:
@@ -229,7 +230,7 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
         model = ControlNetModel.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: not a ControlNet ({str(error).splitlines()[0]})", fix="run sfumato train again") from error
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last), settings
+    return channels_last(model.eval().requires_grad_(False)), settings
 
 
 def _check_settings(path: Path, settings: Any) -> None:
