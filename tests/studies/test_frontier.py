@@ -88,14 +88,19 @@ def test_both_halves_are_asked_for_the_same_points_and_joined(tmp_path, monkeypa
         return {"schemes": rows}
 
     def attacked(config, out, **how):
-        asked["schemes"] = config.schemes
-        return {"matrix": {name: {"pooling": attack(a=cell(0.1, 0.2))} for name in config.schemes}}
+        asked["schemes"] = (*asked.get("schemes", ()), *config.schemes)
+        asked.setdefault("attacks", []).append(config.attacks)
+        return {"matrix": {name: {"pooling": attack(a=cell(0.1, 0.2))} for name in asked["schemes"]}}
 
     monkeypatch.setattr(compare, "run", trained)
     monkeypatch.setattr(redteam, "run", attacked)
     config = FrontierConfig()
     figures = frontier.run(config, tmp_path)
-    assert asked["schemes"] == config.points and asked["arms"] == ("centralised", "public", *config.points)
+    assert (
+        asked["schemes"] == config.points
+        and asked["attacks"] == [frontier.ATTACKS, frontier.SOLVED]
+        and asked["arms"] == ("centralised", "public", *config.points)
+    )
     assert len(config.points) == 15 + 4 + 8 and set(figures["points"]) == set(config.points)
     assert figures["presets"]["high"]["share_of_centralised"] == pytest.approx(1)
     assert (tmp_path / "frontier.png").stat().st_size > 10_000 and (tmp_path / "frontier.json").exists()

@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Attack shared LoRA weights: train 
 ENCODERS = "hypernet,invariant,probe,linear"
 Work = Annotated[Path, typer.Option("--work", help="Where public adapters and victims are kept; run again to go on.")]
 DEFAULT_WORK = Path("sfumato-weights")
+BaseName = Annotated[str, typer.Option("--base", help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Public = Annotated[int, typer.Option(help="Public people whose adapters the attacker trains.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A few people and steps: does it run? The figures mean nothing.")]
@@ -28,6 +29,7 @@ def train(
     with_step: Annotated[bool, typer.Option(help="Tell the encoder for how many steps an adapter was trained.")] = True,
     kl_weight: Annotated[float, typer.Option(help="Of the embedding's divergence from a normal one.")] = 1e-5,
     public: Public = 400,
+    base: BaseName = "tiny",
     work: Work = DEFAULT_WORK,
     quick: Quick = False,
     as_json: Json = False,
@@ -52,9 +54,9 @@ def train(
         "with_step": with_step,
         "kl_weight": kl_weight,
     }
-    base, config = weights.tiny(), _people(public, quick)
+    loaded, config = weights.base_of(base), _people(public, quick)
     with _output.bar("starting") as advance:
-        made = weights.train_attacker(base, config, work, out, options, tell=_teller(advance))
+        made = weights.train_attacker(loaded, config, work, out, options, tell=_teller(advance))
     report = {
         "out": str(out), "bytes": out.stat().st_size, "knowledge": weights.card(made), "seconds": time.monotonic() - started, **made.facts,
     }  # fmt: skip
@@ -111,6 +113,7 @@ def evaluate(
     victims: Annotated[int, typer.Option(help="Private people of each of two pools.")] = 25,
     odd: Annotated[bool, typer.Option("--odd", help="Victims with another rank and other targets than the attacker trained on.")] = False,
     public: Public = 400,
+    base: BaseName = "tiny",
     effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
     work: Work = DEFAULT_WORK,
     quick: Quick = False,
@@ -129,7 +132,7 @@ def evaluate(
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     config = _people(public, quick, victims=victims)
     with _output.bar("starting") as advance:
-        figures = weights.study(weights.tiny(), config, work, out, attacker or [], odd=odd, effort=effort, tell=_teller(advance))
+        figures = weights.study(weights.base_of(base), config, work, out, attacker or [], odd=odd, effort=effort, tell=_teller(advance))
     if as_json:
         _output.emit({name: figures[name] for name in ("attacks", "owner", "floor", "chance", "gate", "settings")})
     else:

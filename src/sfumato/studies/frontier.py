@@ -25,6 +25,7 @@ DERIVED = tuple(f"sealed-derived:seal_step={n}" for n in (600, 700, 800, 900))
 ONE_WAY = tuple(f"oneway:t_min={t},activation={f}" for t in (0, 300, 600, 900) for f in ("symsigmoid", "identity"))
 BESIDE = ("centralised", "public", "no_control")
 ATTACKS = ("algebraic", "linear_mmse", "diffusion_prior:mean", "direct_identity", "pooling", "own_controlnet:public")
+SOLVED = ("algebraic", "linear_mmse")
 LEVELS = {"low": 0.95, "medium": 0.85, "high": 0.7}  # least share of the centralised adherence that each preset must keep
 Tell = Callable[[str, int, int], None]
 
@@ -56,13 +57,14 @@ def run(
         ),
         out / "compare", command=command, tell=tell,
     )  # fmt: skip
-    attacked = redteam.run(
-        MatrixConfig(
-            schemes=config.points, attacks=config.attacks, effort=config.effort, people=config.people, each=config.each,
-            public=config.public, seed=config.seed,
-        ),
-        out / "matrix", command=command, tell=tell,
-    )  # fmt: skip
+    for schemes, attacks in _asked(config):
+        attacked = redteam.run(
+            MatrixConfig(
+                schemes=schemes, attacks=attacks, effort=config.effort, people=config.people, each=config.each, public=config.public,
+                seed=config.seed,
+            ),
+            out / "matrix", command=command, tell=tell,
+        )  # fmt: skip
     rows = trained["schemes"]
     points = {name: point(rows[name], attacked["matrix"][name]) for name in config.points}
     base = load_base()
@@ -75,6 +77,13 @@ def run(
     write_json(out / "frontier.json", figures)
     plot(figures, out / "frontier.png")
     return figures
+
+
+def _asked(config: FrontierConfig) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Which attacks on which points: one-way records are solved in closed form, and nothing gets more."""
+    solved = tuple(name for name in config.points if spec.name_of(name) == "oneway")
+    others = tuple(name for name in config.points if name not in solved)
+    return [(points, attacks) for points, attacks in ((others, config.attacks), (solved, SOLVED)) if points]
 
 
 def point(row: dict[str, Any], attacks: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from sfumato.adapters import formats
 from sfumato.adapters.dreambooth import FinetuneConfig, Task, class_latents
@@ -108,6 +109,14 @@ def public_people(config: PeopleConfig) -> PictureSet:
     )
 
 
+def fitted(images: np.ndarray, base: Base) -> np.ndarray:
+    """Pictures uint8 ``(N, H, W, 3)`` at the size of ``base``."""
+    side = base.size
+    if images.shape[1:3] == (side, side):
+        return images
+    return np.stack([np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in images])
+
+
 def name_of(number: int) -> str:
     """Of a public person, in the store."""
     return f"person-{number:04d}"
@@ -130,7 +139,7 @@ def train_public(
     """
     people = public_people(config)
     tell("encoding public people", 0, 0)
-    latents = base.encode_pixels(people.images).unflatten(0, (config.public, config.each))
+    latents = base.encode_pixels(fitted(people.images, base)).unflatten(0, (config.public, config.each))
     mine = _class(base, config.seed)
     seeds = random.Random(f"{config.seed}/public seeds")
     tasks = {name_of(k): _task(latents[k], seed=seeds.randrange(2**62), of_class=mine) for k in range(config.public)}
@@ -172,7 +181,9 @@ def _victim(base: Base, config: PeopleConfig, folder: Path, name: str, pool: str
     kept = path.with_suffix(".json")
     if not (path.exists() and kept.exists() and read_json(kept, what="victim") == facts):
         task = _task(
-            base.encode_pixels(pictures.images[: config.each]), seed=draws.randrange(2**62), of_class=_class(base, config.seed + 1)
+            base.encode_pixels(fitted(pictures.images[: config.each], base)),
+            seed=draws.randrange(2**62),
+            of_class=_class(base, config.seed + 1),
         )
         finetune = FinetuneConfig(steps=steps, batch=config.batch, prior_batch=config.prior_batch, lr=lr, precision=config.precision)
         trained = train_one(base, task, lora, finetune, checkpoint=path.with_suffix(".checkpoint.safetensors"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 
 from sfumato.adapters import formats
 from sfumato.attacker.attempt import Effort
@@ -21,8 +22,9 @@ from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
+from sfumato.features.efficientnet import features
 from sfumato.features.identity import judges
-from sfumato.judge.metrics.recovery import perceptual_distance
+from sfumato.judge.metrics.recovery import feature_distance
 from sfumato.judge.report import pages
 from sfumato.owner.folder import read_folder
 from sfumato.studies import lora_people, weights_table
@@ -31,15 +33,17 @@ from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
 Tell = Callable[[str, int, int], None]
 
 
-def tiny() -> Base:
-    """The base of the study: people are drawn for it."""
-    return load_base(device=choose_device())
+def base_of(name: str = "tiny") -> Base:
+    """The base of a study, where it computes fastest. People are drawn for the tiny one, and enlarged for others."""
+    return load_base(name, device=choose_device())
 
 
 def train_attacker(
     base: Base, config: PeopleConfig, work: Path, out: Path, options: dict[str, Any], *, tell: Tell = lambda what, done, total: None
 ) -> Autoencoder:
     """Public people's adapters, then an encoder of them, kept in ``out``. What is there is not made again.
+
+    Under ``accelerate launch`` several processes share the people; the first then trains the encoder, and each loads it.
 
     Args:
         base: the base.
@@ -50,7 +54,13 @@ def train_attacker(
         tell: progress.
     """
     settings = AutoencoderConfig(**options, precision=config.precision, seed=config.seed)
-    kept, latents, people = lora_people.train_public(base, config, work / "public", tell=tell)
+    processes = PartialState(cpu=base.unet.device.type == "cpu")
+    rank, world = processes.process_index, processes.num_processes
+    kept, latents, people = lora_people.train_public(base, config, work / "public", rank=rank, world=world, tell=tell)
+    processes.wait_for_everyone()
+    if not processes.is_main_process:
+        processes.wait_for_everyone()
+        return load(out, base)
     contexts = {name: base.embed([people.captions[config.each * k]])[0] for k, name in enumerate(latents)}
     shadows = Shadows.read(kept, latents, contexts=contexts)
     made = train(
@@ -61,6 +71,7 @@ def train_attacker(
         tell=lambda done, total: tell("encoder", done, total),
     )
     made.save(out)
+    processes.wait_for_everyone()
     return made
 
 
@@ -141,7 +152,8 @@ def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
     """Cosine of identities, and the EffLite0 distance to the nearest private picture: 0 is a copy."""
     own, other = (judges().embed(some).mean(axis=0) for some in (images, real))
     alike = float(own @ other / max(1e-12, np.linalg.norm(own) * np.linalg.norm(other)))
-    pairs = perceptual_distance(np.repeat(images, len(real), axis=0), np.tile(real, (len(images), 1, 1, 1)))
+    a, b = (features(some, size=128) for some in (images, real))
+    pairs = feature_distance(np.repeat(a, len(b), axis=0), np.tile(b, (len(a), 1)))
     return {"identity similarity": alike, "nearest private picture": float(pairs.min())}
 
 
@@ -152,7 +164,8 @@ def study(
     """Private people's adapters, and every attack on each of them; see ``weights_table.evaluate``."""
     encoders = {model.config.encoder: model for model in (load(path, base) for path in attackers)}
     people = lora_people.public_people(config)
-    public = PublicPeople(people.images, base.encode_pixels(people.images), people.identities)
+    images = lora_people.fitted(people.images, base)
+    public = PublicPeople(images, base.encode_pixels(images), people.identities)
     victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
     known = Scenario(base, public, Trained(encoders))
     rows = weights_table.all_rows(tuple(encoders))

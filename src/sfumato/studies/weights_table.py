@@ -32,7 +32,7 @@ from sfumato.features.identity import judges
 from sfumato.judge.metrics import guesses, significance
 from sfumato.judge.metrics.identity import MINIMUM, Gallery
 from sfumato.judge.metrics.probes import Probes, fit_probes
-from sfumato.judge.metrics.recovery import perceptual_distance
+from sfumato.judge.metrics.recovery import feature_distance
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.studies import lora_people
@@ -92,7 +92,8 @@ class Judge:
         hit, rank = self.gallery.reidentify(probe, [person])
         own = self.gallery.similarities(probe)[0, self.gallery.identities.index(person)]
         private, other = victim.pictures.images[:each], victim.pictures.images[each:]
-        near, usual = (_distances(images, real).min(axis=1).mean() for real in (private, other))
+        found = features(images, size=128)
+        near, usual = (_distances(found, features(real, size=128)).min(axis=1).mean() for real in (private, other))
         said = {name: self.probes.predict(_seen(images), name) for name in ATTRIBUTES}
         right = {name: float(np.mean(said[name] == victim.pictures.attributes[0][name])) for name in ATTRIBUTES}
         return {"hit": bool(hit[0]), "rank": int(rank[0]), "identity": float(own), "nearest private": float(near),
@@ -104,9 +105,8 @@ def _seen(images: np.ndarray) -> np.ndarray:
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """EffLite0 distances ``(K, M)``."""
-    pairs = perceptual_distance(np.repeat(a, len(b), axis=0), np.tile(b, (len(a), 1, 1, 1)))
-    return pairs.reshape(len(a), len(b))
+    """EffLite0 distances ``(K, M)`` of pictures with features ``(K, D)`` and ``(M, D)``."""
+    return feature_distance(np.repeat(a, len(b), axis=0), np.tile(b, (len(a), 1))).reshape(len(a), len(b))
 
 
 def evaluate(
