@@ -57,6 +57,8 @@ def train(
     loaded, config = weights.base_of(base), _people(public, quick)
     with _output.bar("starting") as advance:
         made = weights.train_attacker(loaded, config, work, out, options, tell=_teller(advance))
+    if not weights.is_first():
+        return
     report = {
         "out": str(out), "bytes": out.stat().st_size, "knowledge": weights.card(made), "seconds": time.monotonic() - started, **made.facts,
     }  # fmt: skip

@@ -75,6 +75,11 @@ def train_attacker(
     return made
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks, where several were launched."""
+    return bool(PartialState().is_main_process)
+
+
 def card(model: Autoencoder) -> dict[str, str]:
     """What an attacker knows and was made of, in words."""
     facts = model.facts
