@@ -40,7 +40,7 @@ PUBLIC = {"images": np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dt
 ARMS = {
     "centralised": (centralised, {}), "public": (public, PUBLIC), "synthetic": (synthetic, {"count": 5}), "sealed": (sealed, {}),
     "derived": (sealed, {"condition": "derived"}), "oneway": (oneway, {}), "identity": (oneway, {"activation": "identity"}),
-    "split": (split, {"turn": 2}),
+    "split": (split, {"turn": 2}), "refreshed": (sealed, {"condition": "derived", "draws": 2, "derive_steps": 2, "refresh": 1}),
 }  # fmt: skip
 
 
@@ -75,10 +75,10 @@ def test_every_scheme_trains_what_generates_and_runs_in_the_stock_pipeline(job, 
 def test_no_scheme_but_the_sealed_one_can_claim_a_number(job, base):
     clips = {"clip": 1.0, "condition_clip": 1.0, "seal_step": 900, "condition_step": 900}
     for name, (scheme, options) in ARMS.items():
-        left = scheme.run(job(**options, **(clips if name in ("sealed", "derived") else {}))).ledger
+        left = scheme.run(job(**options, **(clips if name in ("sealed", "derived", "refreshed") else {}))).ledger
         if name in ("public", "synthetic"):
             assert left == ()
-        elif name in ("sealed", "derived"):
+        elif name in ("sealed", "derived", "refreshed"):
             assert math.isfinite(ledger.total(left)) and len(left) == (2 if name == "sealed" else 1)
         else:
             assert math.isinf(ledger.total(left))

@@ -8,6 +8,7 @@ import torch
 
 from sfumato.conditions import canny
 from sfumato.core.errors import UserError
+from sfumato.diffusion.controlnet import new_controlnet
 from sfumato.records.reader import Records
 from sfumato.server import derive
 
@@ -69,3 +70,18 @@ def test_what_cannot_be_derived_is_refused(base):
         derive.from_records(records(), base, condition="given", seed=0)
     with pytest.raises(UserError, match="not noised"):
         derive.from_records(records(n=(-1, -1)), base, condition="canny", seed=0)
+
+
+def test_draws_can_be_given_what_was_learned_from_those_before(base):
+    net = new_controlnet(base, generator=torch.Generator().manual_seed(0))
+    first = derive.from_records(records(), base, condition="canny", seed=0, steps=2, draws=2)
+    silent = derive.from_records(records(), base, condition="canny", seed=0, steps=2, draws=2, given=(net, first.c_m))
+    assert torch.allclose(silent.z_n, first.z_n, atol=1e-5)  # a fresh ControlNet changes nothing yet
+    with torch.no_grad():
+        for number, part in enumerate(net.parameters()):
+            if not bool(part.any()):
+                part.copy_(0.1 * torch.randn(part.shape, generator=torch.Generator().manual_seed(number)))
+    moved = derive.from_records(records(), base, condition="canny", seed=0, steps=2, draws=2, given=(net, first.c_m))
+    assert not torch.allclose(moved.z_n, first.z_n, atol=1e-3) and moved.digest() != first.digest()
+    with pytest.raises(UserError, match="3 conditions for 2 draws of 3 records"):
+        derive.from_records(records(), base, condition="canny", seed=0, steps=2, draws=2, given=(net, first.c_m[:3]))

@@ -2,19 +2,24 @@
 
 Options are the seal's: ``seal_step``, ``condition_step``, ``clip``, ``condition_clip``, ``bits``; and ``condition``: "released" (noised,
 beside the picture) or "derived" (no condition leaves: the server finds it in posterior samples, ``server.derive``).
+Then the server has options, too: ``draws`` of each record, ``derive_steps``, and ``refresh``, how often it draws again given what it
+learned.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise
 from sfumato.diffusion.base import Codec, load_codec
+from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.owner.folder import Folder
 from sfumato.owner.seal import seal
 from sfumato.records import privacy, reader
+from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
 from sfumato.schemes._wire import Job, Outcome, Tensors
 from sfumato.server import derive
@@ -40,9 +45,12 @@ class Owner:
         return {}
 
 
+DERIVING = {"draws": 1, "derive_steps": 14, "refresh": 0}
+
+
 def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
     """The seal's settings of a scheme's options."""
-    unknown = set(options) - {"seal_step", "condition_step", "clip", "condition_clip", "bits", "condition", "insecure_seed"}
+    unknown = set(options) - {"seal_step", "condition_step", "clip", "condition_clip", "bits", "condition", "insecure_seed", *DERIVING}
     if unknown:
         raise UserError(f"unknown option {sorted(unknown)[0]!r}", expected="the seal's own", privacy="a clip that is misspelt is no clip")
     derived = options.get("condition", "released") == "derived"
@@ -65,7 +73,18 @@ def run(job: Job) -> Outcome:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     records = reader.load([work / owner for owner in job.folders], codec=job.base)
     outcome.ledger = tuple(privacy.entries(records.manifests[0].privacy))
-    records = derive.if_needed(records, job.base, seed=job.config.seed)
-    train(records, job.base, job.out, job.config, on_step=job.on_step)
+    train(_derived(records, job, work) if records.derived else records, job.base, job.out, job.config, on_step=job.on_step)
     job.declare("sealed", outcome.ledger)
     return outcome
+
+
+def _derived(records: Records, job: Job, work: Path) -> Records:
+    """Pairs to train on: drawn from the records, and as often as ``refresh`` says drawn again, given what was learned from those before."""
+    draws, steps, refresh = (int(job.options.get(name, default)) for name, default in DERIVING.items())
+    draw = partial(derive.from_records, records, job.base, condition=records.condition, steps=steps, draws=draws)
+    pairs = draw(seed=job.config.seed)
+    for number in range(refresh):
+        folder = train(pairs, job.base, work / f"refresh-{number}", job.config)
+        net, _ = load_latent_controlnet(folder, device=job.base.unet.device)
+        pairs = draw(seed=job.config.seed + number + 1, given=(net, pairs.c_m))
+    return pairs

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sfumato.core import registry
+from sfumato.core.artifact import sha256
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -31,8 +32,9 @@ def if_needed(records: Records, base: Base, *, seed: int, on_step: Tell = lambda
 
 
 def from_records(
-    records: Records, base: Base, *, condition: str, seed: int, steps: int = 14, draws: int = 1, on_step: Tell = lambda done, total: None
-) -> Records:
+    records: Records, base: Base, *, condition: str, seed: int, steps: int = 14, draws: int = 1,
+    given: tuple[Any, torch.Tensor] | None = None, on_step: Tell = lambda done, total: None,
+) -> Records:  # fmt: skip
     """Consistent pairs, ``draws`` of each record: posterior samples as if they were clean, with the conditions found in them.
 
     Args:
@@ -42,6 +44,8 @@ def from_records(
         seed: of the server's own draws.
         steps: ancestral steps from n to the picture.
         draws: posterior samples of each record.
+        given: a ControlNet that was trained on pairs of these records, and the pairs' conditions ``(N draws, 4, h, w)``, in the order in
+            which they came: then draws are of ``p(z_0 | z_n, c)``, as in the second step of an EM.
         on_step: called with (records done, in all).
     """
     if bool((records.n < 0).any()):
@@ -50,8 +54,11 @@ def from_records(
     for value in records.n.unique().tolist():
         own = (records.n == value).nonzero()[:, 0].repeat(draws)
         parts += [(records.z_n[own[i : i + BATCH]], int(value)) for i in range(0, len(own), BATCH)]
-    pairs = _pairs(parts, base, records=records, condition=condition, seed=seed, steps=steps, on_step=on_step)
-    return replace(pairs, origin=f"{records.digest()} derived {condition} {seed} {steps} {draws}")
+    if given is not None and len(given[1]) != sum(len(start) for start, _ in parts):
+        raise UserError(f"{len(given[1])} conditions for {draws} draws of {len(records)} records", expected="one for each draw")
+    pairs = _pairs(parts, base, records=records, condition=condition, seed=seed, steps=steps, given=given, on_step=on_step)
+    again = "" if given is None else f" given {sha256(given[1].numpy().tobytes())}"
+    return replace(pairs, origin=f"{records.digest()} derived {condition} {seed} {steps} {draws}{again}")
 
 
 def from_nothing(
@@ -64,16 +71,22 @@ def from_nothing(
 
 
 def _pairs(
-    parts: Iterable[tuple[torch.Tensor, int]], base: Base, *, records: Records | None, condition: str, seed: int, steps: int, on_step: Tell
-) -> Records:
+    parts: Iterable[tuple[torch.Tensor, int]], base: Base, *, records: Records | None, condition: str, seed: int, steps: int,
+    given: tuple[Any, torch.Tensor] | None = None, on_step: Tell,
+) -> Records:  # fmt: skip
     extractor: Any = registry.get("conditions", condition)
     if getattr(extractor, "SUPPLIED", False):
         raise UserError(f"condition {condition!r} comes with the folder", expected="one that can be extracted, such as canny")
-    z, c = [], []
+    z: list[torch.Tensor] = []
+    c: list[torch.Tensor] = []
     parts = list(parts)
     total = sum(len(start) for start, _ in parts)
     for number, (start, n) in enumerate(parts):
-        drawn = sample(base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0)
+        at = sum(len(some) for some in z)
+        control = {} if given is None else {"controlnet": given[0], "condition": given[1][at : at + len(start)]}
+        drawn = sample(
+            base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0, **control
+        )
         edges = np.stack([extractor.extract(picture) for picture in base.decode_pixels(drawn)])
         z.append(drawn)
         c.append(base.encode_pixels(edges))
