@@ -114,6 +114,7 @@ def evaluate(
     attacker: Annotated[list[Path] | None, typer.Option("--attacker", help="Trained attackers; may be given again.")] = None,
     victims: Annotated[int, typer.Option(help="Private people of each of two pools.")] = 25,
     odd: Annotated[bool, typer.Option("--odd", help="Victims with another rank and other targets than the attacker trained on.")] = False,
+    more: Annotated[bool, typer.Option("--more", help="Also: membership, number of pictures, several merges.")] = False,
     public: Public = 400,
     base: BaseName = "tiny",
     effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
@@ -134,9 +135,13 @@ def evaluate(
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     config = _people(public, quick, victims=victims)
     with _output.bar("starting") as advance:
-        figures = weights.study(weights.base_of(base), config, work, out, attacker or [], odd=odd, effort=effort, tell=_teller(advance))
+        figures = weights.study(
+            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, effort=effort, tell=_teller(advance)
+        )
     if as_json:
-        _output.emit({name: figures[name] for name in ("attacks", "owner", "floor", "chance", "gate", "settings")})
+        _output.emit(
+            {name: figures[name] for name in ("attacks", "owner", "floor", "chance", "gate", "settings", "more") if name in figures}
+        )
     else:
         for name, row in {"(owner)": figures["owner"], "(base)": figures["floor"], **figures["attacks"]}.items():
             said = f"{row['outcome']}: {row.get('why', '')}"

@@ -27,7 +27,7 @@ from sfumato.features.identity import judges
 from sfumato.judge.metrics.recovery import feature_distance
 from sfumato.judge.report import pages
 from sfumato.owner.folder import read_folder
-from sfumato.studies import lora_people, weights_table
+from sfumato.studies import lora_people, weights_more, weights_table
 from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
 
 Tell = Callable[[str, int, int], None]
@@ -163,8 +163,8 @@ def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
 
 
 def study(
-    base: Base, config: PeopleConfig, work: Path, out: Path, attackers: list[Path], *, odd: bool = False, effort: Effort = "quick",
-    command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
+    base: Base, config: PeopleConfig, work: Path, out: Path, attackers: list[Path], *, odd: bool = False, more: bool = False,
+    effort: Effort = "quick", command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Private people's adapters, and every attack on each of them; see ``weights_table.evaluate``."""
     encoders = {model.config.encoder: model for model in (load(path, base) for path in attackers)}
@@ -174,4 +174,12 @@ def study(
     victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
     known = Scenario(base, public, Trained(encoders))
     rows = weights_table.all_rows(tuple(encoders))
-    return weights_table.evaluate(base, victims, rows, known, config, out, effort=effort, command=command, tell=tell)
+    figures = weights_table.evaluate(base, victims, rows, known, config, out, effort=effort, command=command, tell=tell)
+    if more and "more" not in figures:
+        figures["more"] = {
+            "membership": weights_more.membership(base, victims, config, effort=effort, shadowed=4, tell=tell),
+            "dataset_size": weights_more.dataset_size(base, config, work / "sizes", tell=tell),
+            "merging": weights_more.merging(base, victims[:8], config, effort=effort),
+        }
+        write_json(out / "weights.json", figures)
+    return figures
