@@ -32,6 +32,7 @@ from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Truth
 from sfumato.judge.metrics.identity import MINIMUM
 from sfumato.judge.report import pages
+from sfumato.judge.report.matrix import WORDS
 from sfumato.owner.folder import read_folder
 from sfumato.pictures import store
 from sfumato.records import reader
@@ -244,7 +245,7 @@ def _page(out: Path, figures: dict[str, Any], asked: dict[str, Any]) -> None:
     rows = [("your picture", "truth"), ("what the server sees", "seen"), *((row, row) for row in _told(figures))]
     shown = [(label, np.load(path)) for label, name in rows if (path := out / "pictures" / f"{name}.npy").exists()]
     sheet = pages.contact_sheet(shown)
-    write = {**figures, "sheet": pages.data_url(sheet), "words": redteam.WORDS, "version": __version__}
+    write = {**figures, "sheet": pages.data_url(sheet), "words": WORDS, "version": __version__}
     pages.write_page(out / "attack.html", "attack.html", write)
     write_atomic(out / "attack.png", pages.png(sheet))
 

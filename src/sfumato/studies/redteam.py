@@ -22,13 +22,14 @@ from sfumato.attacker.knowledge import Candidates, People, Public, Scenario
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Guess
 from sfumato.core import registry
-from sfumato.core.artifact import read_json, write_atomic, write_json
+from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.features.identity import half
 from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
+from sfumato.judge.report import matrix as report
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.pictures.store import PictureSet
@@ -38,13 +39,6 @@ from sfumato.studies import leaks, spec
 STYLE = "open-peeps"
 POOLS = ("recombined", "unseen_part")
 Tell = Callable[[str, int, int], None]
-WORDS = {
-    "picture": ("the picture itself", "likeness of the best reconstruction (SSIM; 1 is the picture itself)"),
-    "condition": ("the outline (the condition)", "how much of it was found, and how little beside it (F1; 1 is all)"),
-    "person": ("who is on it", "how often the right person came first in a line-up"),
-    "prompt": ("the caption", "share of its words"),
-    "candidate": ("which of your pictures it is, for somebody who already has them", "how often the right one was named"),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,34 +104,8 @@ def run(
     figures["matrix"] = matrix(figures["cells"])
     figures |= {"command": command, "interval": "95 %, bootstrap over people", "correction": "Holm, over every test in the matrix"}
     write_json(path, figures)
-    _page(out, figures)
+    report.write(out, figures)
     return figures
-
-
-def _page(out: Path, figures: dict[str, Any]) -> None:
-    table, rows = figures["matrix"], attacks.rows()
-
-    def entry(scheme: str, row: str) -> dict[str, Any] | None:
-        name, _, variant = row.partition(":")
-        found: dict[str, Any] | None = table[scheme].get(name)
-        return found if found is None or not variant else found["variants"].get(variant)
-
-    sheets = {}
-    for scheme in table:
-        shown = [("the pictures", "truth"), *((row, f"{scheme}-{row}") for row in rows)]
-        kept = [(label, np.load(path)) for label, name in shown if (path := out / "pictures" / f"{name}.npy").exists()]
-        sheets[scheme] = pages.contact_sheet(kept)
-        write_atomic(out / f"matrix-{scheme}.png", pages.png(sheets[scheme]))
-    tried = [name for name in attacks.names() if any(name in table[scheme] for scheme in table)]
-    after = {target: [n for n in tried if target in attacks.attack(n).TARGETS or _got(target, n, table)] for target in WORDS}
-    values = {**figures, "rows": rows, "entry": entry, "after": after, "words": WORDS, "version": __version__}
-    pages.write_page(out / "matrix.html", "matrix.html", {**values, "sheets": {s: pages.data_url(sheet) for s, sheet in sheets.items()}})
-
-
-def _got(target: str, name: str, table: dict[str, Any]) -> bool:
-    """Whether ``target`` was scored of any variant of an attack, on any scheme."""
-    entries = [entry for scheme in table.values() if name in scheme for entry in scheme[name].get("variants", {"": scheme[name]}).values()]
-    return any(target in kept["targets"] for entry in entries for kept in entry["pools"].values())
 
 
 def attack(scenario: Scenario, row: str, *, effort: Effort, seed: int, tell: Callable[[int, int], None]) -> Guess | NoChannel | Failed:

@@ -44,7 +44,7 @@ NUMBERS = {
 TIMES = {"started": "ss_training_started_at", "finished": "ss_training_finished_at"}
 FOLDERS = ("ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_tag_frequency")  # objects by name of folder
 _SENTENCE = 3  # words from which on a tag is called a caption
-_PATH = re.compile(r"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]|\\\\|~?/)(?:[^\s\"'\\/,;]+[\\/]+)+[^\s\"'\\/,;]*")
+_PATH = re.compile(r"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]+|\\{2,4}|~?/)(?:[^\s\"'\\/,;]+[\\/]+)+[^\s\"'\\/,;]*")
 _REPEATS = re.compile(r"\d+_(.+)")  # kohya's folders: how often its pictures are repeated, and what they show
 
 
@@ -96,10 +96,15 @@ def facts_of(header: Header) -> dict[str, Any]:
         {"type": thumbnail[5:].partition(";")[0][:40], "characters": len(thumbnail)} if thumbnail else None,
         "modelspec.thumbnail",
     )
-    paths = {key: _PATH.findall(value.replace("\\\\", "\\")) for key, value in notes.items() if key != "modelspec.thumbnail"}
+    paths = {key: [_plain(path) for path in _PATH.findall(value)] for key, value in notes.items() if key != "modelspec.thumbnail"}
     note("paths", _different(paths), *(key for key, found in paths.items() if found))
     note("hidden_bytes", header.hidden or None)
     return {**facts, "notes": sorted(notes), "read_from": where}
+
+
+def _plain(path: str) -> str:
+    """A path with single backslashes, which JSON doubles, but for the two that go before a server's name."""
+    return ("\\" if path.startswith("\\\\") else "") + re.sub(r"\\+", r"\\", path)
 
 
 def _different(found: dict[str, list[str]]) -> list[str]:
