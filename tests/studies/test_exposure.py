@@ -89,7 +89,7 @@ def test_pictures_of_others_are_refused(sealed, config, tmp_path):
 
 def test_another_base_needs_public_pictures_of_its_kind(base, make_folder, config, tmp_path, home, mini):
     pictures = make_folder(count=12)
-    settings = SealSettings(condition="canny", seal_step=300, condition_step=200)
+    settings = SealSettings(condition="canny", seal_step=100, condition_step=50)
     folder = read_folder(pictures, size=base.size, condition="canny")
     seal(folder, tmp_path / "records", owner="me", codec=base, settings=settings, noise=InsecureNoise(3))
     with pytest.raises(UserError, match="--public FOLDER"):
