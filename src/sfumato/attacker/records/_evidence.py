@@ -9,6 +9,7 @@ Whatever leaks in closed form is taken first: where eps travels, ``v = 0``; from
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -60,11 +61,18 @@ def pooled(z: torch.Tensor, n: torch.Tensor, schedule: Schedule) -> tuple[torch.
 def unmixed(mixed: Mixed, z_t: torch.Tensor) -> torch.Tensor:
     """``c = f^-1(h) - z_t`` ``(N, 4, h, w)``; where f is flat, rounding swallows most, so releases weigh by the square of its slope."""
     f = ACTIVATIONS[mixed.activation]
-    total = inverse(mixed.h.float(), mixed.activation)
+    total = _table(mixed.activation)[mixed.h.half().view(torch.int16).long() & 0xFFFF]  # h travels in half precision
     step = 1e-3
     slope = (f(total + step) - f(total - step)) / (2 * step)
     weight = slope**2 / (mixed.h.float().abs() + 1e-3) ** 2 + 1e-9  # fp16 rounds in proportion
     return (weight * (total - z_t)).sum(0) / weight.sum(0)
+
+
+@lru_cache
+def _table(activation: str) -> torch.Tensor:
+    """``f^-1`` of every half-precision number by its bits, float32 ``(65536,)``; 0 for those that are not finite."""
+    every = torch.arange(2**16).to(torch.int16).view(torch.float16).float()
+    return inverse(every.where(every.isfinite(), 0), activation)
 
 
 def inverse(h: torch.Tensor, activation: str, *, rounds: int = 60) -> torch.Tensor:
