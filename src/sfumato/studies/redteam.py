@@ -193,7 +193,7 @@ def victims(
     """
     parts: list[tuple[PictureSet, np.ndarray]] = []
     truths: dict[str, Truth] = {}
-    priors: dict[str, Prior] = {}
+    priors = dict.fromkeys(config.pools, prior(base, public, config.people * config.each, condition=config.condition, seed=config.seed))
     for place, pool in enumerate(config.pools):
         tell(f"drawing private people, {pool}", 0, 0)
         drawn = store.distinct(STYLE, pool, config.people, 2 * config.each, seed=config.seed, purpose="victims")  # type: ignore[arg-type]
@@ -203,7 +203,6 @@ def victims(
         gallery = drawn.images[others], [drawn.identities[i] for i in others]
         where = place + len(config.pools) * np.arange(len(rows))
         truths[pool] = Truth(images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery)
-        priors[pool] = prior(base, public, len(rows), condition=config.condition, seed=config.seed)
         parts.append((drawn, rows))
     order = [(drawn, i) for several in zip(*(rows for _, rows in parts), strict=True)
              for (drawn, _), i in zip(parts, several, strict=True)]  # fmt: skip
