@@ -20,6 +20,8 @@ def small(monkeypatch):
     of = Gallery.of
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
     drawn = redteam.prior
+    probes = redteam._probes
+    monkeypatch.setattr(redteam, "_probes", lambda seed: probes(seed, count=120))
     monkeypatch.setattr(redteam, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
     return MatrixConfig(
         schemes=("oneway", "sealed"), attacks=("algebraic", "linear_mmse", "fsha", "averaging"), people=6, each=2,
@@ -34,6 +36,8 @@ def test_the_matrix_tells_what_leaks_and_goes_on_where_it_stopped(small, tmp_pat
     solved = one_way["algebraic"]["pools"]["recombined"]
     assert set(one_way["algebraic"]["pools"]) == {"recombined", "unseen_part"}
     assert solved["score"] > 0.8 > solved["prior_only"] and solved["p"] < 0.05 and solved["targets"]["person"]["chance"] == 1 / 6
+    beside = solved["targets"]["picture"]["beside"]
+    assert beside["skin"] > beside["skin by the prior"] and 0 <= beside["hair by the prior"] <= 1
     assert not solved["effective"]  # six people are too few to survive the correction: nothing is claimed of them
     assert sealed["algebraic"]["pools"]["recombined"]["score"] < solved["score"]
     ceiling = figures["ceiling"]["recombined"]

@@ -25,10 +25,12 @@ from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
+from sfumato.features.efficientnet import features
 from sfumato.features.identity import half
 from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
+from sfumato.judge.metrics.probes import Probes, fit_probes
 from sfumato.judge.report import matrix as report
 from sfumato.judge.report import pages
 from sfumato.pictures import store
@@ -37,6 +39,7 @@ from sfumato.server import derive
 from sfumato.studies import leaks, spec
 
 STYLE = "open-peeps"
+ATTRIBUTES = ("skin", "hair")
 POOLS = ("recombined", "unseen_part")
 Tell = Callable[[str, int, int], None]
 
@@ -194,6 +197,7 @@ def victims(
     parts: list[tuple[PictureSet, np.ndarray]] = []
     truths: dict[str, Truth] = {}
     priors = dict.fromkeys(config.pools, prior(base, public, config.people * config.each, condition=config.condition, seed=config.seed))
+    probes = _probes(config.seed)
     for place, pool in enumerate(config.pools):
         tell(f"drawing private people, {pool}", 0, 0)
         drawn = store.distinct(STYLE, pool, config.people, 2 * config.each, seed=config.seed, purpose="victims")  # type: ignore[arg-type]
@@ -202,7 +206,10 @@ def victims(
         images, people = drawn.images[rows], [drawn.identities[i] for i in rows]
         gallery = drawn.images[others], [drawn.identities[i] for i in others]
         where = place + len(config.pools) * np.arange(len(rows))
-        truths[pool] = Truth(images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery)
+        truths[pool] = Truth(
+            images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery,
+            attributes=(probes, [drawn.attributes[i] for i in rows]),
+        )  # fmt: skip
         parts.append((drawn, rows))
     order = [(drawn, i) for several in zip(*(rows for _, rows in parts), strict=True)
              for (drawn, _), i in zip(parts, several, strict=True)]  # fmt: skip
@@ -220,6 +227,12 @@ def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, 
     images = base.decode_pixels(derive.from_nothing(base, several, condition=condition, seed=seed, steps=15).z_n)
     again = np.resize(np.arange(several), count)
     return Prior(images[again], base.decode_pixels(public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
+
+
+def _probes(seed: int, *, count: int = 1200) -> Probes:
+    """Of skin and hair, fitted on the judge's own public pictures."""
+    known = store.load(STYLE, "public", count, seed=seed + 3)
+    return fit_probes(guesses.described(known.images, features(known.images, size=128)), known.attributes, list(ATTRIBUTES))
 
 
 def latents_of(base: Base, images: np.ndarray, condition: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,6 +13,7 @@ from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
 from sfumato.judge.metrics.identity import Gallery
+from sfumato.judge.metrics.probes import fit_probes
 from sfumato.pictures import store
 
 PEOPLE = 16
@@ -145,3 +146,12 @@ def test_a_condition_that_cannot_be_extracted_is_scored_where_it_was_guessed(tin
     cells = guesses.score(Guess(images=truth.images.copy(), c=c), truth, prior, tiny, condition=None, seed=0)
     assert cells["condition"]["score"] > 0.9
     assert "condition" not in guesses.score(Guess(images=truth.images.copy()), truth, prior, tiny, condition=None, seed=0)
+
+
+def test_attributes_are_read_off_guesses_where_there_are_probes(tiny, truth, prior, drawn):
+    seen = guesses.described(drawn.images, guesses.features(drawn.images, size=128))
+    probes = fit_probes(seen, drawn.attributes, ["skin"])
+    known = replace(truth, attributes=(probes, drawn.attributes[::3]), _made={})
+    beside = score(Guess(images=truth.images.copy()), known, prior, tiny)["picture"]["beside"]
+    assert beside["skin"] == 1 > beside["skin by the prior"]
+    assert "skin" not in score(Guess(images=truth.images.copy()), truth, prior, tiny)["picture"]["beside"]

@@ -15,9 +15,11 @@ import torch
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 from sfumato.features import identity
+from sfumato.features.colour import colour_histogram
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics import adherence, recovery, significance
 from sfumato.judge.metrics.identity import Gallery
+from sfumato.judge.metrics.probes import Probes
 
 WIDTH = {"picture": 0.1, "condition": 0.15, "person": 0.15, "prompt": 0.15, "candidate": 0.25}  # wider intervals say nothing
 SCORES = {
@@ -41,6 +43,7 @@ class Truth:
         gallery: uint8 pictures ``(M, H, W, 3)`` and their people, or None where there is no gallery.
         probes: rows whose people are looked for in the gallery; None for all of them.
         latents: the true ``z_0`` and ``c`` ``(N, 4, h, w)``, or None.
+        attributes: probes and the N pictures' exact attributes, or None.
     """
 
     images: np.ndarray
@@ -51,6 +54,7 @@ class Truth:
     gallery: tuple[np.ndarray, list[str]] | None = None
     probes: np.ndarray | None = None
     latents: tuple[torch.Tensor, torch.Tensor] | None = None
+    attributes: tuple[Probes, list[dict[str, str]]] | None = None
     _made: dict[Any, Gallery] = field(default_factory=dict, repr=False)
     _seen: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -82,6 +86,12 @@ class Prior:
     mean: np.ndarray
     _made: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
+    def described(self, count: int) -> np.ndarray:
+        """What probes see of the first ``count`` drawn ones; made once for all."""
+        if "described" not in self._made:
+            self._made["described"] = described(self.drawn, features(self.drawn, size=128))
+        return self._made["described"][:count]
+
     def embedded(self, rows: np.ndarray) -> np.ndarray:
         """The drawn ones at ``rows`` in the judge's identity space; made once for all."""
         if "people" not in self._made:
@@ -99,6 +109,7 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
     if images is not None:
         seen = features(images, size=128)
         cells["picture"] = _picture(images, seen, truth, prior, seed)
+        cells["picture"]["beside"] |= _attributes(described(images, seen), truth, prior)
         rows = truth.probed(len(images))
         if len(rows):
             embedded = identity.judges().embed_described(identity.describe(images[rows], seen=seen[rows]))
@@ -154,6 +165,20 @@ def _picture(images: np.ndarray, seen: np.ndarray, truth: Truth, prior: Prior, s
     rival = max((drawn, mean), key=lambda likeness: float(likeness.mean()))
     beside = {name: float(values.mean()) for name, values in own.items()}
     return _cell(own["ssim"], rival, truth.people[: len(images)], seed, chance=float(drawn.mean()), beside=beside)
+
+
+def described(images: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """What attribute probes see of pictures uint8 ``(N, H, W, 3)`` with features ``(N, D)``."""
+    return np.hstack([seen, colour_histogram(images)])
+
+
+def _attributes(shown: np.ndarray, truth: Truth, prior: Prior) -> dict[str, float]:
+    """How often a guess shows the true value of each attribute, and how often a draw of the prior does."""
+    if truth.attributes is None:
+        return {}
+    probes, wanted = truth.attributes[0], truth.attributes[1][: len(shown)]
+    own, rival = (recovery.attribute_hits(probes, some, wanted) for some in (shown, prior.described(len(shown))))
+    return {f"{name}{of}": float(hits[name].mean()) for name in own for of, hits in (("", own), (" by the prior", rival))}
 
 
 def _person(
