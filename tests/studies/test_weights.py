@@ -1,6 +1,7 @@
 """The study of shared weights: every attack on the same victims, paired with the floor; nothing counts below the gate."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_a_study_goes_from_public_people_to_a_table_and_goes_on_where_it_stopped
     made = weights.train_attacker(tiny, SMALL, tmp_path / "work", file, {"encoder": "probe", "budget": 2, "together": 2})
     assert weights.card(made)["encoder"] == "probe" and weights.card(made)["guarantee"] == "none"
     rows = (Row(attack="prior_sampling:random_person"), Row(attack="network_autoencoder:probe", steps_known=True))
-    monkeypatch.setattr(weights_table, "all_rows", lambda encoders: rows)
+    monkeypatch.setattr(weights_table, "all_rows", lambda models: rows)
     figures = weights.study(tiny, SMALL, tmp_path / "work", tmp_path / "out", [file])
     assert set(figures["attacks"]) == {"prior_sampling:random_person", "network_autoencoder:probe, steps known"}
     assert all(row["n"] == 4 and row["low"] <= row["top1"] <= row["high"] for row in figures["attacks"].values())
@@ -106,7 +107,9 @@ def test_an_attack_that_had_nothing_or_failed_is_told_apart():
 
 
 def test_every_attack_on_pictures_has_its_rows():
-    labels = [row.label for row in all_rows(("hypernet",))]
+    hypernet = SimpleNamespace(config=SimpleNamespace(encoder="hypernet"))
+    labels = [row.label for row in all_rows({"hypernet": hypernet, "final": hypernet})]
+    assert "network_autoencoder:hypernet, final, steps known" in labels
     assert "network_autoencoder:hypernet" in labels and "network_autoencoder:hypernet, steps known" in labels
     assert "guided_extraction:w3, trigger known" in labels and "gradient_matching" in labels and "prior_sampling:mean_picture" in labels
     assert len(labels) == len(set(labels))

@@ -94,6 +94,13 @@ def card(model: Autoencoder) -> dict[str, str]:
     }
 
 
+def _named(base: Base, paths: list[Path]) -> dict[str, Autoencoder]:
+    """Trained attackers by encoder, or by file name where several have the same."""
+    found = [(path, load(path, base)) for path in paths]
+    kinds = [model.config.encoder for _, model in found]
+    return {model.config.encoder if kinds.count(model.config.encoder) == 1 else path.stem: model for path, model in found}
+
+
 def attack_files(
     base: Base, files: list[Path], attackers: list[Path], out: Path, *, truth: Path | None = None, steps: int | None = None, seed: int = 0,
     effort: Effort = "quick", tell: Tell = lambda what, done, total: None,
@@ -167,14 +174,14 @@ def study(
     effort: Effort = "quick", command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Private people's adapters, and every attack on each of them; see ``weights_table.evaluate``."""
-    encoders = {model.config.encoder: model for model in (load(path, base) for path in attackers)}
+    models = _named(base, attackers)
     people = lora_people.public_people(config)
     images = lora_people.fitted(people.images, base)
     public = PublicPeople(images, base.encode_pixels(images), people.identities)
     victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
-    known = Scenario(base, public, Trained(encoders))
-    rows = weights_table.all_rows(tuple(encoders))
-    figures = weights_table.evaluate(base, victims, rows, known, config, out, effort=effort, command=command, tell=tell)
+    known = Scenario(base, public)
+    rows = weights_table.all_rows(models)
+    figures = weights_table.evaluate(base, victims, rows, known, config, out, models=models, effort=effort, command=command, tell=tell)
     if more and "more" not in figures:
         figures["more"] = {
             "membership": weights_more.membership(base, victims, config, effort=effort, shadowed=4, tell=tell),

@@ -8,7 +8,7 @@ attack says nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,10 @@ from sfumato.adapters import formats
 from sfumato.attacker.attempt import Effort, NoChannel
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
+from sfumato.attacker.weights._autoencoder import Autoencoder
 from sfumato.attacker.weights._sampling import PICTURES, STEPS, adapted, pictures
 from sfumato.attacker.weights.base import Class, Guess, Published, Recipe, Steps, Trigger
+from sfumato.attacker.weights.network_autoencoder import Trained
 from sfumato.core.artifact import read_json, write_atomic, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
@@ -47,9 +49,10 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One line of the table: an attack, and what it is told beside the file."""
+    """One line of the table: an attack, what it is told beside the file, and the trained attacker that it uses, where there are several."""
 
     attack: str
+    attacker: str = ""
     steps_known: bool = False
     trigger_known: bool = False
 
@@ -57,16 +60,20 @@ class Row:
     def label(self) -> str:
         """How the table calls it."""
         told = [word for word, known in (("steps known", self.steps_known), ("trigger known", self.trigger_known)) if known]
-        return ", ".join([self.attack, *told])
+        return ", ".join([self.attack, *([self.attacker] if self.attacker else []), *told])
 
 
-def all_rows(encoders: tuple[str, ...]) -> tuple[Row, ...]:
-    """Every attack on pictures, with and without what may have leaked beside the file."""
+def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
+    """Every attack on pictures, with and without what may have leaked beside the file; ``models`` are trained attackers by any name."""
     found = [Row(attack=f"prior_sampling:{v}") for v in attacks.attack("prior_sampling").VARIANTS]
     found += [Row(attack="gradient_matching")]
     for variant in attacks.attack("guided_extraction").VARIANTS:
         found += [Row(attack=f"guided_extraction:{variant}", trigger_known=known) for known in (False, True)]
-    found += [Row(attack=f"network_autoencoder:{name}", steps_known=known) for name in encoders for known in (False, True)]
+    for name, model in models.items():
+        attacker = "" if name == model.config.encoder else name
+        found += [
+            Row(attack=f"network_autoencoder:{model.config.encoder}", attacker=attacker, steps_known=known) for known in (False, True)
+        ]
     return tuple(found)
 
 
@@ -110,7 +117,8 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def evaluate(
-    base: Base, victims: list[Victim], rows: tuple[Row, ...], known: Scenario, config: PeopleConfig, out: Path, *, effort: Effort = "quick",
+    base: Base, victims: list[Victim], rows: tuple[Row, ...], known: Scenario, config: PeopleConfig, out: Path, *,
+    models: Mapping[str, Autoencoder] | None = None, effort: Effort = "quick",
     command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Attack every victim in every way that ``out`` lacks, and return the table.
@@ -119,7 +127,8 @@ def evaluate(
         base: the base.
         victims: the private people.
         rows: what to try.
-        known: what the attacker has beside any victim's file: base, public people, trained encoders.
+        known: what the attacker has beside any victim's file: base, public people.
+        models: trained attackers by the names that ``rows`` call them.
         config: of the people.
         out: where figures and pictures are kept.
         effort: of each attack.
@@ -133,7 +142,7 @@ def evaluate(
         raise UserError(f"{path}: a study of other settings or another base", fix="choose another --out, or move that one away")
     judge = Judge(victims, config.each, config.seed)
     wanted: list[tuple[str, Callable[..., Any]]] = [(OWNER, _owner), (FLOOR, _floor)]
-    wanted += [(row.label, partial(_attempt, row=row)) for row in rows]
+    wanted += [(row.label, partial(_attempt, row=row, models=models or {})) for row in rows]
     for number, victim in enumerate(victims):
         for label, draw in wanted:
             cells = figures["cells"].setdefault(label, {})
@@ -155,8 +164,12 @@ def evaluate(
     return figures
 
 
-def scenario(victim: Victim, known: Scenario, config: PeopleConfig, row: Row) -> Scenario:
+def scenario(victim: Victim, known: Scenario, config: PeopleConfig, row: Row, models: Mapping[str, Autoencoder]) -> Scenario:
     """What the attacker has of one victim: the file, a usual recipe, the class; the steps and the trigger where a row says so."""
+    encoder = row.attack.partition(":")[2]
+    model = models.get(row.attacker or encoder)
+    if model is not None:
+        known = known.having(Trained({encoder: model}))
     found = known.having(
         Published(formats.read(victim.file)), Class(CLASS_PROMPT), Recipe(config.lora, config.finetune, CLASS_PROMPT)
     )  # fmt: skip
@@ -165,8 +178,18 @@ def scenario(victim: Victim, known: Scenario, config: PeopleConfig, row: Row) ->
     return found.having(Trigger(PROMPT)) if row.trigger_known else found
 
 
-def _attempt(base: Base, victim: Victim, known: Scenario, config: PeopleConfig, effort: Effort, number: int, *, row: Row) -> Any:
-    return attacks.attempt(row.attack, scenario(victim, known, config, row), effort=effort, seed=config.seed + number)
+def _attempt(
+    base: Base,
+    victim: Victim,
+    known: Scenario,
+    config: PeopleConfig,
+    effort: Effort,
+    number: int,
+    *,
+    row: Row,
+    models: Mapping[str, Autoencoder],
+) -> Any:
+    return attacks.attempt(row.attack, scenario(victim, known, config, row, models), effort=effort, seed=config.seed + number)
 
 
 def _owner(base: Base, victim: Victim, known: Scenario, config: PeopleConfig, effort: Effort, number: int) -> Guess:
