@@ -34,17 +34,17 @@ def estimate(seen: Evidence, public: Public, *, tell: Tell = lambda done, total:
     n, shape = len(seen.x), seen.x.shape[1:]
     joint = torch.cat([public.z_0.flatten(1), public.c.flatten(1)], dim=1).double()
     mean, covariance = joint.mean(0), shrunk(joint)
-    d = seen.x[0].numel()
-    looks = seen.x.flatten(1).double() if seen.y is None else torch.cat([seen.x.flatten(1), seen.y.flatten(1)], dim=1).double()
-    w = seen.v if seen.w is None else seen.w
-    found = torch.empty((n, 2 * d), dtype=torch.float64)
-    done = 0
-    for rows in groups(seen.v, w):
-        noise = torch.full((looks.shape[1],), float(seen.v[rows[0]]), dtype=torch.float64)
-        noise[d:] = float(w[rows[0]])
-        observed = covariance[: len(noise), : len(noise)] + torch.diag(noise)
-        gain = torch.linalg.solve(observed, (looks[rows] - mean[: len(noise)]).T).T
-        found[rows] = mean + gain @ covariance[: len(noise)]
+    found = torch.empty((n, len(mean)), dtype=torch.float64)
+    d, done = seen.x[0].numel(), 0
+    for rows in groups(torch.zeros(n) if seen.w is None else seen.w):
+        known, left = mean.expand(len(rows), -1), covariance
+        if seen.y is not None and seen.w is not None:  # first the condition, whose noise all of these share
+            noisy = covariance[d:, d:] + float(seen.w[rows[0]]) * torch.eye(len(mean) - d, dtype=torch.float64)
+            gain = torch.linalg.solve(noisy, covariance[d:])
+            known, left = mean + (seen.y[rows].flatten(1) - mean[d:]) @ gain, covariance - covariance[:, d:] @ gain
+        values, axes = torch.linalg.eigh(left[:d, :d])  # then the picture: along these axes every amount of noise is one division
+        surprise = (seen.x[rows].flatten(1).double() - known[:, :d]) @ axes
+        found[rows] = known + surprise / (values.clamp(min=0) + seen.v[rows].double()[:, None]) @ (axes.T @ left[:d])
         tell(done := done + len(rows), n)
     z_0, c = (part.reshape(n, *shape).float() for part in (found[:, :d], found[:, d:]))
     return z_0, c
