@@ -1,6 +1,7 @@
 """The matrix: cells are kept and not run twice, what failed is never safe, verdicts are corrected over all of them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -93,3 +94,12 @@ def test_names_are_checked_before_anything_is_drawn():
         with pytest.raises(UserError, match="unknown"):
             MatrixConfig(**wrong)
     assert isinstance(Guess(), Guess) and MatrixConfig().people >= 200
+
+
+def test_the_server_uses_what_it_has_just_trained(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(redteam, "SERVER_STEPS", {"quick": 2})
+    monkeypatch.setitem(redteam.attacks.attack("own_controlnet").STEPS, "quick", 2)
+    asked = replace(small, schemes=("sealed", "sealed-derived"), attacks=("own_controlnet:server",))
+    table = redteam.run(asked, tmp_path)["matrix"]
+    assert table["sealed"]["own_controlnet"]["variants"]["server"]["outcome"] == "scored"
+    assert table["sealed-derived"]["own_controlnet"]["why"] == "no Conditions" and not (tmp_path / "work").exists()

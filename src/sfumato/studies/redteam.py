@@ -7,6 +7,7 @@ apart. Cells are kept as they are found, so that a run that was killed goes on.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,13 +19,15 @@ import torch
 
 from sfumato import __version__
 from sfumato.attacker.attempt import Effort, Failed, NoChannel
-from sfumato.attacker.knowledge import Candidates, People, Public, Scenario
+from sfumato.attacker.knowledge import Candidates, Conditions, Latents, People, Public, Scenario, Trained
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Guess
 from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_json
+from sfumato.core.device import choose_precision
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
+from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.features.efficientnet import features
 from sfumato.features.identity import half
 from sfumato.judge.metrics import guesses
@@ -35,10 +38,14 @@ from sfumato.judge.report import matrix as report
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.pictures.store import PictureSet
+from sfumato.records.reader import Records
 from sfumato.server import derive
+from sfumato.server.fit import TrainConfig
+from sfumato.server.train import train
 from sfumato.studies import leaks, spec
 
 STYLE = "open-peeps"
+SERVER_STEPS: dict[Effort, int] = {"quick": 200, "full": 1000}
 ATTRIBUTES = ("skin", "hair")
 POOLS = ("recombined", "unseen_part")
 Tell = Callable[[str, int, int], None]
@@ -98,6 +105,9 @@ def run(
             known, options = spec.parse(scheme)
             prepared = {scheme: leaks.scenario(known, private, base, public, seed=config.seed, **options).having(*more)}
             figures.setdefault("leaks", {})[scheme] = prepared[scheme].leaked()
+        if row == "own_controlnet:server":
+            tell(f"the server trains on what {scheme} gives it", 0, 0)
+            prepared[scheme] = prepared[scheme].having(*server_trains(prepared[scheme], base, out / "work", config))
         telling = partial(tell, f"{row} on {scheme}")
         answer = attack(prepared[scheme], row, effort=config.effort, seed=config.seed, tell=telling)
         found = figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, condition=config.condition, seed=config.seed)
@@ -109,6 +119,19 @@ def run(
     write_json(path, figures)
     report.write(out, figures)
     return figures
+
+
+def server_trains(scenario: Scenario, base: Base, work: Path, config: MatrixConfig) -> list[Trained]:
+    """The ControlNet that a server trains from one release of latents and conditions; nothing where a scheme gives it no such pairs."""
+    latents, conditions = scenario.get(Latents), scenario.get(Conditions)
+    if latents is None or conditions is None or len(latents.z) != 1:
+        return []
+    records = Records(latents.z[0], conditions.c[0], latents.n[0], conditions.m[0], (), (), config.condition)
+    shutil.rmtree(work, ignore_errors=True)
+    settings = TrainConfig(steps=SERVER_STEPS[config.effort], seed=config.seed, held_out=0, precision=choose_precision())
+    controlnet, found = load_latent_controlnet(train(records, base, work / "controlnet", settings), device=base.unet.device)
+    shutil.rmtree(work, ignore_errors=True)
+    return [Trained(controlnet, found)]
 
 
 def attack(scenario: Scenario, row: str, *, effort: Effort, seed: int, tell: Callable[[int, int], None]) -> Guess | NoChannel | Failed:

@@ -1,6 +1,8 @@
 """Was this picture among those that the adapter was trained on? A statistic that is smaller for members, of the base less of the victim.
 
-What the undamaged base says of a picture is how hard it is in any case: only the difference is due to the adapter. Variants:
+What the undamaged base says of a picture is how hard it is in any case: only the rest is due to the adapter. Statistics are logarithms, for
+an adapter takes a share off the loss: of 192 pictures, half of them shown to one of 16 adapters and half others of the same person, their
+difference told members with an AUC of 0.78, that of the losses themselves with 0.63. Variants:
 
 - ``loss``: the training loss. Yeom et al., arXiv 1709.01604; Matsumoto et al., arXiv 2302.03262.
 - ``secmi``: up to t = T / 10 by DDIM, once more up and back, how far from where it was. Duan et al., arXiv 2302.01316.
@@ -38,7 +40,7 @@ DESCRIPTION = "was this picture trained on: loss, SecMI, PIA, PIAN, PFAMI, CLiD 
 TARGETS: tuple[Target, ...] = ("member",)
 NEEDS: tuple[type, ...] = (Published, Base, Candidates)
 DRAWS: dict[Effort, int] = {"quick": 16, "full": 64}
-RANGE = (0.0, 0.6)  # of T: above, a picture hardly matters to the noise that is predicted
+RANGE = (0.3, 0.9)  # of T, where members were told best; below, losses differ by how smooth a picture is, above it hardly matters
 CROPS = (0.7, 0.98)  # sides that are kept: the paper's strengths
 BATCH = 64
 ENOUGH = 16  # shadows on either side from which on a candidate has a variance of its own
@@ -78,8 +80,8 @@ class Reader:
         return float(self.base.schedule.alpha(t)) * z_0 + float(self.base.schedule.sigma(t)) * eps
 
     def loss(self, z_0: torch.Tensor, eps: torch.Tensor, t: int, *, captioned: bool = True) -> torch.Tensor:
-        """Mean squared error of the noise ``eps`` ``(1, 4, h, w)`` that all of ``z_0`` get, ``(M,)``."""
-        return (self.eps(self.noised(z_0, eps, t), t, captioned=captioned) - eps).square().mean((1, 2, 3))
+        """Log of the mean squared error of the noise ``eps`` ``(1, 4, h, w)`` that all of ``z_0`` get, ``(M,)``."""
+        return _log((self.eps(self.noised(z_0, eps, t), t, captioned=captioned) - eps).square().mean((1, 2, 3)))
 
     def moved(self, z: torch.Tensor, at: int, to: int) -> torch.Tensor:
         """A step of DDIM from ``at`` to ``to``, down or up; ``CLEAN`` is where pictures are."""
@@ -141,7 +143,7 @@ def _secmi(reader: Reader, draws: int, seed: int) -> torch.Tensor:
     for at, to in pairwise(grid):
         z = reader.moved(z, at, to)
     back = reader.moved(reader.moved(z, grid[-1], grid[-1] + stride), grid[-1] + stride, grid[-1])
-    return torch.linalg.vector_norm(back - z, dim=(1, 2, 3))
+    return _log(torch.linalg.vector_norm(back - z, dim=(1, 2, 3)))
 
 
 def _pia(reader: Reader, draws: int, seed: int, *, normal: bool = False) -> torch.Tensor:
@@ -149,7 +151,7 @@ def _pia(reader: Reader, draws: int, seed: int, *, normal: bool = False) -> torc
     if normal:
         eps = eps * (2 / torch.pi) ** 0.5 / eps.abs().mean((1, 2, 3), keepdim=True)  # E|eps| of a normal draw
     t = reader.base.schedule.steps // 5
-    return torch.linalg.vector_norm(reader.eps(reader.noised(reader.z_0, eps, t), t) - eps, ord=4, dim=(1, 2, 3))
+    return _log(torch.linalg.vector_norm(reader.eps(reader.noised(reader.z_0, eps, t), t) - eps, ord=4, dim=(1, 2, 3)))
 
 
 def _pian(reader: Reader, draws: int, seed: int) -> torch.Tensor:
@@ -158,6 +160,10 @@ def _pian(reader: Reader, draws: int, seed: int) -> torch.Tensor:
 
 STATISTICS: dict[str, Statistic] = {"loss": _loss, "secmi": _secmi, "pia": _pia, "pian": _pian, "pfami": _pfami, "clid": _clid}
 VARIANTS = (*STATISTICS, "lira")
+
+
+def _log(x: torch.Tensor) -> torch.Tensor:
+    return x.clamp(min=1e-12).log()
 
 
 def _draws(reader: Reader, draws: int, seed: int) -> list[tuple[int, torch.Tensor, torch.Generator]]:
