@@ -157,7 +157,7 @@ def _domain(
         row |= {"adherence": arm.adherence, "f1": float(arm.f1.mean()), "f1_vae": float(held_out.f1_vae.mean()), "ssim": arm.ssim}
         row |= judge(arm.pictures)
         figures["runs"][f"{domain}/{name}/{seed}"] = row
-        pages.keep(out / f"{domain}-{name}-{seed}.npy", arm.pictures)
+        pages.keep(out / f"{domain}-{pages.named(name)}-{seed}.npy", arm.pictures)
         write_json(out / "compare.json", figures)
     shutil.rmtree(work, ignore_errors=True)
 
@@ -247,8 +247,10 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         table = _table(figures["runs"], domain, seed)
         if not table:
             continue
-        names = [name for name in ("real", "condition", *table) if (out / f"{domain}-{name}-{seed}.npy").exists()]
-        sheets[domain] = pages.contact_sheet([(name.replace("_", " "), np.load(out / f"{domain}-{name}-{seed}.npy")) for name in names])
+        names = [name for name in ("real", "condition", *table) if (out / f"{domain}-{pages.named(name)}-{seed}.npy").exists()]
+        sheets[domain] = pages.contact_sheet(
+            [(name.replace("_", " "), np.load(out / f"{domain}-{pages.named(name)}-{seed}.npy")) for name in names]
+        )
         tables[domain] = table
         write_atomic(out / f"compare-{domain}.png", pages.png(sheets[domain]))
     values = {

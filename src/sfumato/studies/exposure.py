@@ -127,7 +127,7 @@ def run(
         found = redteam.cell(answer, {SCHEME: truth}, {SCHEME: prior}, base, condition=condition, seed=config.seed)
         figures["cells"][f"{SCHEME}/{row}"] = found
         if isinstance(answer, attacks.Guess) and found["outcome"] == "scored":
-            redteam.show(answer, base, out / "pictures" / f"{row}.npy")
+            redteam.show(answer, base, out / "pictures" / f"{pages.named(row)}.npy")
         write_json(out / "attack.json", figures)
     pages.keep(out / "pictures" / "truth.npy", truth.images)
     pages.keep(out / "pictures" / "seen.npy", base.decode_pixels(records.z_n[:10]))
@@ -243,7 +243,7 @@ def _resumed(out: Path, records: Records, pictures: Pictures, base: Base, config
 
 def _page(out: Path, figures: dict[str, Any], asked: dict[str, Any]) -> None:
     rows = [("your picture", "truth"), ("what the server sees", "seen"), *((row, row) for row in _told(figures))]
-    shown = [(label, np.load(path)) for label, name in rows if (path := out / "pictures" / f"{name}.npy").exists()]
+    shown = [(label, np.load(path)) for label, name in rows if (path := out / "pictures" / f"{pages.named(name)}.npy").exists()]
     sheet = pages.contact_sheet(shown)
     write = {**figures, "sheet": pages.data_url(sheet), "words": WORDS, "version": __version__}
     pages.write_page(out / "attack.html", "attack.html", write)

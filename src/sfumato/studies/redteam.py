@@ -112,7 +112,7 @@ def run(
         answer = attack(prepared[scheme], row, effort=config.effort, seed=config.seed, tell=telling)
         found = figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, condition=config.condition, seed=config.seed)
         if isinstance(answer, Guess) and found["outcome"] == "scored":
-            show(answer, base, out / "pictures" / f"{scheme}-{row}.npy")
+            show(answer, base, out / "pictures" / f"{pages.named(f'{scheme}-{row}')}.npy")
         write_json(path, figures)
     figures["matrix"] = matrix(figures["cells"])
     figures |= {"command": command, "interval": "95 %, bootstrap over people", "correction": "Holm, over every test in the matrix"}

@@ -21,7 +21,7 @@ from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights.base import Candidates, Guess, Merged, Published
 from sfumato.attacker.weights.dataset_size import Sized
-from sfumato.attacker.weights.membership import Shadows
+from sfumato.attacker.weights.membership import KnownMembers
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 from sfumato.pictures import store
@@ -97,7 +97,7 @@ def _told_apart(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shadows(base: Base, z_0: torch.Tensor, config: PeopleConfig, number: int) -> Shadows:
+def _shadows(base: Base, z_0: torch.Tensor, config: PeopleConfig, number: int) -> KnownMembers:
     draws = random.Random(f"{config.seed}/shadows of {number}")
     chosen = [sorted(draws.sample(range(len(z_0)), config.each)) for _ in range(SHADOWS)]
     tasks = [Task(latents=z_0[rows], prompts=(PROMPT,) * len(rows), seed=draws.randrange(2**62)) for rows in chosen]
@@ -105,7 +105,7 @@ def _shadows(base: Base, z_0: torch.Tensor, config: PeopleConfig, number: int) -
     members = torch.zeros(SHADOWS, len(z_0), dtype=torch.bool)
     for row, rows in zip(members, chosen, strict=True):
         row[rows] = True
-    return Shadows(tuple(trained.adapter(k) for k in range(SHADOWS)), members)
+    return KnownMembers(tuple(trained.adapter(k) for k in range(SHADOWS)), members)
 
 
 def dataset_size(

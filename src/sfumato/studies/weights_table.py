@@ -152,7 +152,7 @@ def evaluate(
             answer = draw(base, victim, known, config, effort, number)
             if isinstance(answer, Guess) and answer.images is not None:
                 cells[victim.name] = judge(answer.images, victim, config.each) | {"seconds": answer.seconds}
-                pages.keep(out / "pictures" / f"{label}-{victim.name}.npy", answer.images, count=1)
+                pages.keep(out / "pictures" / f"{pages.named(label)}-{victim.name}.npy", answer.images, count=1)
             else:
                 lacking = isinstance(answer, NoChannel)
                 cells[victim.name] = {"outcome": "no channel" if lacking else "failed", "why": str(answer) if lacking else answer.cause}
@@ -257,7 +257,7 @@ def _sheet(figures: dict[str, Any], victims: list[Victim], out: Path, *, count: 
     order = sorted(figures["attacks"], key=lambda label: -figures["attacks"][label].get("top1", -1.0))
     rows = [("private", np.stack([victim.pictures.images[0] for victim in shown]))]
     for label in (OWNER, FLOOR, *order):
-        paths = [out / "pictures" / f"{label}-{victim.name}.npy" for victim in shown]
+        paths = [out / "pictures" / f"{pages.named(label)}-{victim.name}.npy" for victim in shown]
         if all(path.exists() for path in paths):
             rows.append((label, np.concatenate([np.load(path) for path in paths])))
     sheet = pages.contact_sheet(rows)

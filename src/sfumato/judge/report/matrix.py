@@ -33,9 +33,9 @@ def write(out: Path, figures: dict[str, Any]) -> None:
     sheets = {}
     for scheme in table:
         shown = [("the pictures", "truth"), *((row, f"{scheme}-{row}") for row in rows)]
-        kept = [(label, np.load(path)) for label, name in shown if (path := out / "pictures" / f"{name}.npy").exists()]
+        kept = [(label, np.load(path)) for label, name in shown if (path := out / "pictures" / f"{pages.named(name)}.npy").exists()]
         sheets[scheme] = pages.contact_sheet(kept)
-        write_atomic(out / f"matrix-{scheme}.png", pages.png(sheets[scheme]))
+        write_atomic(out / f"matrix-{pages.named(scheme)}.png", pages.png(sheets[scheme]))
     tried = [name for name in attacks.names() if any(name in table[scheme] for scheme in table)]
     after = {target: [n for n in tried if target in attacks.attack(n).TARGETS or _got(target, n, table)] for target in WORDS}
     write_atomic(out / "matrix.md", _markdown(figures, rows, entry, after).encode())

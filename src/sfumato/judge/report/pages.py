@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ def contact_sheet(rows: list[tuple[str, np.ndarray]], *, side: int = 96, columns
             )
             sheet.paste(tile, (4 + column * (side + 4), top + 20))
     return sheet
+
+
+def named(label: str) -> str:
+    """``label`` as a part of a file's name on any system."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", label)
 
 
 def keep(path: Path, images: np.ndarray, *, count: int = 10) -> None:
