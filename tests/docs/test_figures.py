@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sfumato.diffusion.shapes import sd15
-from sfumato.studies import footprint
+from sfumato.judge.gates import ENOUGH
+from sfumato.judge.report import matrix as report
+from sfumato.studies import footprint, redteam
 from tests_support import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +37,7 @@ def test_every_figure_names_the_command_that_makes_it_again(path):
 def test_every_mean_has_its_interval_and_its_n(path):
     def walk(value):
         if isinstance(value, dict):
-            if "mean" in value:
+            if isinstance(value.get("mean"), float):
                 assert value["low"] - 1e-9 <= value["mean"] <= value["high"] + 1e-9 and value["n"] >= 64
             for inner in value.values():
                 walk(inner)
@@ -155,6 +157,43 @@ def test_the_page_on_schemes_says_how_fast_a_step_is():
         assert text.format(found["server_ratio"]) in page
     assert f"({sd['seconds_per_step']['sealed']:.2f} s and {sd['seconds_per_step']['usual']:.2f} s" in page
     assert min(tiny["server_ratio"], sd["server_ratio"]) >= 1.3
+
+
+def test_the_page_on_attacks_says_what_was_attacked():
+    figures, page = read("matrix.json"), (ROOT / "docs/attacks.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    table = {row[0]: row[1:] for row in rows if len(row) == 5}
+    for scheme in redteam.MatrixConfig().schemes:
+        columns = [("picture", "recombined"), ("condition", "recombined"), ("person", "recombined"), ("person", "unseen_part")]
+        assert table[scheme] == [best_attack(figures["matrix"][scheme], *column) for column in columns]
+    solved = [
+        figures["matrix"][f"oneway:t_min={t},activation={f}"]["algebraic"] for t in (300, 600, 900) for f in ("symsigmoid", "identity")
+    ]
+    for found in (figures["matrix"]["oneway"]["algebraic"], *solved):
+        for pool, kept in found["pools"].items():
+            assert kept["targets"]["picture"]["beside"]["latent error"] <= 1e-3
+            assert kept["targets"]["person"]["score"] == pytest.approx(figures["ceiling"][pool]["person"]["score"], abs=0.02)
+    for scheme in ("sealed", "sealed-derived"):
+        errors = [figures["matrix"][scheme][name]["pools"]["recombined"]["targets"]["picture"]["beside"]["latent error"]
+                  for name in ("algebraic", "linear_mmse")]  # fmt: skip
+        assert errors[0] > errors[1]
+
+
+def best_attack(attacks, target, pool):
+    """The best that any attack with records enough got, as the page says it."""
+    found = []
+    for name, entry in attacks.items():
+        for variant, one in entry.get("variants", {"": entry}).items():
+            cell = one["pools"].get(pool, {}).get("targets", {}).get(target)
+            if cell and cell["n"] >= ENOUGH:
+                row = f"`{name}:{variant}`" if variant else f"`{name}`"
+                found.append((cell["score"], f"{cell['score']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}] {row}"))
+    return max(found, key=lambda one: one[0])[1] if found else "-"
+
+
+def test_the_committed_table_is_written_from_the_figures(tmp_path):
+    report.write(tmp_path, read("matrix.json"))
+    assert (tmp_path / "matrix.md").read_text() == (ROOT / "docs/matrix.md").read_text()
 
 
 def test_every_file_that_the_pages_name_is_there():

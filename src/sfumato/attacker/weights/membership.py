@@ -10,7 +10,7 @@ difference told members with an AUC of 0.78, that of the losses themselves with 
   noise scaled to a normal draw's length. Kong et al., arXiv 2305.18355.
 - ``pfami``: how much less the picture loses than crops of it do: a member is a pit of the loss. Fu et al., arXiv 2308.12143.
 - ``clid``: how much less it loses with its caption than without. Zhai et al., arXiv 2405.14800.
-- ``lira``: the loss, against Gaussians of what it is under ``Shadows`` that had seen the picture and that had not. Carlini et al.,
+- ``lira``: the loss, against Gaussians of what it is under ``KnownMembers`` that had seen the picture and that had not. Carlini et al.,
   arXiv 2112.03570.
 
 Every candidate meets the same steps, noise and crops, so that no score depends on who else is asked about.
@@ -47,7 +47,7 @@ ENOUGH = 16  # shadows on either side from which on a candidate has a variance o
 
 
 @dataclass(frozen=True, eq=False)
-class Shadows:
+class KnownMembers:
     """The attacker's own adapters, trained as the victim is thought to be, and bool ``(S, M)``: which of them saw which candidate."""
 
     adapters: tuple[Adapter, ...]
@@ -55,13 +55,13 @@ class Shadows:
 
 
 class Reader:
-    """A base, and how it sees M candidates under their captions."""
+    """A base, and how it sees M candidates under their captions, or all of them under the empty prompt."""
 
-    def __init__(self, base: Base, candidates: Candidates) -> None:
+    def __init__(self, base: Base, candidates: Candidates, *, captioned: bool = True) -> None:
         self.base, self.z_0 = base, candidates.z_0
         texts = list(dict.fromkeys(["", *candidates.prompts]))
         self._contexts = base.embed(texts)
-        self._text = torch.tensor([texts.index(prompt) for prompt in candidates.prompts])
+        self._text = torch.tensor([texts.index(prompt) for prompt in candidates.prompts]) * int(captioned)
 
     @torch.no_grad()
     def eps(self, z_t: torch.Tensor, t: int, *, captioned: bool = True) -> torch.Tensor:
@@ -102,13 +102,13 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         raise UserError(
             f"{len(candidates.z_0)} candidates with {len(candidates.prompts)} prompts", expected="one for each, and one at least"
         )
-    shadows = scenario.get(Shadows)
+    shadows = scenario.get(KnownMembers)
     if variant == "lira" and shadows is None:
-        raise Lacking(Shadows)
+        raise Lacking(KnownMembers)
     statistic, asked = STATISTICS.get(variant, _loss), [scenario[Published].adapter]
     asked += list(shadows.adapters) if variant == "lira" and shadows is not None else []
-    plain = statistic(Reader(base, candidates), draws, seed)
-    gains = []
+    plain = 0.0 if statistic is _clid else statistic(Reader(base, candidates, captioned=False), draws, seed)
+    gains: list[torch.Tensor] = []
     for done, adapter in enumerate(asked, 1):
         with adapted(base, adapter) as victim:
             gains.append(plain - statistic(Reader(victim, candidates), draws, seed))
@@ -122,17 +122,17 @@ def _loss(reader: Reader, draws: int, seed: int) -> torch.Tensor:
 
 
 def _clid(reader: Reader, draws: int, seed: int) -> torch.Tensor:
-    pairs = [
-        (reader.loss(reader.z_0, eps, t), reader.loss(reader.z_0, eps, t, captioned=False)) for t, eps, _ in _draws(reader, draws, seed)
-    ]
-    return torch.stack([captioned - without for captioned, without in pairs]).mean(0)
+    drop = []
+    for t, eps, _ in _draws(reader, draws, seed):
+        drop.append(reader.loss(reader.z_0, eps, t) - reader.loss(reader.z_0, eps, t, captioned=False))
+    return torch.stack(drop).mean(0)
 
 
 def _pfami(reader: Reader, draws: int, seed: int) -> torch.Tensor:
-    fall = []
+    drop = []
     for t, eps, own in _draws(reader, draws, seed):
-        fall.append(reader.loss(reader.z_0, eps, t) - reader.loss(cropped(reader.z_0, own), eps, t))
-    return torch.stack(fall).mean(0)
+        drop.append(reader.loss(reader.z_0, eps, t) - reader.loss(cropped(reader.z_0, own), eps, t))
+    return torch.stack(drop).mean(0)
 
 
 def _secmi(reader: Reader, draws: int, seed: int) -> torch.Tensor:

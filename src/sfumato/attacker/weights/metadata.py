@@ -85,8 +85,9 @@ def facts_of(header: Header) -> dict[str, Any]:
     named += [str(subset[key]) for subset in subsets for key in ("image_dir", "metadata_file") if subset.get(key)]
     note("folders", list(dict.fromkeys(named)), *FOLDERS, "ss_datasets")
     note("pictures", _pictures(objects.get("ss_dataset_dirs"), subsets), "ss_dataset_dirs", "ss_datasets")
-    words = [str(subset["class_tokens"]) for subset in subsets if subset.get("class_tokens")]
-    words += [match[1] for name in named if (match := _REPEATS.fullmatch(name))]
+    of_class = objects.get("ss_reg_dataset_dirs") or ()
+    words = [str(subset["class_tokens"]) for subset in subsets if subset.get("class_tokens") and not subset.get("is_reg")]
+    words += [match[1] for name in named if name not in of_class and (match := _REPEATS.fullmatch(name))]
     note("triggers", list(dict.fromkeys([*facts.get("triggers", []), *words])), *TEXTS["triggers"], *FOLDERS, "ss_datasets")
     prompts = {key: [part["prompt"] for part in _walk(found) if isinstance(part.get("prompt"), str)] for key, found in objects.items()}
     note("sample_prompts", _different(prompts), *(key for key, found in prompts.items() if found))

@@ -34,6 +34,8 @@ def write(out: Path, figures: dict[str, Any]) -> None:
     for scheme in table:
         shown = [("the pictures", "truth"), *((row, f"{scheme}-{row}") for row in rows)]
         kept = [(label, np.load(path)) for label, name in shown if (path := out / "pictures" / f"{pages.named(name)}.npy").exists()]
+        if not kept:
+            continue
         sheets[scheme] = pages.contact_sheet(kept)
         write_atomic(out / f"matrix-{pages.named(scheme)}.png", pages.png(sheets[scheme]))
     tried = [name for name in attacks.names() if any(name in table[scheme] for scheme in table)]
