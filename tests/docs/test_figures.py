@@ -179,6 +179,14 @@ def test_the_page_on_attacks_says_what_was_attacked():
         assert errors[0] > errors[1]
 
 
+def test_the_readme_says_how_many_people_come_back():
+    table, text = read("matrix.json")["matrix"], " ".join(README.split())
+    pooled, drawn = table["sealed"]["pooling"], table["sealed-derived"]["diffusion_prior"]["variants"]["ddim"]
+    for found, where in ((pooled, "{} of people from five records"), (drawn, "no condition leaves, {};")):
+        cell = found["pools"]["recombined"]["targets"]["person"]
+        assert where.format(f"{cell['score']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]") in text
+
+
 def best_attack(attacks, target, pool):
     """The best that any attack with records enough got, as the page says it."""
     found = []

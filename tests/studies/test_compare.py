@@ -80,3 +80,18 @@ def test_unknown_names_are_answered_with_the_known(wrong, message):
     with pytest.raises(UserError, match=message) as error:
         CompareConfig(**wrong)
     assert "own" in error.value.expected or "sealed" in error.value.expected
+
+
+def test_later_seeds_are_judged_on_fewer_conditions(tmp_path, monkeypatch):
+    seen = []
+
+    def domain(todo, name, seed, base, config, *rest):
+        seen.append((seed, config.conditions, config.frechet))
+        if seed == 2:
+            raise InterruptedError
+
+    monkeypatch.setattr(compare, "_domain", domain)
+    config = compare.CompareConfig(domains=("own",), arms=("public",), conditions=900, again=64, seeds=(1, 2), frechet=True)
+    with pytest.raises(InterruptedError):
+        compare.run(config, tmp_path)
+    assert seen == [(1, 900, True), (2, 64, False)]
