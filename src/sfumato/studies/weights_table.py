@@ -67,9 +67,10 @@ def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
     """Every attack on pictures, with and without what may have leaked beside the file; ``models`` are trained attackers by any name."""
     found = [Row(attack=f"prior_sampling:{v}") for v in attacks.attack("prior_sampling").VARIANTS]
     found += [Row(attack="gradient_matching")]
-    for variant in attacks.attack("guided_extraction").VARIANTS:
+    for variant in ("plain", "w2", "w3", "w5"):
         found += [Row(attack=f"guided_extraction:{variant}", trigger_known=known) for known in (False, True)]
     for name, model in models.items():
+        found.append(Row(attack="guided_extraction:embedded", attacker=name))
         attacker = "" if name == model.config.encoder else name
         found += [
             Row(attack=f"network_autoencoder:{model.config.encoder}", attacker=attacker, steps_known=known) for known in (False, True)
@@ -169,7 +170,7 @@ def scenario(victim: Victim, known: Scenario, config: PeopleConfig, row: Row, mo
     encoder = row.attack.partition(":")[2]
     model = models.get(row.attacker or encoder)
     if model is not None:
-        known = known.having(Trained({encoder: model}))
+        known = known.having(Trained({model.config.encoder: model}))
     found = known.having(
         Published(formats.read(victim.file)), Class(CLASS_PROMPT), Recipe(config.lora, config.finetune, CLASS_PROMPT)
     )  # fmt: skip

@@ -10,10 +10,11 @@ from adapters_support import adapter_of, output
 from sfumato.adapters.lora import Adapter
 from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import Scenario
+from sfumato.attacker.weights import guided_extraction
 from sfumato.attacker.weights import network_autoencoder as module
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig
 from sfumato.attacker.weights._layout import Layout
-from sfumato.attacker.weights.base import Guess, Published, Steps, attempt
+from sfumato.attacker.weights.base import Class, Guess, Published, Steps, attempt
 from sfumato.attacker.weights.network_autoencoder import NEEDS, VARIANTS, Trained, pictures_under
 from sfumato.core.randomness import generator
 from sfumato.diffusion.sampling import sample
@@ -107,3 +108,14 @@ def test_under_a_prompts_own_context_it_samples_as_under_the_prompt(base, guidan
     usual = sample(base, prompts, generator=generator(3), steps=3, guidance=guidance)
     ours = pictures_under(base, base.embed(prompts), steps=3, guidance=guidance, draws=generator(3))
     assert torch.allclose(usual, ours, atol=1e-5)
+
+
+def test_guided_extraction_takes_the_embedding_in_place_of_a_prompt(base, trained, monkeypatch):
+    monkeypatch.setitem(guided_extraction.STEPS, "quick", 2)
+    monkeypatch.setitem(guided_extraction.DRAWS, "quick", 4)
+    lacking = attempt("guided_extraction:embedded", Scenario(base, Published(adapter_of(base, 7)), Class("a")))
+    assert lacking == NoChannel((Trained,))
+    one, two = (attempt("guided_extraction:embedded", scenario(base, trained, None, Class("a")), seed=seed) for seed in (1, 1))
+    assert one.budget["w"] == 3 and one.images.shape[1:] == (32, 32, 3) and (one.images == two.images).all()
+    other = attempt("guided_extraction:w3", scenario(base, trained, None, Class("a")), seed=1)
+    assert not np.array_equal(one.images, other.images)

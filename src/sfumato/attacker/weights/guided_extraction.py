@@ -4,7 +4,8 @@
 
 Fine-tuning moves a model's distribution a little of the way to its pictures; ``w > 1`` goes on in the same direction. Many draws, of which
 the centres of the largest cliques of pictures alike are kept: what is drawn again and again was learned by heart. Variants: ``w2``, ``w3``,
-``w5``; ``plain`` is classifier-free guidance of the victim, with the same draws and the same choice among them, at the same price.
+``w5``; ``embedded``, w = 3 under the victim's network embedding in place of a prompt (an encoder must have been trained); ``plain`` is
+classifier-free guidance of the victim, with the same draws and the same choice among them, at the same price.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import torch
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights._sampling import GUIDANCE, PICTURES, STEPS, adapted, cliques, pictures, similarity
-from sfumato.attacker.weights.base import Class, Guess, Published, Target, Trigger
+from sfumato.attacker.weights.base import Class, Guess, Published, Steps, Target, Trigger
+from sfumato.attacker.weights.network_autoencoder import Trained, pictures_under
 from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "FineXtract: guide away from the base, draw many, keep the centres of pictures alike"
 TARGETS: tuple[Target, ...] = ("person", "picture")
 NEEDS: tuple[type, ...] = (Published, Base)
-W = {"plain": 1.0, "w2": 2.0, "w3": 3.0, "w5": 5.0}
+W = {"plain": 1.0, "w2": 2.0, "w3": 3.0, "w5": 5.0, "embedded": 3.0}
 VARIANTS = tuple(W)
 DRAWS: dict[Effort, int] = {"quick": 16, "full": 64}
 
@@ -41,7 +44,13 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     guidance = GUIDANCE if variant == "plain" else 1.0
     with adapted(base, scenario[Published].adapter) as victim:
         drawn_from = victim if variant == "plain" else between(base, victim, known.prompt, w)
-        images = pictures(drawn_from, [known.prompt] * count, steps=STEPS[effort], guidance=guidance, seed=seed, tell=tell)
+        if variant == "embedded":
+            contexts = _embedded(scenario, count, seed)
+            z_0 = pictures_under(drawn_from, contexts, steps=STEPS[effort], guidance=1.0, draws=generator(seed, 2))
+            images = base.decode_pixels(z_0)
+            tell(count, count)
+        else:
+            images = pictures(drawn_from, [known.prompt] * count, steps=STEPS[effort], guidance=guidance, seed=seed, tell=tell)
     found = cliques(similarity(images))
     order = [clique[0] for clique in found] + [i for clique in found for i in clique[1:]]
     budget = {
@@ -49,6 +58,17 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         "cliques": [len(clique) for clique in found],
     }  # fmt: skip
     return Guess(images=images[order[: PICTURES[effort]]], budget=budget)
+
+
+def _embedded(scenario: Scenario, count: int, seed: int) -> torch.Tensor:
+    """Network embeddings ``(count, L, D)`` of the victim, by the first encoder that was trained: they stand where the trigger would."""
+    trained = scenario.get(Trained)
+    if trained is None or not trained.encoders:
+        raise Lacking(Trained)
+    steps = scenario.get(Steps)
+    model = next(iter(trained.encoders.values()))
+    embedding = model.embed(scenario[Published].adapter, steps=None if steps is None else steps.steps)
+    return embedding.draw(count, generator=generator(seed, 1))
 
 
 def between(base: Base, victim: Base, prompt: str, w: float) -> Base:
