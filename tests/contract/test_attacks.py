@@ -8,8 +8,10 @@ import pkgutil
 import pytest
 
 import sfumato.attacker
+from sfumato.attacker import attempt as attempts
 from sfumato.attacker import knowledge
 from sfumato.attacker.records import base as records
+from sfumato.attacker.weights import base as weights
 from sfumato.diffusion.base import Base
 
 ATTACKS = records.names()
@@ -27,7 +29,7 @@ def test_an_attack_says_what_it_is(name):
     attack = records.attack(name)
     assert attack.__doc__ and 10 < len(attack.DESCRIPTION) <= 140 and "\n" not in attack.DESCRIPTION
     assert attack.TARGETS and set(attack.TARGETS) <= set(records.TARGETS)
-    assert set(attack.COUNT) == set(records.EFFORTS) and all(type(n) is int and n > 0 for n in attack.COUNT.values())
+    assert set(attack.COUNT) == set(attempts.EFFORTS) and all(type(n) is int and n > 0 for n in attack.COUNT.values())
     assert attack.COUNT["quick"] <= attack.COUNT["full"]
 
 
@@ -50,7 +52,7 @@ def test_an_attack_is_run_as_every_other(name):
 @pytest.mark.parametrize("name", ATTACKS)
 def test_on_an_empty_scenario_an_attack_has_no_channel(name):
     answer = records.attempt(name, knowledge.Scenario())
-    assert answer == records.NoChannel(records.attack(name).NEEDS)
+    assert answer == attempts.NoChannel(records.attack(name).NEEDS)
     assert all(kind.__name__ in str(answer) for kind in answer.missing)
 
 
@@ -60,7 +62,7 @@ def test_one_piece_of_knowledge_less_is_named(name):
     for absent in needs:
         scenario = knowledge.Scenario()
         scenario._known = {kind: object() for kind in needs if kind is not absent}
-        assert records.attempt(name, scenario) == records.NoChannel((absent,))
+        assert records.attempt(name, scenario) == attempts.NoChannel((absent,))
 
 
 def modules():
@@ -84,3 +86,12 @@ def test_no_attacker_draws_from_a_global_generator(name):
             draws = node.func.attr in ("randn", "rand", "randint", "randperm", "multinomial", "normal_", "uniform_", "bernoulli")
             assert not draws or "generator" in [k.arg for k in node.keywords], f"line {node.lineno}"
             assert node.func.attr not in ("randn_like", "rand_like", "manual_seed"), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("name", weights.names())
+def test_an_attack_on_weights_says_what_it_is_and_has_no_channel_where_there_is_nothing(name):
+    attack = weights.attack(name)
+    assert attack.__doc__ and 10 < len(attack.DESCRIPTION) <= 140 and "\n" not in attack.DESCRIPTION
+    assert attack.TARGETS and set(attack.TARGETS) <= set(weights.TARGETS) and attack.NEEDS
+    for row in (row for row in weights.rows() if row.partition(":")[0] == name):
+        assert weights.attempt(row, knowledge.Scenario()) == attempts.NoChannel(attack.NEEDS)

@@ -1,0 +1,1 @@
+"""Attacks on shared LoRA weights, one file each."""

@@ -1,8 +1,9 @@
 """Was this picture among those that the adapter was trained on? A statistic that is smaller for members, of the base less of the victim.
 
 What the undamaged base says of a picture is how hard it is in any case: only the rest is due to the adapter. Statistics are logarithms, for
-an adapter takes a share off the loss: of 192 pictures, half of them shown to one of 16 adapters and half others of the same person, their
-difference told members with an AUC of 0.78, that of the losses themselves with 0.63. Variants:
+an adapter takes a share off a loss. The base reads no caption: a trigger means nothing to it and spoils what it says. (Of 192 pictures of
+eight people, each half of which trained one of two adapters, the loss told members by an AUC of 0.95 after 200 steps and of 0.76 after 50;
+without the base 0.82 and 0.61, with the caption for the base, too, 0.80 and 0.61.) Variants:
 
 - ``loss``: the training loss. Yeom et al., arXiv 1709.01604; Matsumoto et al., arXiv 2302.03262.
 - ``secmi``: up to t = T / 10 by DDIM, once more up and back, how far from where it was. Duan et al., arXiv 2302.01316.
