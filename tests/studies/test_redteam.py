@@ -98,6 +98,7 @@ def test_names_are_checked_before_anything_is_drawn():
 
 def test_the_server_uses_what_it_has_just_trained(small, tmp_path, monkeypatch):
     monkeypatch.setattr(redteam, "SERVER_STEPS", {"quick": 2})
+    monkeypatch.setattr(redteam, "choose_precision", lambda: "no")  # a process trains in one precision, and other tests have chosen
     monkeypatch.setitem(redteam.attacks.attack("own_controlnet").STEPS, "quick", 2)
     asked = replace(small, schemes=("sealed", "sealed-derived"), attacks=("own_controlnet:server",))
     table = redteam.run(asked, tmp_path)["matrix"]

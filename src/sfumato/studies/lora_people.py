@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ def train_victims(
 ) -> list[Victim]:
     """Every private person's adapter, by PEFT, one after another, as a file that is shared; an interrupted one goes on."""
     found: list[Victim] = []
+    of_class = cache(lambda: _class(base, config.seed + 1))  # drawn once, and only if somebody is trained
     for pool in POOLS:
         people = store.distinct(STYLE, pool, config.victims, 2 * config.each, seed=config.seed, purpose="lora victims")  # type: ignore[arg-type]
         for number in range(config.victims):
@@ -166,11 +168,14 @@ def train_victims(
                 images=people.images[rows], captions=people.captions[rows], attributes=people.attributes[rows],
                 identities=people.identities[rows],
             )  # fmt: skip
-            found.append(_victim(base, config, folder, name, pool, pictures, odd=odd))
+            found.append(_victim(base, config, folder, name, pool, pictures, of_class, odd=odd))
     return found
 
 
-def _victim(base: Base, config: PeopleConfig, folder: Path, name: str, pool: str, pictures: PictureSet, *, odd: bool) -> Victim:
+def _victim(
+    base: Base, config: PeopleConfig, folder: Path, name: str, pool: str, pictures: PictureSet, of_class: Callable[[], torch.Tensor],
+    *, odd: bool,
+) -> Victim:  # fmt: skip
     """The owner's draws of steps and rate come of a stream that the attacker does not have."""
     path, draws = folder / f"{name}.safetensors", random.Random(f"{config.seed}/owner of {name}")
     steps = round(config.steps * draws.uniform(*config.steps_range))
@@ -183,7 +188,7 @@ def _victim(base: Base, config: PeopleConfig, folder: Path, name: str, pool: str
         task = _task(
             base.encode_pixels(fitted(pictures.images[: config.each], base)),
             seed=draws.randrange(2**62),
-            of_class=_class(base, config.seed + 1),
+            of_class=of_class(),
         )
         finetune = FinetuneConfig(steps=steps, batch=config.batch, prior_batch=config.prior_batch, lr=lr, precision=config.precision)
         trained = train_one(base, task, lora, finetune, checkpoint=path.with_suffix(".checkpoint.safetensors"))
