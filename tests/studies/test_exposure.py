@@ -1,8 +1,11 @@
 """An owner's own records, attacked: guesses are scored against the right pictures, people are found, what is missing is said."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise
@@ -99,3 +102,40 @@ def test_another_base_needs_public_pictures_of_its_kind(base, make_folder, confi
     figures = exposure.run(tmp_path / "records", pictures, tmp_path / "out", own, asked=ASKED)
     assert figures["attacks"]["linkage"]["score"] > 0.5 and "was not tested" in figures["person"]
     assert next(gate for gate in figures["gates"] if gate["name"] == "person")["passed"] is None
+
+
+def test_conditions_that_came_with_the_folder_are_scored_as_they_are(base, make_folder, tmp_path, home, mini):
+    def paired(name, seed):
+        """Pictures, each with a condition of its own: white where the picture is bright."""
+        folder = make_folder(name, count=12, seed=seed)
+        rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+        for row in rows:
+            image = np.asarray(Image.open(folder / row["file_name"]))
+            row["conditioning_image_file_name"] = f"c-{row['file_name']}"
+            white = np.where(image.mean(axis=-1, keepdims=True) > 127, 255, 0).astype(np.uint8).repeat(3, axis=-1)
+            Image.fromarray(white).save(folder / row["conditioning_image_file_name"])
+        (folder / "metadata.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+        return folder
+
+    pictures, public = paired("private", 0), paired("public", 1)
+    settings = SealSettings(condition="given", seal_step=100, condition_step=50)
+    folder = read_folder(pictures, size=base.size, condition="given")
+    seal(folder, tmp_path / "records", owner="me", codec=base, settings=settings, noise=InsecureNoise(3))
+    own = ExposureConfig(attacks=("algebraic", "linear_mmse"), base=str(mini))
+    with pytest.raises(UserError, match="--public FOLDER"):
+        exposure.run(tmp_path / "records", pictures, tmp_path / "out", own, asked=ASKED)
+    figures = exposure.run(tmp_path / "records", pictures, tmp_path / "out", replace(own, public=public), asked=ASKED)
+    targets = figures["attacks"]["linear_mmse"]["pools"]["records"]["targets"]
+    assert set(targets) == {"picture", "condition"} and targets["condition"]["n"] == 12
+    assert targets["condition"]["beside"]["latent error"] < 1
+
+
+def test_one_picture_is_too_little_to_say_anything(base, make_folder, tmp_path, home, mini):
+    pictures, public = make_folder(count=1), make_folder("public", count=12, seed=1)
+    settings = SealSettings(condition="canny", seal_step=100, condition_step=50)
+    folder = read_folder(pictures, size=base.size, condition="canny")
+    seal(folder, tmp_path / "records", owner="me", codec=base, settings=settings, noise=InsecureNoise(3))
+    own = ExposureConfig(attacks=("algebraic", "linear_mmse"), base=str(mini), public=public)
+    figures = exposure.run(tmp_path / "records", pictures, tmp_path / "out", own, asked=ASKED)
+    assert figures["exit_code"] == 2 and figures["passed"] is None
+    assert all(attack["outcome"] == "failed" and "people" in attack["why"] for attack in figures["attacks"].values())

@@ -1,0 +1,69 @@
+"""One way to run an attack: what it lacks, what it found, and what came to nothing."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from sfumato.attacker import attempt as attempts
+from sfumato.attacker.attempt import Failed, Lacking, NoChannel
+from sfumato.attacker.knowledge import Captions, Files, Scenario
+
+
+@dataclass(eq=False)
+class Found:
+    """A guess with one number that must be finite, and one that need not."""
+
+    NUMBERS: ClassVar[tuple[str, ...]] = ("checked",)
+    checked: torch.Tensor | None = None
+    free: torch.Tensor | None = None
+    seconds: float = 0.0
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    def put(run, needs=(Captions,)):
+        module = type("Stub", (), {"NEEDS": needs, "run": staticmethod(run)})
+        monkeypatch.setattr(attempts.registry, "get", lambda package, name: module)
+
+    return put
+
+
+def go(row="stub", *known):
+    return attempts.attempt("attacker.records", row, Scenario(*known), effort="quick", seed=1)
+
+
+def test_the_variant_is_passed_on_only_where_one_was_named(stub):
+    seen = []
+    stub(lambda scenario, **how: seen.append(how) or Found())
+    go("stub:deep", Captions(("a",)))
+    go("stub", Captions(("a",)))
+    assert seen[0]["variant"] == "deep" and "variant" not in seen[1] and seen[0]["seed"] == 1
+
+
+def test_what_an_attack_finds_lacking_is_told_as_what_it_names(stub):
+    def run(scenario, **how):
+        raise Lacking(Files)
+
+    stub(run)
+    assert go("stub", Captions(("a",))) == NoChannel((Files,))
+    assert go("stub") == NoChannel((Captions,))
+
+
+def test_only_the_numbers_that_a_guess_names_must_be_finite(stub):
+    broken = torch.tensor([1.0, float("nan")])
+    stub(lambda scenario, **how: Found(free=broken))
+    fine = go("stub", Captions(("a",)))
+    assert isinstance(fine, Found) and fine.seconds > 0
+    stub(lambda scenario, **how: Found(checked=broken))
+    assert go("stub", Captions(("a",))) == Failed("diverged: its checked holds NaN or infinity")
+
+
+@pytest.mark.parametrize("package", ["attacker.records", "attacker.weights"])
+def test_every_variant_has_a_row_of_its_own(package):
+    rows, names = attempts.rows(package), attempts.names(package)
+    assert len(rows) == len(set(rows)) and list(dict.fromkeys(row.partition(":")[0] for row in rows)) == names
+    for name in names:
+        variants = getattr(attempts.registry.get(package, name), "VARIANTS", ("",))
+        assert sum(row.partition(":")[0] == name for row in rows) == len(variants)
