@@ -1,9 +1,7 @@
 """Was this picture among those that the adapter was trained on? A statistic that is smaller for members, of the base less of the victim.
 
 What the undamaged base says of a picture is how hard it is in any case: only the rest is due to the adapter. Statistics are logarithms, for
-an adapter takes a share off a loss. The base reads no caption: a trigger means nothing to it and spoils what it says. (Of 192 pictures of
-eight people, each half of which trained one of two adapters, the loss told members by an AUC of 0.95 after 200 steps and of 0.76 after 50;
-without the base 0.82 and 0.61, with the caption for the base, too, 0.80 and 0.61.) Variants:
+an adapter takes a share off a loss. The base reads no caption: a trigger means nothing to it and spoils what it says. Variants:
 
 - ``loss``: the training loss. Yeom et al., arXiv 1709.01604; Matsumoto et al., arXiv 2302.03262.
 - ``secmi``: up to t = T / 10 by DDIM, once more up and back, how far from where it was. Duan et al., arXiv 2302.01316.
@@ -29,6 +27,7 @@ import torch.nn.functional as F
 from sfumato.adapters.lora import Adapter
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Scenario
+from sfumato.attacker.weights._likelihood_ratio import likelihood_ratio
 from sfumato.attacker.weights._sampling import adapted
 from sfumato.attacker.weights.base import Candidates, Guess, Published, Target
 from sfumato.core.errors import UserError
@@ -44,7 +43,6 @@ DRAWS: dict[Effort, int] = {"quick": 16, "full": 64}
 RANGE = (0.3, 0.9)  # of T, where members were told best; below, losses differ by how smooth a picture is, above it hardly matters
 CROPS = (0.7, 0.98)  # sides that are kept: the paper's strengths
 BATCH = 64
-ENOUGH = 16  # shadows on either side from which on a candidate has a variance of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,44 +184,3 @@ def cropped(z: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
     tall, wide = max(1, round(side * h)), max(1, round(side * w))
     top, left = (int(torch.randint(room + 1, (), generator=draws)) for room in (h - tall, w - wide))
     return F.interpolate(z[..., top : top + tall, left : left + wide], (h, w), mode="bilinear", align_corners=False)
-
-
-def likelihood_ratio(seen: torch.Tensor, shadow: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
-    """Log of how much likelier a candidate's statistic is had it been a member.
-
-    Args:
-        seen: of the victim, ``(M,)``, larger for members.
-        shadow: of S shadows, ``(S, M)``.
-        members: bool ``(S, M)``.
-
-    Returns:
-        ``(M,)``. Candidates have a mean of their own on both sides; where one side is empty, it lies as far from the other as on average;
-        where no shadow has a member, the answer is the distance from the non-members. Variances are pooled where shadows are few.
-    """
-    if members.shape != shadow.shape or members.dtype != torch.bool or len(shadow) < 2:
-        got = f"{len(shadow)} shadows, members {members.dtype} of shape {tuple(members.shape)}"
-        raise UserError(got, expected=f"two shadows at least, and bool {tuple(shadow.shape)}")
-    if not bool((~members).any()):
-        raise UserError("every shadow saw every candidate", expected="shadows trained on some of them")
-    seen, shadow = seen.double(), shadow.double()
-    sides = [_side(shadow, members), _side(shadow, ~members)]
-    (inside, var_in, n_in), (outside, var_out, n_out) = sides
-    if not bool(members.any()):
-        return ((seen - outside) / var_out.sqrt()).float()
-    both = (n_in > 0) & (n_out > 0)
-    gap = (inside - outside)[both].mean() if bool(both.any()) else shadow[members].mean() - shadow[~members].mean()
-    inside = torch.where(n_in > 0, inside, outside + gap)
-    outside = torch.where(n_out > 0, outside, inside - gap)
-    log_in, log_out = (-((seen - mean) ** 2) / (2 * var) - var.log() / 2 for mean, var in ((inside, var_in), (outside, var_out)))
-    return (log_in - log_out).float()
-
-
-def _side(shadow: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean, variance and number ``(M,)`` of the shadows on one side."""
-    n = mask.sum(0)
-    mean = (shadow * mask).sum(0) / n.clamp(min=1)
-    squares = ((shadow - mean).square() * mask).sum(0)
-    free = (n - 1).clamp(min=0).sum()
-    pooled = squares.sum() / free if free > 0 else shadow.var()
-    own = squares / (n - 1).clamp(min=1)
-    return mean, torch.where(n >= ENOUGH, own, pooled).clamp(min=1e-12), n
