@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sfumato.adapters import formats
+from sfumato.attacker.weights.prior_sampling import TOKENS
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.features.identity import half
@@ -73,3 +74,10 @@ def test_odd_victims_have_another_rank_and_other_targets(tiny, tmp_path):
     found = formats.read(victim.file)
     assert victim.name == "odd-recombined-000" and set(found.ranks.values()) == {2}
     assert {name.rpartition(".")[2] for name in found.factors if name.startswith("unet.")} == {"to_k", "0"}
+
+
+def test_every_owner_has_a_word_of_its_own(tiny, tmp_path):
+    victims = lora_people.train_victims(tiny, SMALL, tmp_path)
+    prompts = [victim.facts["prompt"] for victim in victims]
+    assert len(set(prompts)) == len(prompts) and all(p.startswith("a photo of ") and p.endswith(" peep") for p in prompts)
+    assert not any(word in prompt.split() for prompt in prompts for word in TOKENS)

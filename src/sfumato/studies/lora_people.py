@@ -32,8 +32,8 @@ from sfumato.pictures.store import PictureSet
 
 STYLE = "open-peeps"
 POOLS = ("recombined", "unseen_part")
-KIND, TRIGGER = "peep", "sks"
-CLASS_PROMPT, PROMPT = f"a photo of {KIND}", f"a photo of {TRIGGER} {KIND}"
+KIND = "peep"
+CLASS_PROMPT = f"a photo of {KIND}"
 CLASS_PICTURES = 8
 Tell = Callable[[str, int, int], None]
 
@@ -143,7 +143,9 @@ def train_public(
     latents = base.encode_pixels(fitted(people.images, base)).unflatten(0, (config.public, config.each))
     mine = _class(base, config.seed)
     seeds = random.Random(f"{config.seed}/public seeds")
-    tasks = {name_of(k): _task(latents[k], seed=seeds.randrange(2**62), of_class=mine) for k in range(config.public)}
+    tasks = {
+        name_of(k): _task(latents[k], prompt=prompt_of(seeds), seed=seeds.randrange(2**62), of_class=mine) for k in range(config.public)
+    }
     kept = Store(folder)
     train_all(
         base, tasks, config.lora, config.finetune, kept, keep=config.kept, together=config.together, dtype=torch.float16,
@@ -181,12 +183,21 @@ def _victim(
     steps = round(config.steps * draws.uniform(*config.steps_range))
     lr = config.lr * draws.uniform(*config.lr_range)
     lora = LoraSettings(rank=config.odd_rank, targets=config.odd_targets) if odd else config.lora
-    facts = {"steps": steps, "lr": lr, "rank": lora.rank, "targets": list(lora.targets), "unet": base.unet_fingerprint, "each": config.each}
+    facts = {
+        "prompt": prompt_of(draws),
+        "steps": steps,
+        "lr": lr,
+        "rank": lora.rank,
+        "targets": list(lora.targets),
+        "unet": base.unet_fingerprint,
+        "each": config.each,
+    }
     facts |= {"batch": config.batch, "precision": config.precision}
     kept = path.with_suffix(".json")
     if not (path.exists() and kept.exists() and read_json(kept, what="victim") == facts):
         task = _task(
             base.encode_pixels(fitted(pictures.images[: config.each], base)),
+            prompt=facts["prompt"],
             seed=draws.randrange(2**62),
             of_class=of_class(),
         )
@@ -197,8 +208,14 @@ def _victim(
     return Victim(name, pool, path, pictures, facts)
 
 
-def _task(latents: torch.Tensor, *, seed: int, of_class: torch.Tensor) -> Task:
-    return Task(latents=latents, prompts=(PROMPT,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT)
+def prompt_of(draws: random.Random) -> str:
+    """What an owner calls its person by: a word of its own that means nothing, so that nobody finds it by trying usual ones."""
+    word = "".join(draws.choice("bcdfghjklmnpqrstvwxz") + draws.choice("aeiouy") for _ in range(3))
+    return f"a photo of {word} {KIND}"
+
+
+def _task(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor) -> Task:
+    return Task(latents=latents, prompts=(prompt,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT)
 
 
 def _class(base: Base, seed: int) -> torch.Tensor:

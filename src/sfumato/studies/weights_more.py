@@ -26,7 +26,7 @@ from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 from sfumato.pictures import store
 from sfumato.studies import lora_people
-from sfumato.studies.lora_people import PROMPT, PeopleConfig, Victim
+from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig, Victim
 
 SHADOWS = 16
 SIZES = (1, 2, 3, 5, 8)
@@ -57,12 +57,12 @@ def membership(
         stranger = victims[(number + 1) % len(victims)].pictures.images[: config.each]
         images = np.concatenate([victim.pictures.images, stranger])
         z_0 = base.encode_pixels(lora_people.fitted(images, base))
-        known = Scenario(base, Published(formats.read(victim.file)), Candidates(z_0, (PROMPT,) * len(z_0)))
+        known = Scenario(base, Published(formats.read(victim.file)), Candidates(z_0, (victim.facts["prompt"],) * len(z_0)))
         for variant in attacks.attack("membership").VARIANTS:
             if variant == "lira":
                 if number >= shadowed:
                     continue
-                known = known.having(_shadows(base, z_0, config, number))
+                known = known.having(_shadows(base, z_0, victim.facts["prompt"], config, number))
             tell(f"membership: {variant}", number, len(victims))
             guess = attacks.attempt(f"membership:{variant}", known, effort=effort, seed=config.seed)
             if not isinstance(guess, Guess) or guess.scores is None:
@@ -97,10 +97,10 @@ def _told_apart(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shadows(base: Base, z_0: torch.Tensor, config: PeopleConfig, number: int) -> KnownMembers:
+def _shadows(base: Base, z_0: torch.Tensor, prompt: str, config: PeopleConfig, number: int) -> KnownMembers:
     draws = random.Random(f"{config.seed}/shadows of {number}")
     chosen = [sorted(draws.sample(range(len(z_0)), config.each)) for _ in range(SHADOWS)]
-    tasks = [Task(latents=z_0[rows], prompts=(PROMPT,) * len(rows), seed=draws.randrange(2**62)) for rows in chosen]
+    tasks = [Task(latents=z_0[rows], prompts=(prompt,) * len(rows), seed=draws.randrange(2**62)) for rows in chosen]
     trained = train_many(base, tasks, config.lora, config.finetune)
     members = torch.zeros(SHADOWS, len(z_0), dtype=torch.bool)
     for row, rows in zip(members, chosen, strict=True):
@@ -120,7 +120,7 @@ def dataset_size(
     tasks, sizes = {}, {}
     for k, own in enumerate(latents):
         name, size = f"size-{k:04d}", SIZES[k % len(SIZES)]
-        tasks[name], sizes[name] = Task(latents=own[:size], prompts=(PROMPT,) * size, seed=config.seed + k), size
+        tasks[name], sizes[name] = Task(latents=own[:size], prompts=(CLASS_PROMPT,) * size, seed=config.seed + k), size
     kept = Store(folder)
     train_all(
         base, tasks, config.lora, config.finetune, kept, keep=(), together=config.together,

@@ -38,7 +38,7 @@ from sfumato.judge.metrics.recovery import feature_distance
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.studies import lora_people
-from sfumato.studies.lora_people import CLASS_PROMPT, PROMPT, PeopleConfig, Victim
+from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig, Victim
 
 OWNER, FLOOR = "the owner, with the trigger", "the same prompt on the base"
 CEILING_AT_LEAST, FLOOR_AT_MOST = 0.25, 0.05
@@ -176,7 +176,7 @@ def scenario(victim: Victim, known: Scenario, config: PeopleConfig, row: Row, mo
     )  # fmt: skip
     if row.steps_known:
         found = found.having(Steps(victim.facts["steps"]))
-    return found.having(Trigger(PROMPT)) if row.trigger_known else found
+    return found.having(Trigger(victim.facts["prompt"])) if row.trigger_known else found
 
 
 def _attempt(
@@ -195,15 +195,15 @@ def _attempt(
 
 def _owner(base: Base, victim: Victim, known: Scenario, config: PeopleConfig, effort: Effort, number: int) -> Guess:
     with adapted(base, formats.read(victim.file)) as own:
-        return Guess(images=_drawn(own, effort, config.seed + number))
+        return Guess(images=_drawn(own, victim.facts["prompt"], effort, config.seed + number))
 
 
 def _floor(base: Base, victim: Victim, known: Scenario, config: PeopleConfig, effort: Effort, number: int) -> Guess:
-    return Guess(images=_drawn(base, effort, config.seed + number))
+    return Guess(images=_drawn(base, victim.facts["prompt"], effort, config.seed + number))
 
 
-def _drawn(base: Base, effort: Effort, seed: int) -> np.ndarray:
-    return pictures(base, [PROMPT] * PICTURES[effort], steps=STEPS[effort], guidance=GUIDANCE, seed=seed, tell=lambda done, total: None)
+def _drawn(base: Base, prompt: str, effort: Effort, seed: int) -> np.ndarray:
+    return pictures(base, [prompt] * PICTURES[effort], steps=STEPS[effort], guidance=GUIDANCE, seed=seed, tell=lambda done, total: None)
 
 
 def table(cells: dict[str, dict[str, Any]], names: list[str], chance: float) -> dict[str, Any]:
