@@ -183,21 +183,16 @@ def _victim(
     steps = round(config.steps * draws.uniform(*config.steps_range))
     lr = config.lr * draws.uniform(*config.lr_range)
     lora = LoraSettings(rank=config.odd_rank, targets=config.odd_targets) if odd else config.lora
+    prompt = prompt_of(draws)
     facts = {
-        "prompt": prompt_of(draws),
-        "steps": steps,
-        "lr": lr,
-        "rank": lora.rank,
-        "targets": list(lora.targets),
-        "unet": base.unet_fingerprint,
-        "each": config.each,
-    }
-    facts |= {"batch": config.batch, "precision": config.precision}
+        "prompt": prompt, "steps": steps, "lr": lr, "rank": lora.rank, "targets": list(lora.targets), "unet": base.unet_fingerprint,
+        "each": config.each, "batch": config.batch, "precision": config.precision,
+    }  # fmt: skip
     kept = path.with_suffix(".json")
     if not (path.exists() and kept.exists() and read_json(kept, what="victim") == facts):
         task = _task(
             base.encode_pixels(fitted(pictures.images[: config.each], base)),
-            prompt=facts["prompt"],
+            prompt=prompt,
             seed=draws.randrange(2**62),
             of_class=of_class(),
         )
