@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sfumato.attacker import attempt as attempts
-from sfumato.attacker.attempt import Failed, Lacking, NoChannel
+from sfumato.attacker.attempt import Attacks, Failed, Lacking, NoChannel
 from sfumato.attacker.knowledge import Captions, Files, Scenario
 
 
@@ -31,7 +31,7 @@ def stub(monkeypatch):
 
 
 def go(row="stub", *known):
-    return attempts.attempt("attacker.records", row, Scenario(*known), effort="quick", seed=1)
+    return Attacks("attacker.records").attempt(row, Scenario(*known), seed=1)
 
 
 def test_the_variant_is_passed_on_only_where_one_was_named(stub):
@@ -62,8 +62,9 @@ def test_only_the_numbers_that_a_guess_names_must_be_finite(stub):
 
 @pytest.mark.parametrize("package", ["attacker.records", "attacker.weights"])
 def test_every_variant_has_a_row_of_its_own(package):
-    rows, names = attempts.rows(package), attempts.names(package)
+    every = Attacks(package)
+    rows, names = every.rows(), every.names()
     assert len(rows) == len(set(rows)) and list(dict.fromkeys(row.partition(":")[0] for row in rows)) == names
     for name in names:
-        variants = getattr(attempts.registry.get(package, name), "VARIANTS", ("",))
+        variants = getattr(every.attack(name), "VARIANTS", ("",))
         assert sum(row.partition(":")[0] == name for row in rows) == len(variants)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
 
@@ -27,6 +27,9 @@ class Guess(Protocol):
 
     NUMBERS: ClassVar[tuple[str, ...]]
     seconds: float
+
+
+G = TypeVar("G", bound=Guess)
 
 
 @dataclass(frozen=True)
@@ -54,46 +57,53 @@ class Failed:
     cause: str
 
 
-def names(package: str) -> list[str]:
-    """Every attack of ``package`` (``attacker.records``, ``attacker.weights``), sorted."""
-    return registry.names(package)
+class Attacks(Generic[G]):
+    """All attacks of ``package`` (``attacker.records``, ``attacker.weights``), which guess ``G``."""
 
+    def __init__(self, package: str) -> None:
+        self.package = package
 
-def rows(package: str) -> list[str]:
-    """Every attack and variant, as ``attempt`` takes them: ``NAME``, or ``NAME:VARIANT`` where a module has ``VARIANTS``."""
-    return [
-        f"{name}:{variant}" if variant else name
-        for name in names(package)
-        for variant in getattr(registry.get(package, name), "VARIANTS", ("",))
-    ]
+    def attack(self, name: str) -> Any:
+        """The attack called ``name``; an unknown name is answered with the known ones."""
+        return registry.get(self.package, name)
 
+    def names(self) -> list[str]:
+        """Every attack, sorted."""
+        return registry.names(self.package)
 
-def attempt(package: str, row: str, scenario: Scenario, *, effort: Effort, seed: int, tell: Tell = lambda done, total: None) -> Any:
-    """A ``Guess`` of the package's kind, ``NoChannel``, or ``Failed``.
+    def rows(self) -> list[str]:
+        """Every attack and variant, as ``attempt`` takes them: ``NAME``, or ``NAME:VARIANT`` where a module has ``VARIANTS``."""
+        return [
+            f"{name}:{variant}" if variant else name for name in self.names() for variant in getattr(self.attack(name), "VARIANTS", ("",))
+        ]
 
-    Args:
-        package: ``attacker.records`` or ``attacker.weights``.
-        row: an attack's name, or ``NAME:VARIANT``.
-        scenario: what leaked and what is known.
-        effort: "quick" or "full".
-        seed: of the attacker's own draws.
-        tell: progress.
-    """
-    name, _, variant = row.partition(":")
-    module, more = registry.get(package, name), {"variant": variant} if variant else {}
-    missing = scenario.lacks(module.NEEDS)
-    if missing:
-        return NoChannel(missing)
-    started = time.monotonic()
-    try:
-        guess: Guess = module.run(scenario, effort=effort, seed=seed, tell=tell, **more)
-    except Lacking as lacking:
-        return NoChannel(lacking.missing)
-    except (ArithmeticError, RuntimeError, ValueError) as error:
-        return Failed(f"{type(error).__name__}: {error}")
-    guess.seconds = time.monotonic() - started
-    for what in guess.NUMBERS:
-        value = getattr(guess, what)
-        if value is not None and not bool(torch.as_tensor(value).isfinite().all()):
-            return Failed(f"diverged: its {what} holds NaN or infinity")
-    return guess
+    def attempt(
+        self, row: str, scenario: Scenario, *, effort: Effort = "quick", seed: int = 0, tell: Tell = lambda done, total: None
+    ) -> G | NoChannel | Failed:
+        """Run an attack on what a scenario grants.
+
+        Args:
+            row: an attack's name, or ``NAME:VARIANT``.
+            scenario: what leaked and what is known.
+            effort: "quick" or "full".
+            seed: of the attacker's own draws.
+            tell: progress.
+        """
+        name, _, variant = row.partition(":")
+        module, more = self.attack(name), {"variant": variant} if variant else {}
+        missing = scenario.lacks(module.NEEDS)
+        if missing:
+            return NoChannel(missing)
+        started = time.monotonic()
+        try:
+            guess: G = module.run(scenario, effort=effort, seed=seed, tell=tell, **more)
+        except Lacking as lacking:
+            return NoChannel(lacking.missing)
+        except (ArithmeticError, RuntimeError, ValueError) as error:
+            return Failed(f"{type(error).__name__}: {error}")
+        guess.seconds = time.monotonic() - started
+        for what in guess.NUMBERS:
+            value = getattr(guess, what)
+            if value is not None and not bool(torch.as_tensor(value).isfinite().all()):
+                return Failed(f"diverged: its {what} holds NaN or infinity")
+        return guess

@@ -23,12 +23,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from sfumato.attacker import attempt as attempts
-from sfumato.attacker.attempt import Effort, Failed, NoChannel, Tell
-from sfumato.attacker.knowledge import Scenario
-from sfumato.core import registry
+from sfumato.attacker.attempt import Attacks
 
-PACKAGE = "attacker.records"
 Target = Literal["picture", "condition", "person", "prompt", "candidate"]
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person", "prompt", "candidate")
 
@@ -74,24 +70,5 @@ class Guess:
         return replace(self, **cut)
 
 
-def attack(name: str) -> Any:
-    """The attack called ``name``; an unknown name is answered with the known ones."""
-    return registry.get(PACKAGE, name)
-
-
-def names() -> list[str]:
-    """Every attack, sorted."""
-    return attempts.names(PACKAGE)
-
-
-def rows() -> list[str]:
-    """Every attack and variant: ``NAME``, or ``NAME:VARIANT``."""
-    return attempts.rows(PACKAGE)
-
-
-def attempt(
-    name: str, scenario: Scenario, *, effort: Effort = "quick", seed: int = 0, tell: Tell = lambda done, total: None
-) -> Guess | NoChannel | Failed:
-    """Run an attack on records, ``NAME`` or ``NAME:VARIANT``, on what ``scenario`` grants."""
-    answer: Guess | NoChannel | Failed = attempts.attempt(PACKAGE, name, scenario, effort=effort, seed=seed, tell=tell)
-    return answer
+_ALL: Attacks[Guess] = Attacks("attacker.records")
+attack, names, rows, attempt = _ALL.attack, _ALL.names, _ALL.rows, _ALL.attempt

@@ -21,12 +21,8 @@ import torch
 
 from sfumato.adapters.dreambooth import FinetuneConfig
 from sfumato.adapters.lora import Adapter, LoraSettings
-from sfumato.attacker import attempt as attempts
-from sfumato.attacker.attempt import Effort, Failed, NoChannel, Tell
-from sfumato.attacker.knowledge import Scenario
-from sfumato.core import registry
+from sfumato.attacker.attempt import Attacks
 
-PACKAGE = "attacker.weights"
 Target = Literal["person", "picture", "caption", "member", "count", "weights"]
 TARGETS: tuple[Target, ...] = ("person", "picture", "caption", "member", "count", "weights")
 
@@ -133,24 +129,5 @@ class Guess:
     seconds: float = 0.0
 
 
-def attack(name: str) -> Any:
-    """The attack called ``name``; an unknown name is answered with the known ones."""
-    return registry.get(PACKAGE, name)
-
-
-def names() -> list[str]:
-    """Every attack, sorted."""
-    return attempts.names(PACKAGE)
-
-
-def rows() -> list[str]:
-    """Every attack and variant: ``NAME``, or ``NAME:VARIANT``."""
-    return attempts.rows(PACKAGE)
-
-
-def attempt(
-    name: str, scenario: Scenario, *, effort: Effort = "quick", seed: int = 0, tell: Tell = lambda done, total: None
-) -> Guess | NoChannel | Failed:
-    """Run an attack on weights, ``NAME`` or ``NAME:VARIANT``, on what ``scenario`` grants."""
-    answer: Guess | NoChannel | Failed = attempts.attempt(PACKAGE, name, scenario, effort=effort, seed=seed, tell=tell)
-    return answer
+_ALL: Attacks[Guess] = Attacks("attacker.weights")
+attack, names, rows, attempt = _ALL.attack, _ALL.names, _ALL.rows, _ALL.attempt
