@@ -7,9 +7,10 @@ import torch
 
 from adapters_support import adapter_of
 from sfumato.adapters.lora import Adapter
+from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
-from sfumato.attacker.weights.base import Failed, Guess, NoChannel, Published
+from sfumato.attacker.weights.base import Guess, Published
 from sfumato.attacker.weights.dataset_size import Sized, spectra
 from sfumato.core.randomness import generator
 

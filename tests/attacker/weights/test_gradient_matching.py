@@ -9,10 +9,11 @@ from adapters_support import adapter_of, output
 from sfumato.adapters.dreambooth import FinetuneConfig, Task, draw
 from sfumato.adapters.lora import Adapter, LoraSettings, attached
 from sfumato.adapters.train_one import first_adapter, train_one
+from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
 from sfumato.attacker.weights import gradient_matching
-from sfumato.attacker.weights.base import Failed, Guess, NoChannel, Published, Recipe
+from sfumato.attacker.weights.base import Guess, Published, Recipe
 from sfumato.attacker.weights.gradient_matching import Simulation, misfit, unet_part
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base

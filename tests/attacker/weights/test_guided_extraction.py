@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from adapters_support import adapter_of
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
 from sfumato.attacker.weights import guided_extraction
 from sfumato.attacker.weights._sampling import adapted
-from sfumato.attacker.weights.base import Class, Guess, NoChannel, Published, Trigger
+from sfumato.attacker.weights.base import Class, Guess, Published, Trigger
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.sampling import sample

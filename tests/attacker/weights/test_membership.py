@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from adapters_support import adapter_of, output
+from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
 from sfumato.attacker.weights import membership
 from sfumato.attacker.weights._likelihood_ratio import likelihood_ratio
-from sfumato.attacker.weights.base import Candidates, Failed, Guess, NoChannel, Published
+from sfumato.attacker.weights.base import Candidates, Guess, Published
 from sfumato.attacker.weights.membership import STATISTICS, VARIANTS, KnownMembers, Reader, cropped
 from sfumato.core.randomness import generator
 

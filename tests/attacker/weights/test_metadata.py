@@ -10,11 +10,12 @@ import torch
 
 from adapters_support import adapter_of
 from sfumato.adapters import formats
+from sfumato.attacker.attempt import Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import _header
 from sfumato.attacker.weights import base as weights
 from sfumato.attacker.weights._header import read_header
-from sfumato.attacker.weights.base import Failed, File, Guess
+from sfumato.attacker.weights.base import File, Guess
 from sfumato.core.artifact import to_bytes
 from sfumato.core.errors import UserError
 

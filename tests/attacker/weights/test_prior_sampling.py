@@ -6,10 +6,11 @@ import torch
 
 from adapters_support import adapter_of
 from sfumato.adapters.lora import attached
+from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
 from sfumato.attacker.weights import prior_sampling
-from sfumato.attacker.weights.base import Class, Guess, NoChannel, PublicPeople, Published
+from sfumato.attacker.weights.base import Class, Guess, PublicPeople, Published
 from sfumato.core.randomness import generator
 from sfumato.diffusion.sampling import sample
 

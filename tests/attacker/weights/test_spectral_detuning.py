@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from sfumato.attacker.attempt import Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
-from sfumato.attacker.weights.base import Failed, Guess, Merged
+from sfumato.attacker.weights.base import Guess, Merged
 from sfumato.attacker.weights.spectral_detuning import detuned
 from sfumato.core.randomness import generator
 
