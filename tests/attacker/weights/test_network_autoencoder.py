@@ -16,6 +16,7 @@ from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig
 from sfumato.attacker.weights._layout import Layout
 from sfumato.attacker.weights.base import Class, Guess, Published, Steps, attempt
 from sfumato.attacker.weights.network_autoencoder import NEEDS, VARIANTS, Trained, pictures_under
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.sampling import sample
 
@@ -105,7 +106,8 @@ def test_what_it_refuses(base, trained):
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_under_a_prompts_own_context_it_samples_as_under_the_prompt(base, guidance):
     prompts = ["a cat", "", "a dog"]
-    usual = sample(base, prompts, generator=generator(3), steps=3, guidance=guidance)
+    with autocast(base.unet.device, choose_precision()):
+        usual = sample(base, prompts, generator=generator(3), steps=3, guidance=guidance)
     ours = pictures_under(base, base.embed(prompts), steps=3, guidance=guidance, draws=generator(3))
     assert torch.allclose(usual, ours, atol=1e-5)
 

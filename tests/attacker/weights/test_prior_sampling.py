@@ -11,6 +11,7 @@ from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
 from sfumato.attacker.weights import prior_sampling
 from sfumato.attacker.weights.base import Class, Guess, PublicPeople, Published
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.sampling import sample
 
@@ -43,7 +44,7 @@ def test_every_variant_guesses_pictures(base, public, variant):
 @pytest.mark.parametrize(("variant", "prompt", "guidance"), [("class_prompt", "a peep", 3.0), ("null_prompt", "", 1.0)])
 def test_they_are_samples_of_the_victim(base, variant, prompt, guidance):
     guess = weights.attempt(f"prior_sampling:{variant}", scenario(base, Class("a peep")), seed=5)
-    with attached(base, adapter_of(base)):
+    with attached(base, adapter_of(base)), autocast(base.unet.device, choose_precision()):
         expected = sample(base, [prompt] * QUICK, generator=generator(5, 0), steps=3, guidance=guidance)
     assert np.array_equal(guess.images, base.decode_pixels(expected))
 

@@ -8,6 +8,7 @@ import torch
 
 from sfumato.attacker.attempt import Tell
 from sfumato.attacker.records._evidence import Evidence, groups, step_of
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, eps_from, renoise
@@ -50,10 +51,11 @@ def denoise(
             part = rows[i : i + BATCH]
             z_n = base.schedule.alpha(n).float() * seen.x[part]
             words = [""] * len(part) if prompts is None else [prompts[k] for k in part.tolist()]
-            found[part] = sample(
-                base, words, generator=generator(seed, 13, done), steps=min(steps, n + 1), guidance=1.0, start=(z_n, n), eta=eta,
-                controlnet=controlnet, condition=None if hint is None else hint[part], captioned=captioned,
-            )  # fmt: skip
+            with autocast(base.unet.device, choose_precision()):
+                found[part] = sample(
+                    base, words, generator=generator(seed, 13, done), steps=min(steps, n + 1), guidance=1.0, start=(z_n, n), eta=eta,
+                    controlnet=controlnet, condition=None if hint is None else hint[part], captioned=captioned,
+                )  # fmt: skip
             tell(done := done + len(part), len(seen.x))
     return found
 

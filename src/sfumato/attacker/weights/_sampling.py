@@ -13,6 +13,7 @@ import torch
 
 from sfumato.adapters.lora import Adapter, attached
 from sfumato.attacker.attempt import Effort, Tell
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
@@ -52,7 +53,8 @@ def pictures(base: Base, prompts: list[str], *, steps: int, guidance: float, see
     parts: list[torch.Tensor] = []
     for at in range(0, len(prompts), BATCH):
         some = prompts[at : at + BATCH]
-        parts.append(sample(base, some, generator=generator(seed, at), steps=steps, guidance=guidance))
+        with autocast(base.unet.device, choose_precision()):
+            parts.append(sample(base, some, generator=generator(seed, at), steps=steps, guidance=guidance))
         tell(at + len(some), len(prompts))
     return base.decode_pixels(torch.cat(parts))
 

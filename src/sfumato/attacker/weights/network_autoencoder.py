@@ -18,6 +18,7 @@ from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights._autoencoder import Autoencoder, Embedding, check_base
 from sfumato.attacker.weights._sampling import GUIDANCE, PICTURES, STEPS, adapted
 from sfumato.attacker.weights.base import Guess, Published, Steps, Target
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -67,9 +68,10 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
 def pictures_under(base: Base, contexts: torch.Tensor, *, steps: int, guidance: float, draws: torch.Generator) -> torch.Tensor:
     """Latents ``(K, 4, h, w)`` drawn under ``contexts`` ``(K, L, D)``, guided away from the empty prompt."""
     shown = {field.name: getattr(base, field.name) for field in fields(Base)}
-    return sample(
-        _Shown(**shown, contexts=contexts), [str(k) for k in range(len(contexts))], generator=draws, steps=steps, guidance=guidance
-    )
+    with autocast(base.unet.device, choose_precision()):
+        return sample(
+            _Shown(**shown, contexts=contexts), [str(k) for k in range(len(contexts))], generator=draws, steps=steps, guidance=guidance
+        )
 
 
 @dataclass(frozen=True)
