@@ -108,7 +108,7 @@ def test_under_a_prompts_own_context_it_samples_as_under_the_prompt(base, guidan
     prompts = ["a cat", "", "a dog"]
     with autocast(base.unet.device, choose_precision()):
         usual = sample(base, prompts, generator=generator(3), steps=3, guidance=guidance)
-    ours = pictures_under(base, base.embed(prompts), steps=3, guidance=guidance, draws=generator(3))
+        ours = pictures_under(base, base.embed(prompts), steps=3, guidance=guidance, draws=generator(3))
     assert torch.allclose(usual, ours, atol=1e-5)
 
 
