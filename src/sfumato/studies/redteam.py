@@ -105,11 +105,12 @@ def run(
             known, options = spec.parse(scheme)
             prepared = {scheme: leaks.scenario(known, private, base, public, seed=config.seed, **options).having(*more)}
             figures.setdefault("leaks", {})[scheme] = prepared[scheme].leaked()
-        if row == "own_controlnet:server":
+        trying = partial(attack, row=row, effort=config.effort, seed=config.seed, tell=partial(tell, f"{row} on {scheme}"))
+        answer = trying(prepared[scheme])
+        if isinstance(answer, NoChannel) and answer.missing == (Trained,):
             tell(f"the server trains on what {scheme} gives it", 0, 0)
             prepared[scheme] = prepared[scheme].having(*server_trains(prepared[scheme], base, out / "work", config))
-        telling = partial(tell, f"{row} on {scheme}")
-        answer = attack(prepared[scheme], row, effort=config.effort, seed=config.seed, tell=telling)
+            answer = trying(prepared[scheme])
         found = figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, condition=config.condition, seed=config.seed)
         if isinstance(answer, Guess) and found["outcome"] == "scored":
             show(answer, base, out / "pictures" / f"{pages.named(f'{scheme}-{row}')}.npy")
