@@ -12,14 +12,17 @@ from sfumato.studies import frontier
 @pytest.fixture
 def measured(monkeypatch):
     base = load_base()
-    person = {"score": 0.1, "low": 0.05, "high": 0.2, "bound": 0.2, "floor": 0.01, "attack": "pooling, recombined"}
+    person = {"score": 0.1, "low": 0.05, "high": 0.2, "bound": 0.2, "floor": 0.01, "attack": "pooling, recombined", "chance": 0.005}
     found = {"adherence": {"mean": 0.7}, "person": person}
     figures = {
         "points": {"sealed:seal_step=800,condition_step=400": found, "oneway:t_min=0": {**found, "person": None}},
         "presets": {"medium": {"scheme": "sealed:seal_step=800,condition_step=400", **found, "share_of_centralised": 0.9, "met": False}},
         "beside": {}, "settings": {}, "base": base.fingerprint, "latent": list(base.latent_shape), "command": "x",
+        "condition": "canny",
     }  # fmt: skip
-    monkeypatch.setattr(frontier, "run", lambda *a, **k: figures)
+    asked = []
+    monkeypatch.setattr(frontier, "run", lambda *a, **k: asked.append(k["command"]) or figures)
+    return asked
 
 
 def test_a_level_can_be_sealed_at_once_it_was_calibrated(run, measured, make_folder, tmp_path, home):
@@ -29,6 +32,8 @@ def test_a_level_can_be_sealed_at_once_it_was_calibrated(run, measured, make_fol
     assert code == 0 and json.loads(out)["records"] == 10
     settings = json.loads((tmp_path / "records" / "manifest.json").read_text())
     assert '"seal_step": 800' in json.dumps(settings) and '"condition_step": 400' in json.dumps(settings)
+    code, _, err = run("seal", make_folder("again", seed=1), "--out", tmp_path / "r3", "--owner", "me", "--privacy", "medium")
+    assert code == 0 and "at most 0.200" in err and "No guarantee" in err
     code, _, err = run("seal", make_folder("other"), "--out", tmp_path / "r2", "--owner", "me", "--privacy", "high")
     assert code == 2 and "no preset 'high'" in err
 
@@ -46,4 +51,6 @@ def test_no_preset_is_used_where_none_was_measured(run, make_folder, tmp_path, m
 def test_calibration_may_stay_without_effect(run, measured, tmp_path, home):
     base = load_base()
     assert run("calibrate", "--out", tmp_path, "--no-install")[0] == 0
+    assert run("calibrate", "--out", tmp_path, "--point", "sealed:seal_step=700")[0] == 0  # one point alone chooses nothing
     assert not presets.path_of(base.fingerprint).exists()
+    assert measured == ["sfumato calibrate", "sfumato calibrate --point sealed:seal_step=700"]

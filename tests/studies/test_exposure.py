@@ -139,3 +139,15 @@ def test_one_picture_is_too_little_to_say_anything(base, make_folder, tmp_path, 
     figures = exposure.run(tmp_path / "records", pictures, tmp_path / "out", own, asked=ASKED)
     assert figures["exit_code"] == 2 and figures["passed"] is None
     assert all(attack["outcome"] == "failed" and "people" in attack["why"] for attack in figures["attacks"].values())
+
+
+def test_the_attacker_has_the_controlnet_that_a_server_would_train(sealed, pictures, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(redteam, "SERVER_STEPS", {"quick": 2})
+    monkeypatch.setattr(redteam, "choose_precision", lambda: "no")  # a process trains in one precision, and other tests have chosen
+    monkeypatch.setitem(redteam.attacks.attack("own_controlnet").STEPS, "quick", 2)
+    asked = replace(config, attacks=("own_controlnet:server",))
+    found = exposure.run(sealed(), pictures, tmp_path / "out", asked, asked={})
+    assert found["attacks"]["own_controlnet"]["outcome"] == "scored" and not (tmp_path / "out" / "work").exists()
+    derived = sealed("derived", seal_step=700, condition_step=None, derived=True)
+    found = exposure.run(derived, pictures, tmp_path / "derived-out", asked, asked={})
+    assert found["attacks"]["own_controlnet"]["why"] == "no Conditions"

@@ -9,8 +9,8 @@ from sfumato.studies import compare, frontier, redteam
 from sfumato.studies.frontier import FrontierConfig
 
 
-def cell(score, high, *, prior=0.01):
-    return {"score": score, "low": score / 2, "high": high, "n": 100, "chance": 0.005, "prior_only": prior}
+def cell(score, high, *, guess=0.01):
+    return {"score": score, "low": score / 2, "high": high, "n": 100, "chance": 0.005, "prior_only": 0.02, "guess": guess}
 
 
 def attack(**pools):
@@ -21,17 +21,32 @@ def adherence(mean):
     return {"adherence": {"mean": mean, "low": mean - 0.03, "high": mean + 0.03, "n": 200}}
 
 
+def figures_of(attacks):
+    """A matrix of one scheme, with the cells that its rows came of."""
+    rows = [f"{name}:{v}" if v else name for name, entry in attacks.items() for v in entry.get("variants", [""])]
+    return {"matrix": {"x": attacks}, "cells": {f"x/{row}": {"budget": {"asked of": row}} for row in rows}}
+
+
 def test_a_point_shows_the_attack_that_recognises_most_in_any_variant_and_pool():
     variants = {"mean": attack(a=cell(0.1, 0.12), b=cell(0.3, 0.4)), "best": attack(a=cell(0.2, 0.6))}
     attacks = {
         "diffusion_prior": {**variants["best"], "variants": variants},
-        "pooling": attack(a=cell(0.02, 0.05, prior=0.03)),
+        "pooling": attack(a=cell(0.02, 0.05, guess=0.004)),
         "linkage": {"outcome": "scored", "pools": {"a": {"targets": {"candidate": {}}}}},
     }
-    found = frontier.point(adherence(0.7), attacks)
+    rows = ("diffusion_prior:mean", "pooling")
+    found = frontier.point(adherence(0.7), figures_of(attacks), "x", rows)
     assert found["person"]["attack"] == "diffusion_prior:mean, b" and found["person"]["score"] == 0.3
-    assert found["person"]["bound"] == 0.6 and found["person"]["floor"] == 0.03 and found["failed"] == []
-    assert frontier.point(adherence(0.7), {"linkage": attacks["linkage"]})["person"] is None
+    assert found["person"]["bound"] == 0.6 and found["person"]["floor"] == 0.01 and found["failed"] == []  # guesses on average, not at best
+    assert found["person"]["budget"] == {"asked of": "diffusion_prior:mean"}
+    assert frontier.point(adherence(0.7), figures_of({"linkage": attacks["linkage"]}), "x", ())["person"] is None
+
+
+def test_what_failed_or_was_not_tried_is_named_whatever_variant_it_is():
+    variants = {"mean": attack(a=cell(0.1, 0.12)), "ddim": {"outcome": "failed", "why": "NaN", "pools": {}}}
+    figures = figures_of({"diffusion_prior": {**variants["mean"], "variants": variants}})
+    found = frontier.point(adherence(0.7), figures, "x", ("diffusion_prior:mean", "diffusion_prior:ddim", "direct_identity"))
+    assert found["failed"] == ["diffusion_prior:ddim", "direct_identity"] and found["person"]["score"] == 0.1
 
 
 def points():
@@ -45,8 +60,8 @@ def points():
 
     return {
         "sealed:seal_step=400,condition_step=200": one(0.8, 0.5),
-        "sealed:seal_step=800,condition_step=400": one(0.7, 0.1),
-        "sealed-derived:seal_step=900": one(0.57, 0.02),
+        "sealed:seal_step=800,condition_step=400": one(0.72, 0.1),
+        "sealed-derived:seal_step=900": one(0.6, 0.02),
         "sealed:seal_step=900,condition_step=400": one(0.69, 0.01, failed=["rmle"]),
         "oneway:t_min=900": one(0.79, 0.001),
     }
@@ -70,6 +85,7 @@ def test_presets_are_installed_for_their_base_alone(home):
         "base": base.fingerprint,
         "latent": list(base.latent_shape),
         "command": "x",
+        "condition": "canny",
     }
     frontier.install(figures)
     high = presets.find("high", base.fingerprint, base.latent_shape, condition="canny")
@@ -79,31 +95,70 @@ def test_presets_are_installed_for_their_base_alone(home):
         frontier.install({**figures, "presets": {}})
 
 
-def test_both_halves_are_asked_for_the_same_points_and_joined(tmp_path, monkeypatch):
-    asked = {}
+class Halves:
+    """Stands in for training and attacking: what was asked, and by name what each point is worth and leaks."""
 
-    def trained(config, out, **how):
-        asked["arms"] = config.arms
+    def __init__(self, monkeypatch, leaks=lambda seed: 0.1):
+        self.trained, self.attacked, self.leaks = [], [], leaks
+        monkeypatch.setattr(compare, "run", self.train)
+        monkeypatch.setattr(redteam, "run", self.attack)
+        self.matrices = {}
+
+    def train(self, config, out, **how):
+        self.trained.append((config.domains, config.arms))
         rows = {name: adherence(0.7) for name in (*config.arms, "no_control")}
-        return {"schemes": rows}
+        return {"schemes" if domain == "own" else domain: rows for domain in config.domains}
 
-    def attacked(config, out, **how):
-        asked["schemes"] = (*asked.get("schemes", ()), *config.schemes)
-        asked.setdefault("attacks", []).append(config.attacks)
-        return {"matrix": {name: {"pooling": attack(a=cell(0.1, 0.2))} for name in asked["schemes"]}}
+    def attack(self, config, out, **how):
+        self.attacked.append((config.seed, config.schemes, config.attacks))
+        score = self.leaks(config.seed)
+        found = self.matrices.setdefault(out, {"matrix": {}, "cells": {}, "ceiling": {"a": {"person": {"score": 0.8}}}})
+        for name in config.schemes:
+            found["matrix"][name] = {row: attack(a=cell(score, 2 * score)) for row in config.attacks}
+            found["cells"] |= {f"{name}/{row}": {"budget": {}} for row in config.attacks}
+        return found
 
-    monkeypatch.setattr(compare, "run", trained)
-    monkeypatch.setattr(redteam, "run", attacked)
-    config = FrontierConfig()
+
+def test_both_halves_are_asked_for_the_same_points_and_joined(tmp_path, monkeypatch):
+    halves, config = Halves(monkeypatch), FrontierConfig(again=False)
     figures = frontier.run(config, tmp_path)
-    assert (
-        asked["schemes"] == config.points
-        and asked["attacks"] == [frontier.ATTACKS, frontier.SOLVED]
-        and asked["arms"] == ("centralised", "public", *config.points)
-    )
+    assert halves.trained == [(("own",), ("centralised", "public", "synthetic", *config.points))]
+    assert [attacks for _, _, attacks in halves.attacked] == [frontier.ATTACKS, frontier.SOLVED]
+    assert tuple(name for _, schemes, _ in halves.attacked for name in schemes) == config.points
     assert len(config.points) == 15 + 4 + 8 and set(figures["points"]) == set(config.points)
     assert figures["presets"]["high"]["share_of_centralised"] == pytest.approx(1)
     assert (tmp_path / "frontier.png").stat().st_size > 10_000 and (tmp_path / "frontier.json").exists()
+
+
+def test_what_is_chosen_is_measured_on_other_people_under_more_attacks_and_in_another_style(tmp_path, monkeypatch):
+    halves = Halves(monkeypatch, leaks=lambda seed: 0.004 if seed == 0 else 0.02)
+    config = FrontierConfig(points=("sealed-derived:seal_step=900",))
+    figures = frontier.run(config, tmp_path)
+    assert halves.attacked[-1] == (1, config.points, (*frontier.ATTACKS, *frontier.DEARER))
+    assert halves.trained[-1] == (("shifted",), ("centralised", "public", "synthetic", *config.points))
+    found = figures["presets"]["low"]
+    assert found["person"]["bound"] == 0.008 and found["again"]["person"]["bound"] == 0.04
+    assert not found["met"] and set(found["shifted"]) == {*config.points, "centralised", "public", "synthetic"}
+
+
+def test_points_of_earlier_calls_stay(tmp_path, monkeypatch):
+    Halves(monkeypatch)
+    first = FrontierConfig(points=("sealed:seal_step=700,condition_step=200",), again=False)
+    kept = {"schemes": {}}
+    train = compare.run
+    monkeypatch.setattr(compare, "run", lambda *a, **k: {"schemes": kept["schemes"].setdefault("all", {}) | train(*a, **k)["schemes"]})
+    frontier.run(first, tmp_path)
+    kept["schemes"] = {"all": {first.points[0]: adherence(0.6)}}
+    figures = frontier.run(FrontierConfig(points=("sealed-derived:seal_step=900",), again=False), tmp_path)
+    assert set(figures["points"]) == {*first.points, "sealed-derived:seal_step=900"}
+
+
+@pytest.mark.parametrize("word", ["sealed:seal_step=frog", "sealed-derived:condition_step=200", "sealed:colour=red", "telepathy:n=3"])
+def test_a_point_that_is_none_is_refused_before_anything_is_trained(word, tmp_path, monkeypatch):
+    halves = Halves(monkeypatch)
+    with pytest.raises(UserError):
+        frontier.run(FrontierConfig(points=(word,)), tmp_path)
+    assert not halves.trained and not halves.attacked
 
 
 def test_every_point_is_one_that_both_halves_know():

@@ -16,7 +16,9 @@ def command(
         typer.Option("--point", help="Only this setting, such as sealed:seal_step=700,condition_step=400; may be given again."),
     ] = None,
     effort: Annotated[str, typer.Option(help="Of the attacks: quick, or full.")] = "quick",
-    install: Annotated[bool, typer.Option(help="Use the presets on this machine from now on.")] = True,
+    install: Annotated[
+        bool | None, typer.Option("--install/--no-install", help="Use the presets on this machine from now on. [default: unless --point]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train and attack at many settings, plot one against the other, and choose presets (some hours)."""
@@ -36,8 +38,10 @@ def command(
         )
     chosen = {"points": tuple(point)} if point else {}
     config = frontier.FrontierConfig(effort=effort, **chosen)  # type: ignore[arg-type]
+    words = ["sfumato calibrate", *(f"--point {name}" for name in point or ()), *(["--effort full"] if effort == "full" else [])]
     with _output.bar("starting") as advance:
-        figures = frontier.run(config, out, tell=lambda what, done, total: advance(done, total or None, what))
+        telling = lambda what, done, total: advance(done, total or None, what)  # noqa: E731
+        figures = frontier.run(config, out, command=" ".join(words), tell=telling)
     if as_json:
         _output.emit({name: figures[name] for name in ("points", "presets", "beside", "settings", "base")})
     for name, found in figures["points"].items():
@@ -47,7 +51,10 @@ def command(
         )
         _output.say(f"{name:44} A = {found['adherence']['mean']:.2f}  {seen}")
     for level, found in figures["presets"].items():
-        _output.say(f"{level:6} {found['scheme']}: {found['share_of_centralised']:.2f} of centralised")
-    if install:
+        kept = f"{found['share_of_centralised']:.2f} of centralised"
+        person = found.get("again", found)["person"]
+        seen = "people: not tested" if person is None else f"people {person['score']:.3f}, at most {person['bound']:.3f}"
+        _output.say(f"{level:6} {found['scheme']}: {kept}; {seen}; three times a guess: {'below' if found['met'] else 'NOT below'}")
+    if install or (install is None and not point):
         _output.say(f"presets: {frontier.install(figures)}")
     _output.say(f"Look: {out / 'frontier.png'}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-SEAL_STEP, CONDITION_STEP = 600, 200
+from sfumato.records.defaults import CONDITION_STEP, SEAL_STEP
+
 PRIVACY = "low, medium or high: steps that were measured on this base. Instead of --seal-step, --condition-step and --derive."
 
 
@@ -114,5 +115,7 @@ def command(
         _output.say("NOT SEALED: what is at step none leaves as it is; whoever has the base decodes it.")
     else:
         _output.say("A condition at a low step gives its edges away, and whoever has the base can take part of the noise off again.")
+    if privacy is not None:
+        _output.say(f"--privacy {privacy}: {presets.describe(privacy, codec.fingerprint, codec.latent_shape)}")
     _output.say("guarantee: " + describe(manifest.privacy))
     _output.say("privacy card\n" + "\n".join(f"  {line}" for line in card(manifest.privacy)))

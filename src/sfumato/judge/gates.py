@@ -132,7 +132,7 @@ def _bounded(target: str, values: dict[str, Any], attacks: dict[str, dict[str, A
     bounds = {"at_most": values.get("at_most")}
     asked = f"the best attack's score stays below {bounds['at_most']}"
     if "times_prior" in values and counted:
-        floor = max(max(cell["prior_only"], cell["chance"]) for _, cell in counted)
+        floor = max(max(cell.get("guess", cell["prior_only"]), cell["chance"]) for _, cell in counted)
         bounds["times_prior"] = values["times_prior"] * floor
         asked = f"the best attack's score stays below {values['times_prior']:g} times what a guess without records gets ({floor:.3f})"
     bound = min((b for b in bounds.values() if b is not None), default=None)

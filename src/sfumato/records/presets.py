@@ -23,11 +23,17 @@ def find(level: str, fingerprint: str, latent: tuple[int, ...], *, condition: st
     """The settings of ``level`` for the base with this fingerprint and latent shape; what was calibrated here goes before what ships.
 
     Raises:
-        UserError: an unknown level, or a base on which nothing was measured.
+        UserError: an unknown level, a base on which nothing was measured, or another condition than it was measured with.
     """
     if level not in LEVELS:
         raise UserError(f"privacy {level!r}", expected=", ".join(LEVELS))
-    row = known(fingerprint, latent).get(level)
+    found = known(fingerprint, latent)
+    row = found.get("levels", {}).get(level)
+    if row is not None and found["condition"] != condition:
+        raise UserError(
+            f"privacy {level!r} for condition {condition!r}", expected=f"{found['condition']}, with which the presets were measured",
+            fix="give --seal-step and --condition-step yourself, and run sfumato attack", privacy="another condition shows more or less",
+        )  # fmt: skip
     if row is None:
         raise UserError(
             f"no preset {level!r} for this base ({fingerprint[:12]}, latents of {'x'.join(map(str, latent))})",
@@ -41,7 +47,7 @@ def find(level: str, fingerprint: str, latent: tuple[int, ...], *, condition: st
 
 
 def known(fingerprint: str, latent: tuple[int, ...]) -> dict[str, Any]:
-    """Everything that was measured on a base, by level: settings, and the figures that they were chosen by."""
+    """What was measured on a base: ``condition``, ``command``, and by level settings and their figures. Empty where nothing was."""
     own = path_of(fingerprint)
     found: dict[str, Any] = {}
     if own.exists():
@@ -50,15 +56,25 @@ def known(fingerprint: str, latent: tuple[int, ...]) -> dict[str, Any]:
         found = json.loads((files("sfumato") / SHIPPED).read_text()).get(fingerprint, {})
     if not isinstance(found, dict) or found.get("latent") != list(latent):
         return {}
-    levels: dict[str, Any] = found["levels"]
-    return levels
+    return found
 
 
-def save(fingerprint: str, latent: list[int], levels: dict[str, Any], *, command: str) -> Path:
+def save(fingerprint: str, latent: list[int], levels: dict[str, Any], *, condition: str, command: str) -> Path:
     """Keep ``levels`` for a base on this machine."""
     path = path_of(fingerprint)
-    write_json(path, {"latent": latent, "levels": levels, "command": command})
+    write_json(path, {"latent": latent, "condition": condition, "levels": levels, "command": command})
     return path
+
+
+def describe(level: str, fingerprint: str, latent: tuple[int, ...]) -> str:
+    """In a sentence, what was measured of a level."""
+    row = known(fingerprint, latent)["levels"][level]
+    person, kept = row["person"], f"adherence {row['adherence']['mean']:.2f}"
+    if person is None:
+        return f"measured on this base: {kept}; whether people can be recognised was not tested"
+    pooled = person.get("budget", {}).get("records of a person", 1)
+    said = f"the best attack ({person['attack']}) recognised {person['score']:.3f} of invented people, at most {person['bound']:.3f}"
+    return f"measured on this base: {kept}; {said} (95 %), from {pooled:g} records of each; chance {person['chance']:.3f}. No guarantee."
 
 
 def path_of(fingerprint: str) -> Path:

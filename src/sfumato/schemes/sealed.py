@@ -19,6 +19,7 @@ from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.owner.folder import Folder
 from sfumato.owner.seal import seal
 from sfumato.records import privacy, reader
+from sfumato.records.defaults import CONDITION_STEP, SEAL_STEP
 from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
 from sfumato.schemes._wire import Job, Outcome, Tensors
@@ -55,7 +56,7 @@ def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
         raise UserError(f"unknown option {sorted(unknown)[0]!r}", expected="the seal's own", privacy="a clip that is misspelt is no clip")
     derived = options.get("condition", "released") == "derived"
     names = ("seal_step", "clip", "bits") + (() if derived else ("condition_step", "condition_clip"))
-    defaults: dict[str, Any] = {"seal_step": 600, "condition_step": None if derived else 200, "derived": derived}
+    defaults: dict[str, Any] = {"seal_step": SEAL_STEP, "condition_step": None if derived else CONDITION_STEP, "derived": derived}
     return SealSettings(condition=condition, **{**defaults, **{name: options[name] for name in names if name in options}})
 
 

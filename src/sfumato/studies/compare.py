@@ -30,6 +30,7 @@ from sfumato.judge.metrics.frechet import frechet_distance
 from sfumato.judge.metrics.probes import Probes, background_agreement, fit_probes, wilson
 from sfumato.judge.report import pages
 from sfumato.pictures import store
+from sfumato.records.defaults import DERIVED_SEAL_STEP
 from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.fit import Progress, TrainConfig
 from sfumato.studies import arms, footprint, spec, speed
@@ -44,7 +45,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "split": ("split", {}),
     "oneway": ("oneway", {}),
     "sealed": ("sealed", {}),
-    "sealed-derived": ("sealed", {"condition": "derived", "seal_step": 800}),
+    "sealed-derived": ("sealed", {"condition": "derived", "seal_step": DERIVED_SEAL_STEP}),
 }
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "sealed-int8": ("sealed", {"bits": 8}),

@@ -27,6 +27,7 @@ from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.records import privacy, reader
+from sfumato.records.defaults import CONDITION_STEP, SEAL_STEP
 from sfumato.schemes import centralised
 from sfumato.server.fit import Progress, TrainConfig
 from sfumato.server.train import train
@@ -45,8 +46,8 @@ class DemoConfig:
     conditions: int = 64
     steps: int = 200
     batch: int = 32
-    seal_step: int = 600
-    condition_step: int = 200
+    seal_step: int = SEAL_STEP
+    condition_step: int = CONDITION_STEP
     condition: str = "canny"
     full: bool = False
     seed: int = 0

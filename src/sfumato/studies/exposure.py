@@ -53,7 +53,7 @@ class ExposureConfig:
         effort: of each attack.
         base: that the records were sealed for.
         public: a folder of other people's pictures of the same kind; None for invented people, which suit the tiny base.
-        controlnet: what the server has trained from the records, if the attacker is given that, too.
+        controlnet: what the server has trained from the records; None: one is trained here, as a server would.
         people, each: how many invented public people, and pictures of each.
         seed: of everything that attackers draw.
     """
@@ -122,7 +122,9 @@ def run(
     for number, row in enumerate(todo, 1):
         telling = partial(tell, f"{row} ({number} of {len(todo)})")
         telling(0, 0)
-        answer = redteam.attack(scenario, row, effort=config.effort, seed=config.seed, tell=telling)
+        answer, scenario = redteam.attack(
+            scenario, row, base, out / "work", condition=settings.condition, effort=config.effort, seed=config.seed, tell=telling
+        )
         assert prior is not None
         found = redteam.cell(answer, {SCHEME: truth}, {SCHEME: prior}, base, condition=condition, seed=config.seed)
         figures["cells"][f"{SCHEME}/{row}"] = found

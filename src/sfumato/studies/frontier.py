@@ -6,6 +6,7 @@ were measured on one base, and hold for that base alone: on another, latents car
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,116 +17,177 @@ from sfumato.core.artifact import write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.records import presets
-from sfumato.studies import compare, redteam, spec
+from sfumato.studies import compare, leaks, redteam, spec
 from sfumato.studies.compare import CompareConfig
 from sfumato.studies.redteam import MatrixConfig
 
 SEALED = tuple(f"sealed:seal_step={n},condition_step={m}" for n in (400, 600, 700, 800, 900) for m in (200, 400, 600))
 DERIVED = tuple(f"sealed-derived:seal_step={n}" for n in (600, 700, 800, 900))
 ONE_WAY = tuple(f"oneway:t_min={t},activation={f}" for t in (0, 300, 600, 900) for f in ("symsigmoid", "identity"))
-BESIDE = ("centralised", "public", "no_control")
-ATTACKS = ("algebraic", "linear_mmse", "diffusion_prior:mean", "direct_identity", "pooling", "own_controlnet:public")
-SOLVED = ("algebraic", "linear_mmse")
+BESIDE = ("centralised", "public", "synthetic", "no_control")
+ATTACKS = (
+    "algebraic", "linear_mmse", "diffusion_prior:mean", "diffusion_prior:ddim", "diffusion_prior:tuned", "direct_identity",
+    "pooling:records", "own_controlnet:public",
+)  # fmt: skip
+SOLVED = ("algebraic", "linear_mmse")  # of one-way records, which are solved in closed form: nothing gets more
+DEARER = ("pooling:pictures", "own_controlnet:server")  # asked of what was chosen, beside the others
 LEVELS = {"low": 0.95, "medium": 0.85, "high": 0.7}  # least share of the centralised adherence that each preset must keep
 Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrontierConfig:
-    """Which points, and how large: of training as in ``CompareConfig``, of attacks as in ``MatrixConfig``."""
+    """Which points, and how large: of training as in ``CompareConfig``, of attacks as in ``MatrixConfig``.
 
-    points: tuple[str, ...] = (*SEALED, *DERIVED, *ONE_WAY)
+    Points are chosen by what was found on some people, so what is said of the chosen ones is measured ``again``, on other people, under
+    more attacks, and in a style that the base never saw.
+    """
+
+    points: tuple[str, ...] = (*DERIVED, *SEALED, *ONE_WAY)
     attacks: tuple[str, ...] = ATTACKS
     pictures: int = 400
     steps: int = 400
     conditions: int = 200
     people: int = 200
     each: int = 5
-    public: int = 300
+    public: int = 600
     effort: Effort = "quick"
     seed: int = 0
+    again: bool = True
 
 
 def run(
     config: FrontierConfig, out: Path, *, command: str = "sfumato calibrate", tell: Tell = lambda what, done, total: None
 ) -> dict[str, Any]:
-    """Measure what ``out`` lacks, and return every point with both of its figures and the presets chosen among them."""
-    trained = compare.run(
-        CompareConfig(
-            domains=("own",), arms=("centralised", "public", *config.points), pictures=config.pictures, steps=config.steps,
-            conditions=config.conditions, seeds=(config.seed,),
-        ),
-        out / "compare", command=command, tell=tell,
-    )  # fmt: skip
-    for schemes, attacks in _asked(config):
-        attacked = redteam.run(
-            MatrixConfig(
-                schemes=schemes, attacks=attacks, effort=config.effort, people=config.people, each=config.each, public=config.public,
-                seed=config.seed,
-            ),
-            out / "matrix", command=command, tell=tell,
-        )  # fmt: skip
-    rows = trained["schemes"]
-    points = {name: point(rows[name], attacked["matrix"][name]) for name in config.points}
+    """Measure what ``out`` lacks, and return every point that it has with both of its figures, and the presets chosen among them.
+
+    Raises:
+        UserError: a point that is no scheme with options of its own, before anything is trained.
+    """
     base = load_base()
+    for word in config.points:
+        name, options = spec.parse(word)
+        leaks.mechanism(name, base, **options)
+    trained = _trained(config, ("own",), ("centralised", "public", "synthetic", *config.points), out, command, tell)
+    attacked: dict[str, Any] = {}
+    for schemes, attacks in _asked(config):
+        attacked = _attacked(config, schemes, attacks, config.seed, out / "matrix", command, tell)
+    rows = trained["schemes"]
+    names = [name for name in rows if name in attacked["matrix"]]
+    points = {name: point(rows[name], attacked, name, _wanted(name, config.attacks)) for name in names}
+    chosen = choose(points, rows["centralised"]["adherence"]["mean"])
+    if config.again and chosen:
+        chosen = _again(config, chosen, out, command, tell)
     figures = {
-        "command": command, "settings": asdict(config), "interval": "95 %", "unet": base.unet_fingerprint, "base": base.fingerprint,
-        "latent": list(base.latent_shape),
-        "beside": {name: rows[name]["adherence"] for name in BESIDE}, "points": points,
-        "presets": choose(points, rows["centralised"]["adherence"]["mean"]),
+        "command": command, "settings": json.loads(json.dumps(asdict(config))), "interval": "95 %", "unet": base.unet_fingerprint,
+        "base": base.fingerprint, "latent": list(base.latent_shape), "condition": "canny", "ceiling": attacked["ceiling"],
+        "beside": {name: rows[name]["adherence"] for name in BESIDE}, "points": points, "presets": chosen,
     }  # fmt: skip
     write_json(out / "frontier.json", figures)
     plot(figures, out / "frontier.png")
     return figures
 
 
+def _trained(
+    config: FrontierConfig, domains: tuple[str, ...], schemes: tuple[str, ...], out: Path, command: str, tell: Tell
+) -> dict[str, Any]:
+    sized = CompareConfig(
+        domains=domains, arms=schemes, pictures=config.pictures, steps=config.steps, conditions=config.conditions, seeds=(config.seed,)
+    )
+    return compare.run(sized, out / "compare", command=command, tell=tell)
+
+
+def _attacked(
+    config: FrontierConfig, schemes: tuple[str, ...], attacks: tuple[str, ...], seed: int, out: Path, command: str, tell: Tell
+) -> dict[str, Any]:
+    sized = MatrixConfig(
+        schemes=schemes, attacks=attacks, effort=config.effort, people=config.people, each=config.each, public=config.public, seed=seed
+    )
+    return redteam.run(sized, out, command=command, tell=tell)
+
+
+def _wanted(name: str, attacks: tuple[str, ...]) -> tuple[str, ...]:
+    return SOLVED if spec.name_of(name) == "oneway" else attacks
+
+
 def _asked(config: FrontierConfig) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Which attacks on which points: one-way records are solved in closed form, and nothing gets more."""
-    solved = tuple(name for name in config.points if spec.name_of(name) == "oneway")
-    others = tuple(name for name in config.points if name not in solved)
-    return [(points, attacks) for points, attacks in ((others, config.attacks), (solved, SOLVED)) if points]
+    """Which attacks on which points."""
+    kinds = dict.fromkeys(_wanted(name, config.attacks) for name in config.points)
+    return [(tuple(name for name in config.points if _wanted(name, config.attacks) == attacks), attacks) for attacks in kinds]
 
 
-def point(row: dict[str, Any], attacks: dict[str, Any]) -> dict[str, Any]:
+def point(row: dict[str, Any], attacked: dict[str, Any], name: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     """One point: adherence, and what the best attack recognises, over attacks, variants and pools.
 
-    ``bound`` is the largest upper end of any attack's interval, ``floor`` the larger of chance and a guess without records.
+    ``bound`` is the largest upper end of any attack's interval, ``floor`` the larger of chance and what a guess without records gets on
+    average. ``failed`` are attacks that came to nothing or were not tried: such a point is not known to be safe.
+
+    Args:
+        row: of the comparison.
+        attacked: figures of a matrix.
+        name: of the point in it.
+        wanted: attacks that must have been tried.
     """
-    cells = {
-        f"{name}{':' + variant if variant else ''}, {pool}": kept["targets"]["person"]
-        for name, entry in attacks.items() for variant, one in entry.get("variants", {"": entry}).items()
-        for pool, kept in one.get("pools", {}).items() if "person" in kept["targets"]
+    variants = {
+        f"{attack}:{variant}" if variant else attack: one
+        for attack, entry in attacked["matrix"][name].items() for variant, one in entry.get("variants", {"": entry}).items()
     }  # fmt: skip
-    failed = sorted(name for name, entry in attacks.items() if entry["outcome"] == "failed")
+    failed = sorted({label for label, one in variants.items() if one["outcome"] == "failed"} | set(wanted) - set(variants))
+    cells = {
+        f"{label}, {pool}": kept["targets"]["person"] | {"budget": attacked["cells"][f"{name}/{label}"].get("budget", {})}
+        for label, one in variants.items() for pool, kept in one.get("pools", {}).items() if "person" in kept["targets"]
+    }  # fmt: skip
     if not cells:
         return {"adherence": row["adherence"], "person": None, "failed": failed}
-    best = max(cells, key=lambda name: float(cells[name]["score"]))
-    person = {name: cells[best][name] for name in ("score", "low", "high", "n", "chance", "prior_only")}
-    floor = max(max(cell["prior_only"], cell["chance"]) for cell in cells.values())
+    best = max(cells, key=lambda label: float(cells[label]["score"]))
+    person = {key: cells[best][key] for key in ("score", "low", "high", "n", "chance", "budget")}
+    floor = max(max(cell["guess"], cell["chance"]) for cell in cells.values())
     bound = max(float(cell["high"]) for cell in cells.values())
     return {"adherence": row["adherence"], "person": {**person, "attack": best, "bound": bound, "floor": floor}, "failed": failed}
 
 
 def choose(points: dict[str, dict[str, Any]], centralised: float) -> dict[str, dict[str, Any]]:
-    """For each level the point with the least recognised people among those sealed that keep its share of the centralised adherence."""
+    """For each level the point with the least recognised people among those sealed that keep its share of the centralised adherence,
+    the lower end of the interval, too."""
     sealed = {name: found for name, found in points.items() if spec.name_of(name).startswith("sealed") and found["person"]}
     chosen = {}
     for level, share in LEVELS.items():
-        enough = [name for name, found in sealed.items() if found["adherence"]["mean"] >= share * centralised and not found["failed"]]
+        enough = [name for name, found in sealed.items() if found["adherence"]["low"] >= share * centralised and not found["failed"]]
         if enough:
             name = min(enough, key=lambda one: (sealed[one]["person"]["bound"], -sealed[one]["adherence"]["mean"]))
-            met = sealed[name]["person"]["bound"] < 3 * sealed[name]["person"]["floor"]
-            chosen[level] = {
-                "scheme": name,
-                **sealed[name],
-                "share_of_centralised": sealed[name]["adherence"]["mean"] / centralised,
-                "met": met,
-            }
+            share_kept = sealed[name]["adherence"]["mean"] / centralised
+            chosen[level] = {"scheme": name, **sealed[name], "share_of_centralised": share_kept, "met": met(sealed[name]["person"])}
     return chosen
 
 
+def met(person: dict[str, Any]) -> bool:
+    """Whether the best attack surely recognises less than three times what a guess does."""
+    return bool(person["bound"] < 3 * person["floor"])
+
+
+def _again(config: FrontierConfig, chosen: dict[str, Any], out: Path, command: str, tell: Tell) -> dict[str, Any]:
+    """What was chosen, measured on other people, under more attacks, and trained in a style that the base never saw."""
+    schemes = tuple(dict.fromkeys(found["scheme"] for found in chosen.values()))
+    attacks = (*config.attacks, *DEARER)
+    attacked = _attacked(config, schemes, attacks, config.seed + 1, out / "again", command, tell)
+    arms = ("centralised", "public", "synthetic", *schemes)
+    shifted = _trained(config, ("shifted",), arms, out, command, tell)["shifted"]
+    found = {}
+    for level, kept in chosen.items():
+        name = kept["scheme"]
+        measured = point(kept, attacked, name, attacks)
+        ways = {arm: shifted[arm]["adherence"] for arm in (name, "centralised", "public", "synthetic")}
+        person = measured["person"]
+        found[level] = {
+            **kept, "again": {"person": person, "failed": measured["failed"]}, "shifted": ways,
+            "met": person is not None and not measured["failed"] and met(person),
+        }  # fmt: skip
+    return found
+
+
 def install(figures: dict[str, Any]) -> Path:
-    """Keep the presets of a frontier for this machine's ``seal --privacy``.
+    """Keep the presets of a frontier for this machine's ``seal --privacy``, with what was measured on other people than those by whom
+    they were chosen, where that was done.
 
     Raises:
         UserError: no point was good enough for any level.
@@ -137,9 +199,9 @@ def install(figures: dict[str, Any]) -> Path:
         name, options = spec.parse(found["scheme"])
         rows[level] = {
             "seal_step": options["seal_step"], "condition_step": options.get("condition_step"), "derived": name == "sealed-derived",
-            "adherence": found["adherence"], "person": found["person"], "met": found["met"],
+            "adherence": found["adherence"], "person": found.get("again", found)["person"], "met": found["met"],
         }  # fmt: skip
-    return presets.save(figures["base"], figures["latent"], rows, command=figures["command"])
+    return presets.save(figures["base"], figures["latent"], rows, condition=figures["condition"], command=figures["command"])
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
@@ -168,13 +230,15 @@ def plot(figures: dict[str, Any], path: Path) -> None:
         for name, at_x, at_y in zip(rows, x, y, strict=True):
             label = "/".join(str(value) for value in spec.parse(name)[1].values())
             axes.annotate(label, (at_x, at_y), fontsize=6, xytext=(3, 3), textcoords="offset points")
-    for name, style in zip(BESIDE, ("-", "--", ":"), strict=True):
-        axes.axhline(figures["beside"][name]["mean"], color="black", linestyle=style, linewidth=1, label=name.replace("_", " "))
+    leaking = {"centralised": max(pool["person"]["score"] for pool in figures["ceiling"].values())}  # the others see nobody
+    for name, mark in zip(BESIDE, "D^v1", strict=True):
+        axes.plot(leaking.get(name, 0.0), figures["beside"][name]["mean"], mark, color="black", label=name.replace("_", " "))
     floors = [found["person"]["floor"] for found in figures["points"].values() if found["person"]]
     if floors:
         axes.axvline(3 * max(floors), color="grey", linewidth=0.8, label="three times a guess without records")
     latent = "x".join(map(str, figures["latent"]))
-    axes.set(xlabel="people that the best attack recognises, top-1 (95 % interval)", ylabel="adherence A (95 % interval)", xscale="symlog")
+    axes.set(xlabel="people that the best attack recognises, top-1 (95 % interval)", ylabel="adherence A (95 % interval)")
+    axes.set_xscale("symlog", linthresh=0.02)
     axes.set_title(f"latents of {latent}: those of 512x512 pictures carry 16 times the signal, so a small base looks safer", fontsize=8)
     axes.legend(fontsize=7)
     picture.tight_layout()

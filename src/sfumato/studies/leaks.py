@@ -36,7 +36,9 @@ from sfumato.defences import base as defences
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.schedule import CLEAN
+from sfumato.records.defaults import CONDITION_STEP, DERIVED_SEAL_STEP, SEAL_STEP
 from sfumato.records.record import SealSettings, restore
+from sfumato.schemes.sealed import DERIVING
 
 EPOCHS = 5
 UPDATE_BATCH = 4
@@ -68,12 +70,7 @@ def scenario(scheme: str, private: Private, base: Base, public: Public, *, seed:
         seed: of the noise.
         options: of the scheme: ``seal_step``, ``condition_step``, ``clip``, ``bits`` ...; ``t_min``, ``activation``, ``epochs``.
     """
-    if scheme not in _LEAKS:
-        raise UserError(f"unknown scheme {scheme!r}", expected=f"one of {', '.join(known())}")
-    try:
-        leaked = _LEAKS[scheme](base, **options)
-    except TypeError as error:
-        raise UserError(f"{scheme} with {', '.join(options)}: {error}", expected="options of the scheme") from error
+    leaked = mechanism(scheme, base, **options)
     found = leaked(private.z_0, private.c, generator(seed, 1)).having(base, public)
     if found.get(Latents) is not None:
         found = found.having(Mechanism(leaked))
@@ -82,6 +79,20 @@ def scenario(scheme: str, private: Private, base: Base, public: Public, *, seed:
 
 
 Push = Callable[[torch.Tensor, torch.Tensor, torch.Generator], Scenario]
+
+
+def mechanism(scheme: str, base: Base, **options: Any) -> Push:
+    """What is done to a picture before it leaves under ``scheme``.
+
+    Raises:
+        UserError: a scheme that nothing is known of, or options that are not its own.
+    """
+    if scheme not in _LEAKS:
+        raise UserError(f"unknown scheme {scheme!r}", expected=f"one of {', '.join(known())}")
+    try:
+        return _LEAKS[scheme](base, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{scheme} with {', '.join(options)}: {error}", expected="options of the scheme") from error
 
 
 def _clear(base: Base) -> Push:
@@ -138,8 +149,9 @@ def sealed(base: Base, settings: SealSettings) -> Push:
 
 
 def _sealed(base: Base, *, derived: bool, **options: Any) -> Push:
-    steps = {"seal_step": 800, "condition_step": None} if derived else {"seal_step": 600, "condition_step": 200}
-    return sealed(base, SealSettings(condition="canny", derived=derived, **{**steps, **options}))
+    steps = {"seal_step": DERIVED_SEAL_STEP if derived else SEAL_STEP, "condition_step": None if derived else CONDITION_STEP}
+    leaving = {name: value for name, value in options.items() if not (derived and name in DERIVING)}  # the others are the server's own
+    return sealed(base, SealSettings(condition="canny", derived=derived, **{**steps, **leaving}))
 
 
 _LEAKS: dict[str, Callable[..., Push]] = {

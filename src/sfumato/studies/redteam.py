@@ -105,12 +105,10 @@ def run(
             known, options = spec.parse(scheme)
             prepared = {scheme: leaks.scenario(known, private, base, public, seed=config.seed, **options).having(*more)}
             figures.setdefault("leaks", {})[scheme] = prepared[scheme].leaked()
-        trying = partial(attack, row=row, effort=config.effort, seed=config.seed, tell=partial(tell, f"{row} on {scheme}"))
-        answer = trying(prepared[scheme])
-        if isinstance(answer, NoChannel) and answer.missing == (Trained,):
-            tell(f"the server trains on what {scheme} gives it", 0, 0)
-            prepared[scheme] = prepared[scheme].having(*server_trains(prepared[scheme], base, out / "work", config))
-            answer = trying(prepared[scheme])
+        answer, prepared[scheme] = attack(
+            prepared[scheme], row, base, out / "work", condition=config.condition, effort=config.effort, seed=config.seed,
+            tell=partial(tell, f"{row} on {scheme}"),
+        )  # fmt: skip
         found = figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, condition=config.condition, seed=config.seed)
         if isinstance(answer, Guess) and found["outcome"] == "scored":
             show(answer, base, out / "pictures" / f"{pages.named(f'{scheme}-{row}')}.npy")
@@ -122,23 +120,33 @@ def run(
     return figures
 
 
-def server_trains(scenario: Scenario, base: Base, work: Path, config: MatrixConfig) -> list[Trained]:
+def attack(
+    scenario: Scenario, row: str, base: Base, work: Path, *, condition: str, effort: Effort, seed: int, tell: Callable[[int, int], None]
+) -> tuple[Guess | NoChannel | Failed, Scenario]:
+    """One attack on as many of the records as it can afford, and what is known after it.
+
+    What the server makes of the records, its ControlNet, is made (in ``work``, which is removed) when an attack lacks nothing else.
+    """
+    trying = partial(attacks.attempt, row, effort=effort, seed=seed, tell=tell)
+    count = attacks.attack(row.partition(":")[0]).COUNT[effort]
+    answer = trying(scenario.rows(count))
+    if isinstance(answer, NoChannel) and answer.missing == (Trained,):
+        scenario = scenario.having(*server_trains(scenario, base, work, condition=condition, effort=effort, seed=seed))
+        answer = trying(scenario.rows(count))
+    return answer, scenario
+
+
+def server_trains(scenario: Scenario, base: Base, work: Path, *, condition: str, effort: Effort, seed: int) -> list[Trained]:
     """The ControlNet that a server trains from one release of latents and conditions; nothing where a scheme gives it no such pairs."""
     latents, conditions = scenario.get(Latents), scenario.get(Conditions)
     if latents is None or conditions is None or len(latents.z) != 1:
         return []
-    records = Records(latents.z[0], conditions.c[0], latents.n[0], conditions.m[0], (), (), config.condition)
+    records = Records(latents.z[0], conditions.c[0], latents.n[0], conditions.m[0], (), (), condition)
     shutil.rmtree(work, ignore_errors=True)
-    settings = TrainConfig(steps=SERVER_STEPS[config.effort], seed=config.seed, held_out=0, precision=choose_precision())
+    settings = TrainConfig(steps=SERVER_STEPS[effort], seed=seed, held_out=0, precision=choose_precision())
     controlnet, found = load_latent_controlnet(train(records, base, work / "controlnet", settings), device=base.unet.device)
     shutil.rmtree(work, ignore_errors=True)
     return [Trained(controlnet, found)]
-
-
-def attack(scenario: Scenario, row: str, *, effort: Effort, seed: int, tell: Callable[[int, int], None]) -> Guess | NoChannel | Failed:
-    """One attack on as many of the records as it can afford."""
-    given = scenario.rows(attacks.attack(row.partition(":")[0]).COUNT[effort])
-    return attacks.attempt(row, given, effort=effort, seed=seed, tell=tell)
 
 
 def show(answer: Guess, base: Base, path: Path) -> None:

@@ -79,6 +79,29 @@ def test_pooling_says_the_same_of_all_records_of_a_person(tiny, people):
     assert pooled.budget["records of a person"] == 4
 
 
+def test_pooling_looks_at_the_pictures_that_the_prior_draws(tiny, people):
+    """Of records that hide nothing it sees what its head sees of the pictures themselves, averaged over each person."""
+    public, own, z_0, _ = people
+    given = scenario(tiny, people, -1, None).having(People(torch.arange(len(own)) // 4))
+    pooled = attempt("pooling:pictures", given)
+    real = _identity.learned(public)[0].embed(tiny.decode_pixels(z_0))
+    means = real.reshape(-1, 4, real.shape[1]).mean(1)
+    wanted = np.repeat(means / np.linalg.norm(means, axis=1, keepdims=True), 4, axis=0)
+    assert (pooled.embeddings * wanted).sum(1).min() > 0.99
+
+
+def test_what_depends_on_no_record_is_trained_once(tiny, people, monkeypatch):
+    """The tuned base serves every scheme; the attacker's ControlNet serves every seal step, not every condition step."""
+    made = []
+    for module in (diffusion_prior, own_controlnet):
+        fit = module.fit
+        monkeypatch.setattr(module, "fit", lambda *a, fit=fit, module=module, **how: made.append(module) or fit(*a, **how))
+    for n, m in ((500, 200), (700, 200), (700, 400)):
+        given = scenario(tiny, people, n, m).rows(2)
+        attempt("diffusion_prior:tuned", given, seed=11), attempt("own_controlnet:public", given, seed=11)
+    assert made.count(diffusion_prior) == 1 and made.count(own_controlnet) == 2
+
+
 def test_the_prior_fills_in_what_the_noise_hides(tiny, people):
     _, _, z_0, _ = people
     given = scenario(tiny, people, 600, None)

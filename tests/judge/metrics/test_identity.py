@@ -74,6 +74,17 @@ def test_auc_agrees_with_scikit_learn() -> None:
     assert gallery.auc(probes, NAMES[:40]) == pytest.approx(roc_auc_score(np.eye(40, G).ravel(), similar.ravel()))
 
 
+def test_guesses_that_know_of_nobody_get_no_more_than_chance_where_all_are_looked_for() -> None:
+    gallery = _gallery()
+    lucky = gallery.embeddings[np.zeros(G, int)]  # one and the same person, again and again
+    assert gallery.guessed(lucky, NAMES) == pytest.approx(gallery.chance)
+    noise = np.random.default_rng(3).standard_normal((G, D))
+    assert gallery.guessed(noise, NAMES) == pytest.approx(gallery.chance)
+    assert gallery.guessed(np.zeros((G, D)), NAMES) == 0
+    few = [NAMES[0]] * 6 + [NAMES[1]] * 2  # where few are looked for, whom the guesses are like does matter
+    assert gallery.guessed(gallery.embeddings[[0, 0, 0, 0, 5, 5, 5, 1]], few) == pytest.approx((6 * 0.5 + 2 * 0.125) / 8)
+
+
 def test_a_guess_that_says_nothing_is_no_hit() -> None:
     hit, rank = _gallery().reidentify(np.zeros((3, D)), NAMES[:3])
     assert not hit.any() and (rank == G).all()

@@ -27,7 +27,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "read the person off the record, without a picture"
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
-COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
 STEPS: dict[Effort, int] = {"quick": 600, "full": 10_000}
 
 

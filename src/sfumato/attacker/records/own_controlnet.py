@@ -6,6 +6,9 @@ pairs at the condition's own noise and at every t, so that it also knows what ha
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import WeakKeyDictionary
+
 import torch
 
 from sfumato.attacker.attempt import Effort, Lacking, Tell
@@ -24,8 +27,10 @@ NEEDS: tuple[type, ...] = (Latents, Base)
 COUNT: dict[Effort, int] = {"quick": 200, "full": 1000}
 VARIANTS = ("server", "public")
 STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
-TRAINING: dict[Effort, int] = {"quick": 100, "full": 2000}
+TRAINING: dict[Effort, int] = {"quick": 400, "full": 2000}
 BATCH = 16
+
+_controlnets: WeakKeyDictionary[Public, dict[tuple[Any, ...], tuple[Any, Curve]]] = WeakKeyDictionary()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "server") -> Guess:
@@ -46,7 +51,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     else:
         if scenario.get(Public) is None:
             raise Lacking(Public)
-        controlnet, captioned = None, False
+        captioned = False
         controlnet, curve = _trained(base, scenario[Public], seen, steps=TRAINING[effort], seed=seed, tell=tell)
         budget["training steps"] = TRAINING[effort]
     z_0 = denoise(
@@ -55,10 +60,14 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     return Guess(z_0=z_0, curve=curve, budget=budget)
 
 
-def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: int, tell: Tell) -> tuple[object, Curve]:
-    """A ControlNet of the attacker's own, trained on public pairs whose conditions are as noisy as the records'."""
+def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: int, tell: Tell) -> tuple[Any, Curve]:
+    """A ControlNet of the attacker's own, trained on public pairs whose conditions are as noisy as the records'; once for each noise."""
     assert seen.w is not None
-    model, levels = nets.new_controlnet(base, generator=generator(seed, 1)), seen.w
+    levels, known = seen.w.unique(), _controlnets.setdefault(public, {})
+    key = (base.unet_fingerprint, steps, seed, *levels.tolist())
+    if key in known:
+        return known[key]
+    model = nets.new_controlnet(base, generator=generator(seed, 1))
 
     def loss(step: int) -> torch.Tensor:
         draws = generator(seed, 31, step)
@@ -71,4 +80,5 @@ def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: in
         return (eps_hat - eps).square().mean()
 
     curve = fit(model.parameters(), loss, steps=steps, lr=3e-4, clip=1.0, tell=tell)
-    return model.eval().requires_grad_(False), curve
+    known[key] = model.eval().requires_grad_(False), curve
+    return known[key]

@@ -1,6 +1,7 @@
 """All records of one person, read together: k pictures of a person are k chances.
 
-Each record is read as in ``direct_identity``; what they say of the person is averaged.
+Variants: ``records``, each is read as in ``direct_identity``; ``pictures``, each becomes a picture as in ``diffusion_prior:ddim``, and the
+attacker's own eye for people looks at that. What the records of a person say is averaged.
 """
 
 from __future__ import annotations
@@ -10,18 +11,26 @@ import numpy as np
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, People, Public, Scenario
 from sfumato.attacker.records import direct_identity
+from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._identity import learned
+from sfumato.attacker.records._sampling import denoise
 from sfumato.attacker.records.base import Guess, Target
+from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "read the person off all records of the same person"
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base, People)
-COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
+VARIANTS = ("records", "pictures")
+STEPS: dict[Effort, int] = {"quick": 10, "full": 50}  # of DDIM
 
 
-def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "records") -> Guess:
     """See the module."""
-    guess = direct_identity.run(scenario, effort=effort, seed=seed, tell=tell)
+    if variant not in VARIANTS:
+        raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
+    guess = (direct_identity.run if variant == "records" else _seen)(scenario, effort=effort, seed=seed, tell=tell)
     assert guess.embeddings is not None
     groups = scenario[People].groups.numpy()
     _, member = np.unique(groups, return_inverse=True)
@@ -29,5 +38,12 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     np.add.at(sums, member, guess.embeddings)
     pooled = sums[member]
     guess.embeddings = pooled / np.linalg.norm(pooled, axis=1, keepdims=True).clip(1e-12)
-    guess.budget["records of a person"] = float(len(groups) / len(sums))
+    guess.budget |= {"variant": variant, "records of a person": float(len(groups) / len(sums))}
     return guess
+
+
+def _seen(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
+    """Every record's picture under the base, as the attacker's head sees it."""
+    base, head = scenario[Base], learned(scenario[Public])[0]
+    z_0 = denoise(base, see(scenario, base.schedule), steps=STEPS[effort], eta=0.0, seed=seed, tell=tell)
+    return Guess(embeddings=head.embed(base.decode_pixels(z_0)), embed=head.embed, budget={"steps": STEPS[effort]})

@@ -188,7 +188,8 @@ def _person(
     hits, _ = gallery.reidentify(embedded, people)
     missed, _ = gallery.reidentify(rival, people)
     beside = {"auc": gallery.auc(embedded, people), "auc of the prior": gallery.auc(rival, people)}
-    return _cell(hits, missed, people, seed, chance=gallery.chance, beside=beside, gallery=len(gallery.identities))
+    cell = _cell(hits, missed, people, seed, chance=gallery.chance, beside=beside, gallery=len(gallery.identities))
+    return {**cell, "guess": gallery.guessed(rival, people)}
 
 
 def _condition(found: np.ndarray, truth: Truth, prior: Prior, condition: str | None, seed: int) -> dict[str, Any]:

@@ -94,6 +94,17 @@ class Gallery:
         rank = (similar >= similar[np.arange(len(own)), own][:, None]).sum(axis=1)
         return rank == 1, rank
 
+    def guessed(self, probes: np.ndarray, identities: Sequence[str]) -> float:
+        """The share of hits were every probe a guess at every one of ``identities``: what guesses that know of nobody get on average.
+
+        Pairing each with one person instead would add the luck of the pairing. Where all of the gallery is looked for equally often,
+        it is at most chance, whatever the guesses are.
+        """
+        similar = self.similarities(probes)
+        alone = (similar == similar.max(axis=1, keepdims=True)).sum(axis=1) == 1
+        named = np.bincount(similar.argmax(axis=1)[alone], minlength=len(self.identities)) / len(probes)
+        return float(named[self._rows(probes, identities)].mean())
+
     def auc(self, probes: np.ndarray, identities: Sequence[str]) -> float:
         """How often a probe's similarity with the right person exceeds one of any probe with a wrong person; chance 0.5.
 
