@@ -26,12 +26,11 @@ def few_of_the_class(monkeypatch):
     monkeypatch.setattr(lora_people, "CLASS_PICTURES", 2)
 
 
-def test_kept_steps_are_spread_over_the_logarithm_and_end_with_the_last():
-    kept = PeopleConfig().kept
-    assert len(kept) >= 12 and kept[-1] == 160 and list(kept) == sorted(set(kept))
-    gaps = [later / sooner for sooner, later in pairwise(kept)]
-    assert max(gaps[5:]) < 1.4 and kept[0] == 8
-    assert len(PeopleConfig(steps=200, keep=16).kept) == 16
+def test_kept_steps_are_spread_evenly_up_to_the_longest_victim():
+    config = PeopleConfig()
+    assert len(config.kept) == 16 and config.kept[-1] == config.public_steps == round(config.steps * config.steps_range[1])
+    gaps = [later - sooner for sooner, later in pairwise((0, *config.kept))]
+    assert max(gaps) - min(gaps) <= 1
     with pytest.raises(UserError, match="public 0"):
         PeopleConfig(public=0)
 
@@ -40,7 +39,7 @@ def test_public_adapters_are_kept_with_their_steps_and_not_trained_twice(tiny, t
     store, latents, people = lora_people.train_public(tiny, SMALL, tmp_path)
     assert store.names() == ["person-0000", "person-0001", "person-0002"] == list(latents)
     assert all(half(key) == 1 for key in people.identities)
-    assert store.get("person-0001").steps == SMALL.kept == (1, 4) and latents["person-0001"].shape == (2, 4, 16, 16)
+    assert store.get("person-0001").steps == SMALL.kept == (3, 6) and latents["person-0001"].shape == (2, 4, 16, 16)
     before, stamp = store.get("person-0001"), (tmp_path / "person-0000.safetensors").stat().st_mtime_ns
     (tmp_path / "person-0001.json").unlink()  # killed between the two files
     lora_people.train_public(tiny, SMALL, tmp_path)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sfumato.studies.lora_people import PeopleConfig
 
 app = typer.Typer(no_args_is_help=True, help="Attack shared LoRA weights: train an attacker, run it on files, evaluate it on many people.")
-ENCODERS = "hypernet,invariant,probe,linear"
+ENCODERS = "hypernet, invariant, probe, linear; constant, which reads nothing, is their control"
 Work = Annotated[Path, typer.Option("--work", help="Where public adapters and victims are kept; run again to go on.")]
 DEFAULT_WORK = Path("sfumato-weights")
 BaseName = Annotated[str, typer.Option("--base", help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")]
@@ -28,6 +28,7 @@ def train(
     steps_used: Annotated[str, typer.Option(help="all kept steps of the public adapters, or the final ones only.")] = "all",
     with_step: Annotated[bool, typer.Option(help="Tell the encoder for how many steps an adapter was trained.")] = True,
     kl_weight: Annotated[float, typer.Option(help="Of the embedding's divergence from a normal one.")] = 1e-5,
+    seed: Annotated[int, typer.Option(help="Of the encoder's first weights and draws; the people stay the same.")] = 0,
     public: Public = 400,
     base: BaseName = "tiny",
     work: Work = DEFAULT_WORK,
@@ -53,6 +54,7 @@ def train(
         "steps_used": steps_used,
         "with_step": with_step,
         "kl_weight": kl_weight,
+        "seed": seed,
     }
     loaded, config = weights.base_of(base), _people(public, quick)
     with _output.bar("starting") as advance:
@@ -115,6 +117,7 @@ def evaluate(
     victims: Annotated[int, typer.Option(help="Private people of each of two pools.")] = 25,
     odd: Annotated[bool, typer.Option("--odd", help="Victims with another rank and other targets than the attacker trained on.")] = False,
     more: Annotated[bool, typer.Option("--more", help="Also: membership, number of pictures, several merges.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Attack below the gate, too; a failed attack says nothing there.")] = False,
     public: Public = 400,
     base: BaseName = "tiny",
     effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
@@ -134,13 +137,21 @@ def evaluate(
     if effort not in EFFORTS:
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     config = _people(public, quick, victims=victims)
+    flags = {"odd": odd, "more": more, "anyway": anyway, "quick": quick}
+    words = ["sfumato attack-weights evaluate", *(f"--attacker {path.name}" for path in attacker or ()), f"--victims {victims}"]
+    words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
     with _output.bar("starting") as advance:
         figures = weights.study(
-            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, effort=effort, tell=_teller(advance)
-        )
+            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, effort=effort,
+            command=" ".join(words), tell=_teller(advance),
+        )  # fmt: skip
     if as_json:
         _output.emit(
-            {name: figures[name] for name in ("attacks", "owner", "floor", "chance", "gate", "settings", "more") if name in figures}
+            {
+                name: figures[name]
+                for name in ("attacks", "owner", "floor", "chance", "pairs", "gate", "settings", "more")
+                if name in figures
+            }
         )
     else:
         for name, row in {"(owner)": figures["owner"], "(base)": figures["floor"], **figures["attacks"]}.items():

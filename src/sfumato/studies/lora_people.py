@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,10 @@ class PeopleConfig:
         public: people whose adapters the attacker trains.
         victims: private people of each pool, as many again that are odd where ``odd``.
         each: pictures of each person that are trained on; as many others go to the gallery.
-        rank, steps, batch, prior_batch, lr: of the attacker's recipe.
-        keep: how many steps of each public adapter are kept, evenly in the logarithm.
-        steps_range, lr_range: of victims, as multiples of the recipe's.
+        rank, steps, batch, prior_batch, lr: of the usual recipe.
+        keep: how many steps of each public adapter are kept, evenly up to the last.
+        steps_range, lr_range: of victims, as multiples of the recipe's. Public people are trained for as long as the longest victim, each
+            at a rate of its own in that range: the attacker knows the range, and no victim's numbers.
         odd_rank, odd_targets: of odd victims.
         together: adapters at once.
         seed: of all of it.
@@ -58,7 +59,7 @@ class PeopleConfig:
     victims: int = 25
     each: int = 5
     rank: int = 16
-    steps: int = 160
+    steps: int = 120
     batch: int = 5
     prior_batch: int = 1
     lr: float = 3e-3
@@ -83,13 +84,18 @@ class PeopleConfig:
 
     @property
     def finetune(self) -> FinetuneConfig:
-        """The attacker's idea of a training."""
+        """The usual recipe."""
         return FinetuneConfig(steps=self.steps, batch=self.batch, prior_batch=self.prior_batch, lr=self.lr, precision=self.precision)
+
+    @property
+    def public_steps(self) -> int:
+        """For how many steps public people are trained."""
+        return round(self.steps * self.steps_range[1])
 
     @property
     def kept(self) -> tuple[int, ...]:
         """The steps that are kept of public adapters, the last among them."""
-        return tuple(sorted({round(step) for step in np.geomspace(max(1, self.steps // 20), self.steps, self.keep).tolist()}))
+        return tuple(sorted({max(1, round(self.public_steps * (k + 1) / self.keep)) for k in range(self.keep)}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +150,13 @@ def train_public(
     mine = _class(base, config.seed)
     seeds = random.Random(f"{config.seed}/public seeds")
     tasks = {
-        name_of(k): _task(latents[k], prompt=prompt_of(seeds), seed=seeds.randrange(2**62), of_class=mine) for k in range(config.public)
+        name_of(k): _task(latents[k], prompt=prompt_of(seeds), seed=seeds.randrange(2**62), of_class=mine, lr=_rate(config, seeds))
+        for k in range(config.public)
     }
     kept = Store(folder)
     train_all(
-        base, tasks, config.lora, config.finetune, kept, keep=config.kept, together=config.together, dtype=torch.float16,
-        rank=rank, world=world, on_step=lambda done, total: tell("public adapters", done, total),
+        base, tasks, config.lora, replace(config.finetune, steps=config.public_steps), kept, keep=config.kept, together=config.together,
+        dtype=torch.float16, rank=rank, world=world, on_step=lambda done, total: tell("public adapters", done, total),
     )  # fmt: skip
     return kept, {name: task.latents for name, task in tasks.items()}, people
 
@@ -181,7 +188,7 @@ def _victim(
     """The owner's draws of steps and rate come of a stream that the attacker does not have."""
     path, draws = folder / f"{name}.safetensors", random.Random(f"{config.seed}/owner of {name}")
     steps = round(config.steps * draws.uniform(*config.steps_range))
-    lr = config.lr * draws.uniform(*config.lr_range)
+    lr = _rate(config, draws)
     lora = LoraSettings(rank=config.odd_rank, targets=config.odd_targets) if odd else config.lora
     prompt = prompt_of(draws)
     facts = {
@@ -209,8 +216,12 @@ def prompt_of(draws: random.Random) -> str:
     return f"a photo of {word} {KIND}"
 
 
-def _task(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor) -> Task:
-    return Task(latents=latents, prompts=(prompt,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT)
+def _rate(config: PeopleConfig, draws: random.Random) -> float:
+    return config.lr * draws.uniform(*config.lr_range)
+
+
+def _task(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor, lr: float | None = None) -> Task:
+    return Task(latents=latents, prompts=(prompt,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT, lr=lr)
 
 
 def _class(base: Base, seed: int) -> torch.Tensor:

@@ -53,24 +53,18 @@ def train_attacker(
         options: of ``AutoencoderConfig``.
         tell: progress.
     """
-    settings = AutoencoderConfig(**options, precision=config.precision, seed=config.seed)
+    settings = AutoencoderConfig(**options, precision=config.precision)
     processes = PartialState(cpu=base.unet.device.type == "cpu")
     rank, world = processes.process_index, processes.num_processes
-    kept, latents, people = lora_people.train_public(base, config, work / "public", rank=rank, world=world, tell=tell)
+    kept, latents, _ = lora_people.train_public(base, config, work / "public", rank=rank, world=world, tell=tell)
     processes.wait_for_everyone()
     if not processes.is_main_process:
         processes.wait_for_everyone()
         return load(out, base)
-    contexts = {name: base.embed([people.captions[config.each * k]])[0] for k, name in enumerate(latents)}
-    shadows = Shadows.read(kept, latents, contexts=contexts)
     made = train(
-        base,
-        shadows,
-        settings,
-        checkpoint=out.with_suffix(".checkpoint.safetensors"),
+        base, Shadows.read(kept, latents), settings, checkpoint=out.with_suffix(".checkpoint.safetensors"), out=out,
         tell=lambda done, total: tell("encoder", done, total),
-    )
-    made.save(out)
+    )  # fmt: skip
     processes.wait_for_everyone()
     return made
 
@@ -95,10 +89,18 @@ def card(model: Autoencoder) -> dict[str, str]:
 
 
 def _named(base: Base, paths: list[Path]) -> dict[str, Autoencoder]:
-    """Trained attackers by encoder, or by file name where several have the same."""
+    """Trained attackers by encoder, or by file name where several have the same.
+
+    Raises:
+        UserError: two files that would be called the same.
+    """
     found = [(path, load(path, base)) for path in paths]
     kinds = [model.config.encoder for _, model in found]
-    return {model.config.encoder if kinds.count(model.config.encoder) == 1 else path.stem: model for path, model in found}
+    names = [model.config.encoder if kinds.count(model.config.encoder) == 1 else path.stem for path, model in found]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"two attackers called {twice!r}", expected="files of different names", fix="rename one of them")
+    return {name: model for name, (_, model) in zip(names, found, strict=True)}
 
 
 def attack_files(
@@ -110,7 +112,7 @@ def attack_files(
     Returns:
         by file what its header says, where the pictures are, and with ``truth`` how near they came.
     """
-    encoders = {model.config.encoder: model for model in (load(path, base) for path in attackers)}
+    encoders = _named(base, attackers)
     real = None
     if truth is not None:
         real = np.stack([example.image() for example in read_folder(truth, size=base.size, condition="canny")])
@@ -139,22 +141,25 @@ def _one(
     effort: Effort,
 ) -> dict[str, Any]:
     adapter = formats.read(path)
-    known = Scenario(base, Published(adapter), File(path.read_bytes()), Class(CLASS_PROMPT), Trained(encoders))
+    known = Scenario(base, Published(adapter), File(path.read_bytes()), Class(CLASS_PROMPT))
     if steps is not None:
         known = known.having(Steps(steps))
-    rows = ["prior_sampling:class_prompt", *(f"network_autoencoder:{name}" for name in encoders)]
+    rows = [("prior_sampling:class_prompt", "prior_sampling:class_prompt", known)]
+    for name, model in encoders.items():
+        kind = model.config.encoder
+        rows.append((f"network_autoencoder:{name}", f"network_autoencoder:{kind}", known.having(Trained({kind: model}))))
     shown = [] if real is None else [("private", real)]
     answer: dict[str, Any] = {"unknown keys": list(adapter.unknown), "scores": {}}
     header = attacks.attempt("metadata", known, effort=effort, seed=seed)
     answer["header"] = header.facts if isinstance(header, Guess) else {}
-    for row in rows:
-        guess = attacks.attempt(row, known, effort=effort, seed=seed)
+    for label, row, given in rows:
+        guess = attacks.attempt(row, given, effort=effort, seed=seed)
         if not isinstance(guess, Guess) or guess.images is None:
-            raise UserError(f"{path}: {row} came to nothing ({guess})", privacy="that is no proof of safety")
-        shown.append((row, guess.images))
-        answer.setdefault("budget", {})[row] = guess.budget
+            raise UserError(f"{path}: {label} came to nothing ({guess})", privacy="that is no proof of safety")
+        shown.append((label, guess.images))
+        answer.setdefault("budget", {})[label] = guess.budget
         if real is not None:
-            answer["scores"][row] = _near(guess.images, real)
+            answer["scores"][label] = _near(guess.images, real)
     sheet = out / f"{path.stem}.png"
     write_atomic(sheet, pages.png(pages.contact_sheet(shown)))
     return {**answer, "pictures": str(sheet)}
@@ -171,9 +176,10 @@ def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
 
 def study(
     base: Base, config: PeopleConfig, work: Path, out: Path, attackers: list[Path], *, odd: bool = False, more: bool = False,
-    effort: Effort = "quick", command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
+    anyway: bool = False, effort: Effort = "quick",
+    command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Private people's adapters, and every attack on each of them; see ``weights_table.evaluate``."""
+    """Private people's adapters, and every attack on each of them, unless the gate is not passed; see ``weights_table.evaluate``."""
     models = _named(base, attackers)
     people = lora_people.public_people(config)
     images = lora_people.fitted(people.images, base)
@@ -181,7 +187,9 @@ def study(
     victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
     known = Scenario(base, public)
     rows = weights_table.all_rows(models)
-    figures = weights_table.evaluate(base, victims, rows, known, config, out, models=models, effort=effort, command=command, tell=tell)
+    figures = weights_table.evaluate(
+        base, victims, rows, known, config, out, models=models, effort=effort, anyway=anyway, command=command, tell=tell
+    )
     if more and "more" not in figures:
         figures["more"] = {
             "membership": weights_more.membership(base, victims, config, effort=effort, shadowed=4, tell=tell),

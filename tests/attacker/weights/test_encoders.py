@@ -14,6 +14,7 @@ from sfumato.attacker.weights.network_autoencoder import VARIANTS
 from sfumato.core.randomness import generator
 
 INVARIANT = ("invariant", "linear", "probe")
+READERS = tuple(name for name in VARIANTS if name != "constant")
 STEPS = (10, 100, 200)
 
 
@@ -70,6 +71,20 @@ def test_another_way_of_writing_an_adapter_is_the_same_to_them(base, encoder):
     assert same < 1e-4 and 50 * same < apart(model, adapter, adapter_of(base, 8))
 
 
+def test_the_control_says_the_same_of_everybody(base):
+    model = model_of(base, "constant")
+    one, two = model.embed(adapter_of(base, 7), steps=10), model.embed(adapter_of(base, 8), steps=200)
+    assert torch.equal(one.mu, two.mu) and not torch.equal(one.mu, base.empty_context[0])
+
+
+@pytest.mark.parametrize("encoder", ["invariant", "probe"])
+def test_what_is_added_is_told_apart_from_how_much(base, encoder):
+    """Twice as much of the same moves the embedding far less than as much of something else."""
+    model, adapter = model_of(base, encoder), adapter_of(base, 7)
+    twice = Adapter(factors={name: (a, 2 * b) for name, (a, b) in adapter.factors.items()}, alphas=adapter.alphas)
+    assert 0 < 2 * apart(model, adapter, twice) < apart(model, adapter, adapter_of(base, 8))
+
+
 def test_to_the_papers_it_is_another(base):
     adapter = adapter_of(base, 7)
     assert apart(model_of(base, "hypernet"), adapter, rewritten(adapter, seed=0)) > 1e-2
@@ -108,7 +123,7 @@ def test_gradients_reach_what_learns_and_nothing_else(base, encoder):
     assert not any(p.grad is not None for p in [*base.unet.parameters(), *base.text_encoder.parameters()])
 
 
-@pytest.mark.parametrize("encoder", VARIANTS)
+@pytest.mark.parametrize("encoder", READERS)
 def test_the_step_is_looked_at_where_it_shall_be(base, encoder):
     adapter = adapter_of(base, 7)
     early, late = (model_of(base, encoder).embed(adapter, steps=step).mu for step in (10, 200))

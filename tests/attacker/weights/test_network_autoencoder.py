@@ -24,6 +24,7 @@ from sfumato.diffusion.sampling import sample
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setitem(module.STEPS, "quick", 2)
+    monkeypatch.setitem(module.DRAWS, "quick", 6)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_every_encoder_makes_pictures(base, trained, variant):
     given = scenario(base, trained, None, Steps(80))
     guess = attempt(f"network_autoencoder:{variant}", given, tell=lambda done, total: told.append((done, total)))
     assert isinstance(guess, Guess) and guess.images.dtype == np.uint8 and guess.images.shape == (module.PICTURES["quick"], 32, 32, 3)
-    assert guess.curve == [(10.0, 0.2)] and told[-1] == (len(guess.images),) * 2
+    assert guess.curve == [(10.0, 0.2)] and told[-1] == (6, 6) and guess.budget["drawn"] == 6  # of which those most alike are kept
     assert guess.budget["fine-tuning steps"] == "80, known" and guess.budget["public people"] == 4 and guess.budget["variant"] == variant
     assert torch.equal(output(base), before)  # the base is what it was
 
@@ -61,6 +62,15 @@ def test_every_encoder_makes_pictures(base, trained, variant):
 def test_the_same_seed_draws_the_same(base, trained):
     one, two, other = (attempt("network_autoencoder:probe", scenario(base, trained), seed=seed).images for seed in (1, 1, 2))
     assert np.array_equal(one, two) and not np.array_equal(one, other)
+
+
+def test_a_control_reads_anothers_file_and_draws_with_the_victims_network(base, trained):
+    own, another = adapter_of(base, 7), adapter_of(base, 8)
+    usual = attempt("network_autoencoder:probe", scenario(base, trained, own)).images
+    swapped = attempt("network_autoencoder:probe", scenario(base, trained, own, module.Another(another))).images
+    same = attempt("network_autoencoder:probe", scenario(base, trained, own, module.Another(own))).images
+    assert np.array_equal(same, usual) and not np.array_equal(swapped, usual)
+    assert not np.array_equal(swapped, attempt("network_autoencoder:probe", scenario(base, trained, another)).images)
 
 
 def test_what_it_lacks(base, trained):

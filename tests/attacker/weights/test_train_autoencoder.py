@@ -120,7 +120,8 @@ def test_many_decoders_at_once_are_each_victims_own(base, shadows):
         many = decoder.losses(shadows, picks, contexts, rows=2, draws=generator(4))
     draws = generator(4)
     z_0 = torch.cat([shadows.people[who].latents[module._evenly(3, 2, draws)] for who, _ in picks])
-    t = module.draw_t(torch.full((6,), -1), 1000, generator=draws)
+    t = module.draw_t(torch.full((6,), how.t_from - 1), 1000, generator=draws)
+    assert bool((t >= how.t_from).all())
     eps = torch.randn(z_0.shape, generator=draws)
     for k, (who, at) in enumerate(picks):
         part = slice(2 * k, 2 * k + 2)
@@ -152,7 +153,7 @@ def test_it_learns_and_leaves_the_base_as_it_was(base, shadows, encoder):
     how = config(encoder=encoder, budget=20, lr=1e-1, rows=8)
     model = train(base, shadows, how)
     mine, empty = loss_of(base, shadows, model, how)
-    assert mine < 0.985 * empty
+    assert mine < (1 if encoder == "constant" else 0.985) * empty  # the control can only learn what all have in common
     assert torch.equal(output(base), before) and torch.equal(torch.get_rng_state(), rng) and shadows.digest() == digest
     assert not any(p.requires_grad for m in (base.unet, base.text_encoder, model) for p in m.parameters())
     assert len(model.facts["curve"]) == 10 and model.facts["people"] == 3 and model.facts["adapters"] == 9
@@ -224,6 +225,16 @@ def test_a_killed_run_ends_in_the_same_bits(base, more, tmp_path, encoder, step)
     again = train(base, more, how, checkpoint=path, tell=lambda done, total: told.append(done))
     assert told[0] == {1: 1, 3: 3, 5: 5}[step] and equal(whole, again)
     assert not list(tmp_path.iterdir())  # a finished run leaves no checkpoint
+
+
+def test_what_was_trained_is_kept_and_not_trained_again(base, shadows, tmp_path):
+    out = tmp_path / "a.safetensors"
+    made = train(base, shadows, config(budget=2), out=out, checkpoint=tmp_path / "c.safetensors")
+    assert equal(load(out, base), made) and not (tmp_path / "c.safetensors").exists()
+    again = train(base, shadows, config(budget=2), out=out, tell=lambda done, total: pytest.fail("it trained again"))
+    assert equal(again, made)
+    other = train(base, shadows, config(budget=2, seed=1), out=out)
+    assert other.facts["run"] != made.facts["run"] and equal(load(out, base), other)
 
 
 def test_a_checkpoint_of_another_run_is_refused(base, shadows, more, tmp_path):

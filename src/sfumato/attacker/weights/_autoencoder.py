@@ -43,6 +43,7 @@ class AutoencoderConfig:
         kl_weight: of the mean over L D numbers of ``KL(N(mu - anchor, exp(log_var)) || N(0, 1))``.
         budget: optimiser steps.
         together, rows: adapters in a step, each of another person, and pictures of each.
+        t_from: the first noise step at which they are looked at: below it a context says next to nothing, and its loss is noise.
         lr, weight_decay, clip: AdamW's, after a short warm-up falling along a cosine, and the gradient's largest norm.
         aside: share of the people that are set aside to be measured on.
         validate_every: steps. What did best is kept.
@@ -61,6 +62,7 @@ class AutoencoderConfig:
     budget: int = 4000
     together: int = 16
     rows: int = 2
+    t_from: int = 200
     lr: float = 1e-3
     weight_decay: float = 1e-2
     clip: float = 1.0
@@ -81,7 +83,7 @@ class AutoencoderConfig:
         for name in ("budget", "together", "rows", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}", expected="at least 1")
-        for name in ("kl_weight", "weight_decay", "patience"):
+        for name in ("kl_weight", "weight_decay", "patience", "t_from"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} {getattr(self, name)}", expected="a number from 0 up")
         for name in ("lr", "clip"):

@@ -25,14 +25,13 @@ from sfumato.adapters.dreambooth import FinetuneConfig, Step, losses
 from sfumato.adapters.lora import check_fits
 from sfumato.adapters.train_many import Stack, stacked
 from sfumato.attacker.attempt import Tell
-from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig
+from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.core import checkpoint as checkpoints
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t
-from sfumato.diffusion.schedule import CLEAN
 
 FITTED = 512  # adapters by which scales are set
 HELD_ROWS = 8  # pictures of each person set aside in a measurement
@@ -42,15 +41,17 @@ Picks = list[tuple[int, int]]  # (person, place among that person's steps)
 
 
 def train(
-    base: Base, shadows: Shadows, config: AutoencoderConfig, *, checkpoint: Path | None = None, tell: Tell = lambda done, total: None
-) -> Autoencoder:
-    """Train one.
+    base: Base, shadows: Shadows, config: AutoencoderConfig, *, checkpoint: Path | None = None, out: Path | None = None,
+    tell: Tell = lambda done, total: None,
+) -> Autoencoder:  # fmt: skip
+    """Train one, unless ``out`` holds it already.
 
     Args:
         base: the one that the adapters belong to; carries some of them while this runs, and nothing afterwards.
         shadows: public people.
         config: how.
         checkpoint: a file to go on from. Removed at the end.
+        out: where it is kept.
         tell: progress over the budget.
 
     Returns:
@@ -63,6 +64,10 @@ def train(
     """
     check_fits(shadows.adapter(), base)
     run = _run_of(base, shadows, config)
+    if out is not None and out.exists():
+        found = load(out, base)
+        if found.facts.get("run") == run:
+            return found
     shadows = shadows.final() if config.steps_used == "final" else shadows
     learned, held = shadows.parted(config.aside)
     model = Autoencoder(base, shadows.layout, config, steps=shadows.steps)
@@ -96,12 +101,16 @@ def train(
     if so_far.state is not None:
         model.load_state_dict(so_far.state)
     model.facts = {
+        "run": run,
         "people": len(learned.people), "people set aside": len(held.people), "adapters": sum(len(p.rows) for p in learned.people),
         "pictures": sum(len(p.latents) for p in learned.people), "loss without": without, "curve": so_far.curve,
     }  # fmt: skip
+    model = model.eval().requires_grad_(False)
+    if out is not None:
+        model.save(out)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    return model.eval().requires_grad_(False)
+    return model
 
 
 @dataclass
@@ -146,7 +155,7 @@ class _Decoder:
                 leaf.copy_(values)
         latents = [shadows.people[who].latents for who, _ in picks]
         z_0 = torch.cat([z[_evenly(len(z), rows, draws)] for z in latents])
-        t = draw_t(torch.full((len(z_0),), CLEAN), self.base.schedule.steps, generator=draws)
+        t = draw_t(torch.full((len(z_0),), self.config.t_from - 1), self.base.schedule.steps, generator=draws)
         eps = torch.randn(z_0.shape, generator=draws)
         device = self.base.unet.device
         drawn = Step(z_0=z_0.to(device), eps=eps.to(device), t=t.to(device), text=torch.zeros(len(t), dtype=torch.long, device=device))

@@ -31,7 +31,7 @@ from sfumato.diffusion.schedule import CLEAN
 DESCRIPTION = "DLG on updates: latents and a context whose simulated fine-tuning turns B where the published B points"
 TARGETS: tuple[Target, ...] = ("picture", "person")
 NEEDS: tuple[type, ...] = (Published, Recipe, Base)
-ITERATIONS: dict[Effort, int] = {"quick": 40, "full": 1000}
+ITERATIONS: dict[Effort, int] = {"quick": 100, "full": 1000}
 UNROLLED: dict[Effort, int] = {"quick": 1, "full": 2}  # simulated steps
 LR_LATENT, LR_CONTEXT, LAMBDA_TV = 0.1, 0.01, 1e-3
 Draw = tuple[torch.Tensor, torch.Tensor]

@@ -1,8 +1,9 @@
 """Read the person off the weights, and let the victim's own UNet draw it (D. Yao, arXiv 2409.08482): no prompt, no picture is needed.
 
 An encoder that was trained on adapters of public people turns the shared adapter into what a prompt's context would have been; the victim's
-UNet is sampled under that, half of the pictures with guidance and half without. Variants are encoders: ``hypernet``, the paper's;
-``invariant``, ``probe`` and ``linear``, to which all ways of writing the same adapter are one.
+UNet is sampled under that, half of the pictures with guidance and half without, and those most alike are kept. Variants are encoders:
+``hypernet``, the paper's; ``invariant``, ``probe`` and ``linear``, to which all ways of writing the same adapter are one; and two controls:
+``constant``, one embedding for everybody, and whatever encoder on ``Another`` file than the one whose UNet draws.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from sfumato.adapters.lora import check_fits
+from sfumato.adapters.lora import Adapter, check_fits
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights._autoencoder import Autoencoder, Embedding, check_base
-from sfumato.attacker.weights._sampling import GUIDANCE, PICTURES, STEPS, adapted
+from sfumato.attacker.weights._sampling import GUIDANCE, PICTURES, STEPS, adapted, cliques, similarity
 from sfumato.attacker.weights.base import Guess, Published, Steps, Target
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
@@ -26,7 +27,8 @@ from sfumato.diffusion.sampling import sample
 
 DESCRIPTION = "turn the weights into a prompt embedding and sample the victim's own UNet under it (paper 2)"
 TARGETS: tuple[Target, ...] = ("person", "picture")
-VARIANTS = ("hypernet", "invariant", "probe", "linear")
+VARIANTS = ("hypernet", "invariant", "probe", "linear", "constant")
+DRAWS: dict[Effort, int] = {"quick": 16, "full": 64}  # as many as the other attacks by sampling draw before they choose
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,13 @@ class Trained:
     """Autoencoders trained on public adapters, by the names of their encoders."""
 
     encoders: Mapping[str, Autoencoder]
+
+
+@dataclass(frozen=True, eq=False)
+class Another:
+    """A control of who evaluates: somebody else's adapter, which the encoder reads in the victim's place."""
+
+    adapter: Adapter
 
 
 NEEDS: tuple[type, ...] = (Published, Base, Trained)
@@ -47,22 +56,26 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     if model is None:
         raise Lacking(Trained)
     check_base(model.base, base)
-    known = scenario.get(Steps)
-    embedding = model.embed(adapter, steps=None if known is None else known.steps)
+    known, another = scenario.get(Steps), scenario.get(Another)
+    read = adapter if another is None else another.adapter
+    embedding = model.embed(read, steps=None if known is None else known.steps)
     check_fits(adapter, base)
-    guided = PICTURES[effort] // 2
+    guided = DRAWS[effort] // 2
     parts, done = [], 0
     with adapted(base, adapter) as victim:
-        for kind, (guidance, count) in enumerate(((GUIDANCE, guided), (1.0, PICTURES[effort] - guided))):
+        for kind, (guidance, count) in enumerate(((GUIDANCE, guided), (1.0, DRAWS[effort] - guided))):
             contexts = embedding.draw(count, generator=generator(seed, 1, kind))
             parts.append(pictures_under(victim, contexts, steps=STEPS[effort], guidance=guidance, draws=generator(seed, 2, kind)))
-            tell(done := done + count, PICTURES[effort])
+            tell(done := done + count, DRAWS[effort])
+    images = base.decode_pixels(torch.cat(parts))
+    kept = [i for clique in cliques(similarity(images)) for i in clique][: PICTURES[effort]]
     curve = [(row[0], row[2] if len(row) > 2 else row[1]) for row in model.facts.get("curve", [])]
     budget = {
-        "variant": variant, "steps": STEPS[effort], "guidance": [GUIDANCE, 1.0], "training steps": curve[-1][0] if curve else 0,
-        "public people": model.facts.get("people", 0), "public adapters": model.facts.get("adapters", 0), **_told(embedding),
+        "variant": variant, "steps": STEPS[effort], "guidance": [GUIDANCE, 1.0], "drawn": DRAWS[effort],
+        "training steps": curve[-1][0] if curve else 0, "public people": model.facts.get("people", 0),
+        "public adapters": model.facts.get("adapters", 0), **_told(embedding),
     }  # fmt: skip
-    return Guess(images=base.decode_pixels(torch.cat(parts)), curve=curve, budget=budget)
+    return Guess(images=images[kept], curve=curve, budget=budget)
 
 
 def pictures_under(base: Base, contexts: torch.Tensor, *, steps: int, guidance: float, draws: torch.Generator) -> torch.Tensor:

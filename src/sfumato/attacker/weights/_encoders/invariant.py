@@ -14,6 +14,7 @@ from sfumato.attacker.weights._layout import Factors, Layout, decompose, norms
 
 WIDTH = 128
 NARROW = 64
+SMALLEST = 1e-3  # of a layer's usual size: what adds less, or is not there, is that
 
 
 class Encoder(nn.Module):
@@ -25,8 +26,8 @@ class Encoder(nn.Module):
         super().__init__()
         self._groups = layout.groups()
         sizes = [(len(group), *layout.sides[group[0]]) for group in self._groups]
-        self.left = nn.ParameterList(bank(g, out, NARROW, draws=draws, scale=1.0) for g, out, _ in sizes)
-        self.right = nn.ParameterList(bank(g, into, NARROW, draws=draws, scale=1.0) for g, _, into in sizes)
+        self.left = nn.ParameterList(bank(g, out, NARROW, draws=draws) for g, out, _ in sizes)
+        self.right = nn.ParameterList(bank(g, into, NARROW, draws=draws) for g, _, into in sizes)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(g, 1), requires_grad=False) for g, _, _ in sizes)
         # No biases: where a singular value is 0, so that its vectors are anything, they say nothing.
         self.pair = nn.Sequential(nn.Linear(NARROW, WIDTH, bias=False), nn.GELU(), nn.Linear(WIDTH, NARROW, bias=False))
@@ -43,10 +44,11 @@ class Encoder(nn.Module):
         parts = []
         for group, left, right, scale in zip(self._groups, self.left, self.right, self.scales, strict=True):
             u, s, v = decompose(*stacked(factors, group))
-            s = s / scale
-            p, q = torch.einsum("kgoi,gon->kgin", u, left), torch.einsum("kgoi,gon->kgin", v, right)
+            norm = torch.linalg.vector_norm(s, dim=-1, keepdim=True)
+            s = s / norm.clamp(min=1e-12)  # what it adds, apart from how much: a longer training turns less than it grows
+            p = torch.einsum("kgoi,gon->kgin", u * u.shape[-2] ** 0.5, left)
+            q = torch.einsum("kgoi,gon->kgin", v * v.shape[-2] ** 0.5, right)
             bilinear = (s.unsqueeze(-1) * p * q).sum(2)
             each = self.pair(s.sqrt().unsqueeze(-1) * (p + q)).sum(2)
-            size = torch.linalg.vector_norm(s, dim=-1, keepdim=True).log1p()
-            parts.append(self.mix(torch.cat([bilinear, each, size], dim=-1)))
+            parts.append(self.mix(torch.cat([bilinear, each, (norm / scale).clamp(min=SMALLEST).log()], dim=-1)))
         return self.tokens(torch.cat(parts, dim=1), step)

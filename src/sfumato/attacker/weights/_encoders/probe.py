@@ -10,7 +10,8 @@ from sfumato.attacker.weights._layout import Factors, Layout, norms
 
 WIDTH = 128
 NARROW = 32
-PROBES = 8
+PROBES = 16
+SMALLEST = 1e-3  # of a layer's usual size: what adds less, or is not there, is that
 
 
 class Encoder(nn.Module):
@@ -24,7 +25,7 @@ class Encoder(nn.Module):
         sizes = [(len(group), *layout.sides[group[0]]) for group in self._groups]
         self.probes = nn.ParameterList(bank(g, into, PROBES, draws=draws, scale=1.0).requires_grad_(False) for g, _, into in sizes)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(g, 1, 1), requires_grad=False) for g, _, _ in sizes)
-        self.read = nn.ParameterList(bank(g, out, NARROW, draws=draws, scale=1.0) for g, out, _ in sizes)
+        self.read = nn.ParameterList(bank(g, out, NARROW, draws=draws) for g, out, _ in sizes)
         self.mix = nn.Sequential(nn.Linear(PROBES * NARROW + 1, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
         self.tokens = Tokens(len(layout.sides), length, width, width=WIDTH, draws=draws)
 
@@ -38,8 +39,9 @@ class Encoder(nn.Module):
         parts = []
         for group, probes, scale, read in zip(self._groups, self.probes, self.scales, self.read, strict=True):
             a, b = stacked(factors, group)
-            answers = b @ (a @ probes) / scale  # (K, G, out, PROBES)
-            words = torch.einsum("kgop,gon->kgpn", answers, read).flatten(2)
-            size = torch.linalg.vector_norm(answers, dim=(2, 3)).unsqueeze(-1).log1p()
-            parts.append(self.mix(torch.cat([words, size], dim=-1)))
+            answers = b @ (a @ probes)  # (K, G, out, PROBES)
+            norm = torch.linalg.vector_norm(answers, dim=(2, 3), keepdim=True) / PROBES**0.5
+            turned = answers / norm.clamp(min=1e-12) * answers.shape[2] ** 0.5  # what it does, apart from how much
+            words = torch.einsum("kgop,gon->kgpn", turned, read).flatten(2)
+            parts.append(self.mix(torch.cat([words, (norm / scale).clamp(min=SMALLEST).log().flatten(2)], dim=-1)))
         return self.tokens(torch.cat(parts, dim=1), step)
