@@ -147,10 +147,10 @@ def train_public(
     people = public_people(config)
     tell("encoding public people", 0, 0)
     latents = base.encode_pixels(fitted(people.images, base)).unflatten(0, (config.public, config.each))
-    mine = _class(base, config.seed)
+    mine = class_of(base, config.seed)
     seeds = random.Random(f"{config.seed}/public seeds")
     tasks = {
-        name_of(k): _task(latents[k], prompt=prompt_of(seeds), seed=seeds.randrange(2**62), of_class=mine, lr=_rate(config, seeds))
+        name_of(k): task_of(latents[k], prompt=prompt_of(seeds), seed=seeds.randrange(2**62), of_class=mine, lr=_rate(config, seeds))
         for k in range(config.public)
     }
     kept = Store(folder)
@@ -166,7 +166,7 @@ def train_victims(
 ) -> list[Victim]:
     """Every private person's adapter, by PEFT, one after another, as a file that is shared; an interrupted one goes on."""
     found: list[Victim] = []
-    of_class = cache(lambda: _class(base, config.seed + 1))  # drawn once, and only if somebody is trained
+    of_class = cache(lambda: class_of(base, config.seed + 1))  # drawn once, and only if somebody is trained
     for pool in POOLS:
         people = store.distinct(STYLE, pool, config.victims, 2 * config.each, seed=config.seed, purpose="lora victims")  # type: ignore[arg-type]
         for number in range(config.victims):
@@ -197,7 +197,7 @@ def _victim(
     }  # fmt: skip
     kept = path.with_suffix(".json")
     if not (path.exists() and kept.exists() and read_json(kept, what="victim") == facts):
-        task = _task(
+        task = task_of(
             base.encode_pixels(fitted(pictures.images[: config.each], base)),
             prompt=prompt,
             seed=draws.randrange(2**62),
@@ -220,10 +220,12 @@ def _rate(config: PeopleConfig, draws: random.Random) -> float:
     return config.lr * draws.uniform(*config.lr_range)
 
 
-def _task(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor, lr: float | None = None) -> Task:
+def task_of(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor, lr: float | None = None) -> Task:
+    """One person's training: latents ``(N, 4, h, w)`` under one prompt, the class's pictures beside them."""
     return Task(latents=latents, prompts=(prompt,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT, lr=lr)
 
 
-def _class(base: Base, seed: int) -> torch.Tensor:
+def class_of(base: Base, seed: int) -> torch.Tensor:
+    """Latents of what the base draws for the class: what an adapter must not forget."""
     found: torch.Tensor = class_latents(base, CLASS_PROMPT, CLASS_PICTURES, generator=generator(seed, 41))
     return found

@@ -12,7 +12,6 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from sfumato.adapters import formats
-from sfumato.adapters.dreambooth import Task
 from sfumato.adapters.lora import UNET, linears
 from sfumato.adapters.train_many import train_many
 from sfumato.adapters.trajectories import Store, train_all
@@ -26,7 +25,7 @@ from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 from sfumato.pictures import store
 from sfumato.studies import lora_people
-from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig, Victim
+from sfumato.studies.lora_people import PeopleConfig, Victim
 
 SHADOWS = 16
 SIZES = (1, 2, 3, 5, 8)
@@ -100,7 +99,8 @@ def _told_apart(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
 def _shadows(base: Base, z_0: torch.Tensor, prompt: str, config: PeopleConfig, number: int) -> KnownMembers:
     draws = random.Random(f"{config.seed}/shadows of {number}")
     chosen = [sorted(draws.sample(range(len(z_0)), config.each)) for _ in range(SHADOWS)]
-    tasks = [Task(latents=z_0[rows], prompts=(prompt,) * len(rows), seed=draws.randrange(2**62)) for rows in chosen]
+    of_class = lora_people.class_of(base, config.seed)
+    tasks = [lora_people.task_of(z_0[rows], prompt=prompt, seed=draws.randrange(2**62), of_class=of_class) for rows in chosen]
     trained = train_many(base, tasks, config.lora, config.finetune)
     members = torch.zeros(SHADOWS, len(z_0), dtype=torch.bool)
     for row, rows in zip(members, chosen, strict=True):
@@ -111,16 +111,18 @@ def _shadows(base: Base, z_0: torch.Tensor, prompt: str, config: PeopleConfig, n
 def dataset_size(
     base: Base, config: PeopleConfig, folder: Path, *, known: int = 8, asked: int = 4, tell: Tell = lambda what, done, total: None
 ) -> dict[str, Any]:
-    """On how many pictures was it trained? ``known`` public adapters of each of ``SIZES``, ``asked`` private ones; chance is 1 in 5."""
+    """On how many pictures was it trained? ``known`` adapters of each of ``SIZES`` to learn from, ``asked`` of other people to be guessed;
+    all by the usual recipe, which the attacker knows. Chance is 1 in 5."""
     count = known + asked
     people = store.distinct(
         lora_people.STYLE, "public", count * len(SIZES), max(SIZES), seed=config.seed, purpose="lora sizes"
     )  # fmt: skip
     latents = base.encode_pixels(lora_people.fitted(people.images, base)).unflatten(0, (-1, max(SIZES)))
-    tasks, sizes = {}, {}
+    of_class, tasks, sizes = lora_people.class_of(base, config.seed), {}, {}
     for k, own in enumerate(latents):
         name, size = f"size-{k:04d}", SIZES[k % len(SIZES)]
-        tasks[name], sizes[name] = Task(latents=own[:size], prompts=(CLASS_PROMPT,) * size, seed=config.seed + k), size
+        prompt = lora_people.prompt_of(random.Random(f"{config.seed}/{name}"))
+        tasks[name], sizes[name] = lora_people.task_of(own[:size], prompt=prompt, seed=config.seed + k, of_class=of_class), size
     kept = Store(folder)
     train_all(
         base, tasks, config.lora, config.finetune, kept, keep=(), together=config.together,

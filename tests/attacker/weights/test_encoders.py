@@ -24,7 +24,7 @@ def model_of(base, encoder, *, awake=True, **config):
     layout = Layout.of(adapters[0])
     model = Autoencoder(base, layout, AutoencoderConfig(encoder=encoder, **config), steps=STEPS)
     rows = torch.stack([layout.row(adapter.factors) * (1 + k) for k, adapter in enumerate(adapters)])
-    model.fit(rows, torch.tensor([10, 10, 100, 100, 200, 200]), None)
+    model.fit(rows, torch.tensor([10, 10, 100, 100, 200, 200]))
     if awake:
         draws = generator(9)
         with torch.no_grad():
@@ -160,19 +160,15 @@ def test_principal_components_are_those_of_the_whole_deltas(base):
     assert float((sketches[0] - sketches[1]).square().sum()) == pytest.approx(whole, rel=1e-4)
 
 
-def test_coordinates_have_unit_variance_and_a_ridge_starts_towards_what_is_wanted(base):
+def test_coordinates_have_unit_variance(base):
     adapters = [adapter_of(base, seed) for seed in range(6)]
     layout = Layout.of(adapters[0])
     model = Autoencoder(base, layout, AutoencoderConfig(encoder="linear", with_step=False), steps=STEPS)
     rows = torch.stack([layout.row(adapter.factors) for adapter in adapters])
-    wanted = base.empty_context + torch.randn((6, *base.empty_context.shape[1:]), generator=generator(3))
-    model.fit(rows, torch.tensor([10, 10, 100, 100, 200, 200]), wanted)
+    model.fit(rows, torch.tensor([10, 10, 100, 100, 200, 200]))
     encoder, factors = model.encoder, layout.factors(rows)
     coordinates = (encoder.sketch(factors) - encoder.mean) @ encoder.basis
     assert torch.allclose(coordinates.square().mean(0)[:5], torch.ones(5), atol=1e-3) and not coordinates[:, 6:].any()
-    mu = model(factors, torch.full((6,), 10))[0]
-    halfway = wanted.mean(0) + (wanted - wanted.mean(0)) / 2  # five directions explain all six, and the ridge halves them
-    assert torch.allclose(mu, halfway, atol=1e-3)
 
 
 def test_draws_of_an_embedding_start_with_its_mean(base):

@@ -34,7 +34,7 @@ def trained(base):
     layout, made = Layout.of(adapters[0]), {}
     for name in VARIANTS:
         model = Autoencoder(base, layout, AutoencoderConfig(encoder=name), steps=(50, 100))
-        model.fit(torch.stack([layout.row(x.factors) for x in adapters]), torch.tensor([50, 50, 100, 100]), None)
+        model.fit(torch.stack([layout.row(x.factors) for x in adapters]), torch.tensor([50, 50, 100, 100]))
         with torch.no_grad():
             for key, parameter in model.named_parameters():
                 if key.endswith(("head.weight", "map.weight")):

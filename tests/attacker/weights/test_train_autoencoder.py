@@ -30,7 +30,7 @@ def people(base, count):
         task = task_of(k, prior=False)
         tasks.append(dataclasses.replace(task, latents=task.latents[:1] + 0.1 * task.latents))
     many = train_many(base, tasks, SMALL, FinetuneConfig(steps=6, batch=2, lr=1e-2), keep=(0, 2, 4))
-    return [(Trajectory(many.trajectory(k), many.stack.alphas, (0, 2, 4, 6)), task.latents, None) for k, task in enumerate(tasks)]
+    return [(Trajectory(many.trajectory(k), many.stack.alphas, (0, 2, 4, 6)), task.latents) for k, task in enumerate(tasks)]
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +93,20 @@ def test_people_are_set_aside_evenly_where_there_are_enough(more, shadows):
 
 
 def test_public_people_that_make_no_sense(base, shadows):
-    trajectory, latents, _ = people(base, 1)[0]
+    trajectory, latents = people(base, 1)[0]
     other = Trajectory(trajectory.factors, dict.fromkeys(trajectory.alphas, 9.0), trajectory.steps)
     broken = Trajectory({name: (a, b * float("inf")) for name, (a, b) in trajectory.factors.items()}, trajectory.alphas, trajectory.steps)
     start = Trajectory({name: (a[:1], b[:1]) for name, (a, b) in trajectory.factors.items()}, trajectory.alphas, (0,))
     with pytest.raises(UserError, match="no public people"):
         Shadows.of([])
     with pytest.raises(UserError, match="no pictures"):
-        Shadows.of([(trajectory, latents[:0], None)])
+        Shadows.of([(trajectory, latents[:0])])
     with pytest.raises(UserError, match="no adapter after a step"):
-        Shadows.of([(start, latents, None)])
+        Shadows.of([(start, latents)])
     with pytest.raises(UserError, match="public person 1: other layers, rank or alpha"):
-        Shadows.of([(trajectory, latents, None), (other, latents, None)])
+        Shadows.of([(trajectory, latents), (other, latents)])
     with pytest.raises(UserError, match="no finite numbers"):
-        Shadows.of([(broken, latents, None)])
+        Shadows.of([(broken, latents)])
 
 
 # ---------------------------------------------------------------- one step
@@ -189,7 +189,7 @@ def test_without_an_adapter_of_the_unet(base):
     """The network embedding takes the prompt's place, so that the text encoder's part is something to read, and nothing else."""
     made = adapter_of(base, 1, targets=(), rank=2)
     trajectory = Trajectory({name: (a[None], b[None]) for name, (a, b) in made.factors.items()}, made.alphas, (5,))
-    model = train(base, Shadows.of([(trajectory, task_of(1).latents, None)]), config(budget=1, together=2))
+    model = train(base, Shadows.of([(trajectory, task_of(1).latents)]), config(budget=1, together=2))
     assert model.embed(made).mu.shape == base.empty_context.shape[1:]
 
 

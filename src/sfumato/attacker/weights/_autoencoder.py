@@ -131,10 +131,10 @@ class Autoencoder(nn.Module):
         self.to(base.unet.device)
 
     @torch.no_grad()
-    def fit(self, rows: torch.Tensor, steps: torch.Tensor, contexts: torch.Tensor | None) -> None:
-        """Set scales by n public adapters ``(n, P)`` after ``steps`` ``(n,)``, whose people ``contexts`` ``(n, L, D)`` describe."""
+    def fit(self, rows: torch.Tensor, steps: torch.Tensor) -> None:
+        """Set scales by n public adapters ``(n, P)`` after ``steps`` ``(n,)``."""
         factors = self.layout.factors(rows.to(self.anchor.device))
-        cast(encoders.Encoder, self.encoder).fit(factors, None if contexts is None else contexts.to(self.anchor) - self.anchor)
+        cast(encoders.Encoder, self.encoder).fit(factors)
         sizes = _logs(norms(factors))
         self.stages.copy_(torch.stack([sizes[(steps == step).to(sizes.device)].mean(0) for step in self.steps]).nan_to_num(1e6))
 

@@ -24,13 +24,11 @@ class Shadow:
         rows: the adapter after each of S steps, as ``Layout.row`` lays it out, ``(S, P)``.
         steps: int64 ``(S,)``, rising, all above 0: before the first step an adapter adds nothing.
         latents: of pictures of the person, ``(N, 4, h, w)``.
-        context: ``(L, D)``, what the base reads in a description of the person, where there is one.
     """
 
     rows: torch.Tensor
     steps: torch.Tensor
     latents: torch.Tensor
-    context: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,36 +39,26 @@ class Shadows:
     people: tuple[Shadow, ...]
 
     @classmethod
-    def read(
-        cls,
-        store: Store,
-        latents: Mapping[str, torch.Tensor],
-        *,
-        contexts: Mapping[str, torch.Tensor] | None = None,
-        dtype: torch.dtype = torch.float16,
-    ) -> Self:
+    def read(cls, store: Store, latents: Mapping[str, torch.Tensor], *, dtype: torch.dtype = torch.float16) -> Self:
         """Everyone of ``latents``, by the name that the store has for them.
 
         Args:
             store: of trajectories.
             latents: by name, of pictures ``(N, 4, h, w)``.
-            contexts: by name ``(L, D)``, or none.
             dtype: of the weights in memory: 200 people at 10 steps of an adapter of 131,072 numbers take 0.5 GB in half precision.
         """
-        return cls.of(
-            ((store.get(name), z_0, None if contexts is None else contexts[name]) for name, z_0 in sorted(latents.items())), dtype=dtype
-        )
+        return cls.of(((store.get(name), z_0) for name, z_0 in sorted(latents.items())), dtype=dtype)
 
     @classmethod
-    def of(cls, people: Iterable[tuple[Trajectory, torch.Tensor, torch.Tensor | None]], *, dtype: torch.dtype = torch.float16) -> Self:
-        """Trajectories, latents and contexts, person by person; see ``Shadow``.
+    def of(cls, people: Iterable[tuple[Trajectory, torch.Tensor]], *, dtype: torch.dtype = torch.float16) -> Self:
+        """Trajectories and latents, person by person; see ``Shadow``.
 
         Raises:
             UserError: nobody; adapters that differ in layers, alpha or rank; values that are no numbers; a person without pictures.
         """
         layout: Layout | None = None
         found: list[Shadow] = []
-        for trajectory, latents, context in people:
+        for trajectory, latents in people:
             last = max(trajectory.steps, default=0)
             mine = Layout.of(trajectory.adapter(last)) if last > 0 else None
             if mine is None or not len(latents):
@@ -84,7 +72,7 @@ class Shadows:
             if not bool(rows.isfinite().all()):
                 raise UserError(f"public person {len(found)}: values that are no finite numbers", fix="train that adapter again")
             steps = torch.tensor([trajectory.steps[i] for i in order])
-            found.append(Shadow(rows, steps, latents.float(), context))
+            found.append(Shadow(rows, steps, latents.float()))
         if layout is None:
             raise UserError("no public people", expected="at least one trajectory with latents")
         return cls(layout, tuple(found))
@@ -96,7 +84,7 @@ class Shadows:
 
     def final(self) -> Shadows:
         """The same people with their last adapters alone."""
-        people = (Shadow(p.rows[-1:], p.steps[-1:], p.latents, p.context) for p in self.people)
+        people = (Shadow(p.rows[-1:], p.steps[-1:], p.latents) for p in self.people)
         return Shadows(self.layout, tuple(people))
 
     def parted(self, share: float) -> tuple[Shadows, Shadows]:
@@ -115,6 +103,6 @@ class Shadows:
         """SHA-256 over all of it."""
         said = hashlib.sha256(json.dumps([list(self.layout.sides.items()), self.layout.alphas, self.layout.rank]).encode())
         for person in self.people:
-            for part in (person.rows, person.steps, person.latents, person.context):
-                said.update(b"-" if part is None else part.contiguous().numpy().tobytes())
+            for part in (person.rows, person.steps, person.latents):
+                said.update(part.contiguous().numpy().tobytes())
         return said.hexdigest()

@@ -226,9 +226,7 @@ def _fit(model: Autoencoder, learned: Shadows, config: AutoencoderConfig) -> Non
     whole = [(who, at) for who, person in enumerate(people) for at in range(len(person.rows))]
     picks = [whole[i] for i in torch.randperm(len(whole), generator=draws)[:FITTED].tolist()]
     rows, steps = (torch.stack([getattr(people[who], part)[at] for who, at in picks]) for part in ("rows", "steps"))
-    known = [people[who].context for who, _ in picks]
-    contexts = [context for context in known if context is not None]
-    model.fit(rows, steps, torch.stack(contexts) if len(contexts) == len(known) else None)
+    model.fit(rows, steps)
 
 
 def _evenly(count: int, size: int, draws: torch.Generator) -> torch.Tensor:

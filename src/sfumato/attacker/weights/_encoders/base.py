@@ -3,7 +3,7 @@
 An encoder is a module of this package with a class ``Encoder(layout, length, width, *, text, draws)``, a ``torch.nn.Module`` with
 
     ANY_RANK                         whether it takes factors of every rank
-    fit(factors, offsets)            sets its scales by public adapters, before it is trained
+    fit(factors)                     sets its scales by public adapters, before it is trained
     forward(factors, step) -> raw    what each adapter says: ``(K, L, 2 D)``, the mean's offset and the log-variance's; all zeros at first
 """
 
@@ -27,8 +27,8 @@ class Encoder(Protocol):
 
     ANY_RANK: bool
 
-    def fit(self, factors: Factors, offsets: torch.Tensor | None) -> None:
-        """Set scales by n public adapters, and by the offsets ``(n, L, D)`` that are wanted of them where they are known."""
+    def fit(self, factors: Factors) -> None:
+        """Set scales by n public adapters."""
 
     def __call__(self, factors: Factors, step: torch.Tensor) -> torch.Tensor:
         """K adapters and the embedding ``(K, D)`` of how long each was trained, zeros where that is not to be looked at."""

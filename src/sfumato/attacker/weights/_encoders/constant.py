@@ -21,7 +21,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.said = nn.Parameter(torch.zeros(length, 2 * width))
 
-    def fit(self, factors: Factors, offsets: torch.Tensor | None) -> None:
+    def fit(self, factors: Factors) -> None:
         """Nothing to set."""
 
     def forward(self, factors: Factors, step: torch.Tensor) -> torch.Tensor:

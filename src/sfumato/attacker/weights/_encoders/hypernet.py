@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         self.head = silent(width, 2 * width)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(len(g), 1, 1), requires_grad=False) for g in self._groups)
 
-    def fit(self, factors: Factors, offsets: torch.Tensor | None) -> None:
+    def fit(self, factors: Factors) -> None:
         """Every matrix to a root mean square of 1."""
         for scale, group in zip(self.scales, self._groups, strict=True):
             scale.copy_(self._matrices(factors, group).square().mean(dim=(0, 2, 3)).sqrt().clamp(min=1e-8).view(-1, 1, 1))

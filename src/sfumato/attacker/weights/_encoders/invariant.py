@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         self.mix = nn.Linear(2 * NARROW + 1, WIDTH)
         self.tokens = Tokens(len(layout.sides), length, width, width=WIDTH, draws=draws)
 
-    def fit(self, factors: Factors, offsets: torch.Tensor | None) -> None:
+    def fit(self, factors: Factors) -> None:
         """Singular values by the layer's root mean square of ``||B A||_F``."""
         for scale, group in zip(self.scales, self._groups, strict=True):
             scale.copy_(norms({name: factors[name] for name in group}).square().mean(0).sqrt().clamp(min=1e-8).unsqueeze(1))

@@ -1,7 +1,7 @@
 """A linear encoder: principal components of what public adapters add, and one linear map from there (the space of weights2weights).
 
 Components are those of sketches ``R^T (B A) Q`` with random orthonormal R and Q of at most ``SIDE`` columns for each layer, which keep
-distances; for layers no larger than that they are exact. What the map says first is a ridge regression where wanted outputs are known.
+distances; for layers no larger than that they are exact.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from sfumato.attacker.weights._layout import Factors, Layout
 
 SIDE = 32
 COMPONENTS = 64
-RIDGE = 1.0  # beside coordinates of unit variance
 
 
 class Encoder(nn.Module):
@@ -43,7 +42,7 @@ class Encoder(nn.Module):
             parts.append(((left.mT @ b) @ (a @ right)).flatten(1))
         return torch.cat(parts, dim=1)
 
-    def fit(self, factors: Factors, offsets: torch.Tensor | None) -> None:
+    def fit(self, factors: Factors) -> None:
         """Principal components of n adapters by their Gram matrix, scaled so that every coordinate has variance 1."""
         x = self.sketch(factors)
         self.mean.copy_(x.mean(0))
@@ -54,10 +53,6 @@ class Encoder(nn.Module):
         weights = vectors * torch.where(kept, len(x) ** 0.5 / values.clamp(min=1e-30), 0.0)
         self.basis.zero_()
         self.basis[:, : weights.shape[1]] = x.mT @ weights.float()
-        if offsets is not None:
-            coordinates, wanted = x @ self.basis, offsets.flatten(1)
-            self.map.bias.copy_(wanted.mean(0))
-            self.map.weight.copy_((wanted - wanted.mean(0)).mT @ coordinates / (len(x) * (1 + RIDGE)))
 
     def forward(self, factors: Factors, step: torch.Tensor) -> torch.Tensor:
         """See the package."""

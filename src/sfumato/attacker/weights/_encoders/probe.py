@@ -29,7 +29,7 @@ class Encoder(nn.Module):
         self.mix = nn.Sequential(nn.Linear(PROBES * NARROW + 1, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
         self.tokens = Tokens(len(layout.sides), length, width, width=WIDTH, draws=draws)
 
-    def fit(self, factors: Factors, offsets: torch.Tensor | None) -> None:
+    def fit(self, factors: Factors) -> None:
         """Answers by the layer's root mean square of ``||B A||_F``, which is that of an answer's norm."""
         for scale, group in zip(self.scales, self._groups, strict=True):
             scale.copy_(norms({name: factors[name] for name in group}).square().mean(0).sqrt().clamp(min=1e-8).view(-1, 1, 1))
