@@ -143,3 +143,19 @@ def test_attacks_on_a_channel_find_none_where_nothing_comes_back(tiny, people):
         assert attempt("fsha", given) == NoChannel((GradientChannel,)) and attempt("gradient_inversion", given) == NoChannel((Update,))
     clear = attempt("algebraic", leaks.scenario("centralised", private, tiny, public, seed=0))
     assert isinstance(clear, Guess) and (clear.images == private.images).all()
+
+
+def test_captions_may_have_leaked_in_another_way(tiny, people):
+    told = leaks.scenario("sealed", people[1], tiny, people[0], seed=0, captions="leaked")
+    assert told[Captions].prompts == tuple(people[1].captions)
+    assert torch.equal(told[Latents].z, leaks.scenario("sealed", people[1], tiny, people[0], seed=0)[Latents].z)
+    with pytest.raises(UserError, match="captions 'some'"):
+        leaks.scenario("sealed", people[1], tiny, people[0], seed=0, captions="some")
+
+
+def test_what_a_server_does_with_derived_records_changes_nothing_that_leaves(tiny, people):
+    plain, drawn = (leaks.scenario("sealed-derived", people[1], tiny, people[0], seed=0, **how) for how in ({}, {"draws": 4, "refresh": 1}))
+    assert torch.equal(plain[Latents].z, drawn[Latents].z)
+    for options in ({"condition_step": 200}, {"colour": "red"}, {"seal_step": "frog"}):
+        with pytest.raises(UserError, match="sealed-derived with"):
+            leaks.mechanism("sealed-derived", tiny, **options)

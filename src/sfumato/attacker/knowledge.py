@@ -5,8 +5,8 @@ A scenario grants knowledge; an attack names the types that it needs, and is off
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -179,10 +179,14 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Latents ``(M, 4, h, w)`` of pictures, some of which may be among the records', and of the conditions extracted from them."""
+    """Latents ``(M, 4, h, w)`` of pictures, some of which may be among the records', and of the conditions extracted from them.
+
+    ``like``: by what was done to them, the same of pictures that are not quite those: row i of each is like candidate i.
+    """
 
     z_0: torch.Tensor
     c: torch.Tensor
+    like: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

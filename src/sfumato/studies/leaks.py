@@ -68,14 +68,19 @@ def scenario(scheme: str, private: Private, base: Base, public: Public, *, seed:
         private: what the owners hold.
         base, public: what anybody has.
         seed: of the noise.
-        options: of the scheme: ``seal_step``, ``condition_step``, ``clip``, ``bits`` ...; ``t_min``, ``activation``, ``epochs``.
+        options: of the scheme: ``seal_step``, ``condition_step``, ``clip``, ``bits`` ...; ``t_min``, ``activation``, ``epochs``; and for
+            every scheme ``captions="leaked"``: the attacker came by them in another way.
     """
+    told = options.pop("captions", None)
+    if told not in (None, "leaked"):
+        raise UserError(f"captions {told!r}", expected="leaked, or nothing")
     leaked = mechanism(scheme, base, **options)
     found = leaked(private.z_0, private.c, generator(seed, 1)).having(base, public)
     if found.get(Latents) is not None:
         found = found.having(Mechanism(leaked))
     extra = {"centralised": _files, "fedavg": _update, "split": _split}.get(scheme)
-    return found if extra is None else found.having(*extra(private, base, found, seed))
+    found = found if extra is None else found.having(*extra(private, base, found, seed))
+    return found.having(Captions(tuple(private.captions))) if told else found
 
 
 Push = Callable[[torch.Tensor, torch.Tensor, torch.Generator], Scenario]

@@ -6,6 +6,7 @@ apart. Cells are kept as they are found, so that a run that was killed goes on.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from sfumato import __version__
 from sfumato.attacker.attempt import Effort, Failed, NoChannel
@@ -48,6 +50,7 @@ STYLE = "open-peeps"
 SERVER_STEPS: dict[Effort, int] = {"quick": 200, "full": 1000}
 ATTRIBUTES = ("skin", "hair")
 POOLS = ("recombined", "unseen_part")
+LINKED = 500  # candidates that are held as something like the picture
 Tell = Callable[[str, int, int], None]
 
 
@@ -242,15 +245,35 @@ def victims(
             images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery,
             attributes=(probes, [drawn.attributes[i] for i in rows]),
         )  # fmt: skip
-        parts.append((drawn, rows))
-    order = [(drawn, i) for several in zip(*(rows for _, rows in parts), strict=True)
-             for (drawn, _), i in zip(parts, several, strict=True)]  # fmt: skip
-    images, people = np.stack([drawn.images[i] for drawn, i in order]), [drawn.identities[i] for drawn, i in order]
+        parts.append((drawn, np.stack([rows, number[:, config.each :].T.ravel()], axis=1)))
+    order = [(drawn, *pair) for several in zip(*(rows for _, rows in parts), strict=True)
+             for (drawn, _), pair in zip(parts, several, strict=True)]  # fmt: skip
+    images, people = np.stack([drawn.images[i] for drawn, i, _ in order]), [drawn.identities[i] for drawn, i, _ in order]
     z_0, c = latents_of(base, images, config.condition)
-    private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i in order], people)
+    tell("encoding copies of private pictures", 0, 0)
+    held = {"another": np.stack([drawn.images[k] for drawn, _, k in order[:LINKED]])} | copies(images[:LINKED])
+    like = {name: latents_of(base, several, config.condition) for name, several in held.items()}
+    private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i, _ in order], people)
     truths = {pool: replace(truth, latents=(z_0[truth.candidates], c[truth.candidates])) for pool, truth in truths.items()}
     names = {person: k for k, person in enumerate(dict.fromkeys(people))}
-    return private, truths, priors, [Candidates(z_0, c), People(torch.tensor([names[person] for person in people]))]
+    return private, truths, priors, [Candidates(z_0, c, like), People(torch.tensor([names[person] for person in people]))]
+
+
+def copies(images: np.ndarray) -> dict[str, np.ndarray]:
+    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``: JPEGs of quality 75, and their middle nine tenths, enlarged."""
+
+    def jpeg(image: Image.Image) -> Image.Image:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=75)
+        return Image.open(buffer)
+
+    def cropped(image: Image.Image) -> Image.Image:
+        width, height = image.size
+        box = (width // 20, height // 20, width - width // 20, height - height // 20)
+        return image.crop(box).resize(image.size, Image.Resampling.BICUBIC)
+
+    ways = {"jpeg": jpeg, "cropped": cropped}
+    return {name: np.stack([np.asarray(way(Image.fromarray(image))) for image in images]) for name, way in ways.items()}
 
 
 def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, drawn: int = 200) -> Prior:

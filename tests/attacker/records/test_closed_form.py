@@ -125,5 +125,11 @@ def test_linkage_finds_the_picture_and_is_at_chance_on_noise(tiny, people):
     noise = Latents(torch.randn((1, 400, *z_0.shape[1:]), generator=generator(8)), torch.full((1, 400), 999))
     blind = attempt("linkage", Scenario(noise, candidates, tiny)).scores.argmax(1)
     assert float((blind == right[0]).float().mean()) < 0.15
+    near = tuple(value + 0.1 * torch.randn(value.shape, generator=generator(4)) for value in (candidates.z_0, candidates.c))
+    few = Candidates(candidates.z_0, candidates.c, {"jpeg": tuple(value[40:43] for value in near)})
+    ours = sealing(tiny, 600, 200).push(z_0, c, generator(3)).having(tiny, few)
+    guess = attempt("linkage:jpeg", ours)
+    assert torch.equal(guess.scores.argmax(1), torch.arange(3))  # of as many records as there are copies
+    assert attempt("linkage:cropped", ours) == NoChannel((Candidates,))
     bare = sealing(tiny, 600, None).push(z_0, c, generator(3)).having(tiny, candidates)
     assert float((attempt("linkage", bare).scores.argmax(1) == right).float().mean()) > 0.9

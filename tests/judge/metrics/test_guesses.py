@@ -102,6 +102,7 @@ def test_prompts_and_candidates(tiny, truth, prior):
     cells = score(Guess(prompts=list(truth.captions), scores=torch.eye(PEOPLE)), truth, prior, tiny)
     assert cells["prompt"]["score"] == 1 and cells["prompt"]["beside"]["exact"] == 1 and cells["prompt"]["prior_only"] < 0.9
     assert cells["candidate"]["score"] == 1 and cells["candidate"]["chance"] == 1 / PEOPLE
+    assert cells["candidate"]["score"] == 1
     wrong = score(Guess(prompts=[""] * PEOPLE, scores=torch.eye(PEOPLE).roll(1, 0)), truth, prior, tiny)
     assert wrong["prompt"]["score"] == 0 and wrong["candidate"]["score"] == 0
 
@@ -155,3 +156,17 @@ def test_attributes_are_read_off_guesses_where_there_are_probes(tiny, truth, pri
     beside = score(Guess(images=truth.images.copy()), known, prior, tiny)["picture"]["beside"]
     assert beside["skin"] == 1 > beside["skin by the prior"]
     assert "skin" not in score(Guess(images=truth.images.copy()), truth, prior, tiny)["picture"]["beside"]
+
+
+def test_linkage_among_fewer_candidates_is_that_of_random_line_ups():
+    draws = np.random.default_rng(0)
+    scores = draws.standard_normal((30, 60))
+    own = draws.integers(0, 60, 30)
+    exact = guesses._among(scores, own, 10)
+    tried = []
+    for _ in range(2000):
+        row = int(draws.integers(30))
+        others = draws.choice(np.delete(np.arange(60), own[row]), 9, replace=False)
+        tried.append(scores[row, own[row]] > scores[row, others].max())
+    assert exact == pytest.approx(np.mean(tried), abs=0.03)
+    assert guesses._among(np.eye(60), np.arange(60), 10) == 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
@@ -21,6 +22,7 @@ from sfumato.judge.metrics import adherence, recovery, significance
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.judge.metrics.probes import Probes
 
+AMONG = (100, 500)  # candidates, beside all that there are
 WIDTH = {"picture": 0.1, "condition": 0.15, "person": 0.15, "prompt": 0.15, "candidate": 0.25}  # wider intervals say nothing
 SCORES = {
     "picture": "SSIM",
@@ -128,9 +130,10 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
         if made is not None and truth.latents is not None:
             cells[target].setdefault("beside", {})["latent error"] = _relative_error(made, truth.latents[k])  # type: ignore[index]
     if guess.scores is not None:
-        hits = guess.scores.argmax(dim=1).numpy() == truth.candidates[: len(guess.scores)]
-        chance = 1 / guess.scores.shape[1]
-        cells["candidate"] = _cell(hits, np.full(len(hits), chance), truth.people[: len(hits)], seed, chance=chance)
+        own = truth.candidates[: len(guess.scores)]
+        hits, chance = guess.scores.argmax(dim=1).numpy() == own, 1 / guess.scores.shape[1]
+        beside = {f"top-1 among {m}": _among(guess.scores.numpy(), own, m) for m in AMONG if m < guess.scores.shape[1]}
+        cells["candidate"] = _cell(hits, np.full(len(hits), chance), truth.people[: len(hits)], seed, chance=chance, beside=beside)
     return cells
 
 
@@ -210,6 +213,14 @@ def _prompt(prompts: list[str], truth: Truth, seed: int) -> dict[str, Any]:
     rival = np.array([_shared(truth.captions[k], truth.captions[i]) for i, k in enumerate(other.tolist())])
     exact = sum(a == b for a, b in zip(prompts, truth.captions[:n], strict=True)) / n
     return _cell(own, rival, truth.people[:n], seed, chance=float(rival.mean()), beside={"exact": exact})
+
+
+def _among(scores: np.ndarray, own: np.ndarray, m: int) -> float:
+    """How often the right one of M candidates comes first among itself and ``m - 1`` others drawn at random: exact, by counting those
+    that come before it."""
+    right = scores[np.arange(len(own)), own][:, None]
+    before, others = (scores >= right).sum(axis=1) - 1, scores.shape[1] - 1
+    return float(stats.hypergeom.pmf(0, others, before, m - 1).mean())
 
 
 def _relative_error(made: torch.Tensor, true: torch.Tensor) -> float:
