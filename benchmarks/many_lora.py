@@ -4,6 +4,7 @@ python benchmarks/many_lora.py                             # the tiny base, K = 
 python benchmarks/many_lora.py --json many_lora.json       # and write the figures there
 python benchmarks/many_lora.py --precision bf16            # both sides under autocast
 
+What is trained is what the study of shared weights trains: five pictures and one of the class in a step, UNet and text encoder.
 Rounds are interleaved, so that a busy machine slows every side; figures are medians over rounds, each of a few steps after a warm-up.
 """
 
@@ -32,15 +33,19 @@ from sfumato.diffusion.quiet import quiet_libraries
 WARM_UP = 2
 
 
-def tasks_of(base: Base, count: int) -> list[Task]:
-    """Five pictures each; what is on them takes no time."""
+def tasks_of(base: Base, count: int, *, prior: bool) -> list[Task]:
+    """Five pictures each, and some of the class; what is on them takes no time."""
     latents = [torch.randn((5, *base.latent_shape), generator=generator(k)) for k in range(count)]
-    return [Task(latents=latents[k], prompts=("a photo of sks peep",) * 5, seed=k) for k in range(count)]
+    beside = {"class_latents": latents[0], "class_prompt": "a photo of peep"} if prior else {}
+    return [Task(latents=latents[k], prompts=("a photo of sks peep",) * 5, seed=k, **beside) for k in range(count)]  # type: ignore[arg-type]
 
 
 def seconds_a_step(base: Base, k: int, steps: int, options: dict[str, Any], *, stacked: bool) -> float:
     """Of one step of K adapters, stacked or (K = 1) by PEFT, from the end of the warm-up to the end."""
-    config = FinetuneConfig(steps=WARM_UP + steps, batch=options["batch"], precision=options["precision"])
+    beside = options["prior_batch"]
+    config = FinetuneConfig(
+        steps=WARM_UP + steps, batch=options["batch"], prior_batch=max(1, beside), precision=options["precision"]
+    )  # fmt: skip
     settings = LoraSettings(rank=options["rank"], text_targets=("q_proj", "v_proj") if options["text_encoder"] else ())
     marks: list[float] = []
 
@@ -50,9 +55,9 @@ def seconds_a_step(base: Base, k: int, steps: int, options: dict[str, Any], *, s
         marks.append(time.perf_counter())
 
     if stacked:
-        train_many(base, tasks_of(base, k), settings, config, on_step=mark)
+        train_many(base, tasks_of(base, k, prior=beside > 0), settings, config, on_step=mark)
     else:
-        train_one(base, tasks_of(base, 1)[0], settings, config, on_step=mark)
+        train_one(base, tasks_of(base, 1, prior=beside > 0)[0], settings, config, on_step=mark)
     return (marks[-1] - marks[WARM_UP - 1]) / steps
 
 
@@ -113,11 +118,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="adapter steps that are timed in a round, at least")
     parser.add_argument("--full-steps", type=int, default=200, help="steps of an adapter, for adapters per hour")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=5)
+    parser.add_argument("--prior-batch", type=int, default=1, help="pictures of the class beside them; 0: no prior preservation")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2, help="of the stacked process and of the first baseline")
     parser.add_argument("--precision", choices=("no", "bf16"), default="no")
-    parser.add_argument("--text-encoder", action="store_true", help="train the text encoder's, too")
+    parser.add_argument("--text-encoder", action=argparse.BooleanOptionalAction, default=True, help="train the text encoder's, too")
     parser.add_argument("--json", type=Path, nargs="?", const=Path("-"), help="print JSON only, or write it to a file, too")
     args = parser.parse_args()
     quiet_libraries()
