@@ -89,12 +89,11 @@ def run(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    from sfumato.diffusion.base import load_base
     from sfumato.studies import weights
 
     if truth is not None and len(files) != 1:
         raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
-    loaded = load_base(base)
+    loaded = weights.base_of(base)
     with _output.bar("attacking", len(files)) as advance:
         found = weights.attack_files(loaded, files, attacker, out, truth=truth, steps=steps, seed=seed, tell=_teller(advance))
     if as_json:
@@ -137,6 +136,8 @@ def evaluate(
     if effort not in EFFORTS:
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     config = _people(public, quick, victims=victims)
+    if not attacker:
+        _output.say("no --attacker: no network autoencoder is tried. sfumato attack-weights train makes one.")
     flags = {"odd": odd, "more": more, "anyway": anyway, "quick": quick}
     words = ["sfumato attack-weights evaluate", *(f"--attacker {path.name}" for path in attacker or ()), f"--victims {victims}"]
     words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
