@@ -32,7 +32,7 @@ NEEDS: tuple[type, ...] = (Latents, Base)
 COUNT: dict[Effort, int] = {"quick": 200, "full": 1000}
 VARIANTS = ("mean", "ddim", "sample", "best", "tuned")
 STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
-DRAWS: dict[Effort, int] = {"quick": 4, "full": 16}
+DRAWS: dict[Effort, int] = {"quick": 3, "full": 16}
 TUNING: dict[Effort, int] = {"quick": 60, "full": 2000}
 BATCH = 16
 

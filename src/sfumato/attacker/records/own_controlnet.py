@@ -27,7 +27,7 @@ NEEDS: tuple[type, ...] = (Latents, Base)
 COUNT: dict[Effort, int] = {"quick": 200, "full": 1000}
 VARIANTS = ("server", "public")
 STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
-TRAINING: dict[Effort, int] = {"quick": 400, "full": 2000}
+TRAINING: dict[Effort, int] = {"quick": 300, "full": 2000}
 BATCH = 16
 
 _controlnets: WeakKeyDictionary[Public, dict[tuple[Any, ...], tuple[Any, Curve]]] = WeakKeyDictionary()
