@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes of one thread get more done than two of two; read when libraries are loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +17,6 @@ import pytest
 from PIL import Image
 
 from tests_support import write_pipeline
-
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
