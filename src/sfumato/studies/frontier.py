@@ -239,6 +239,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     latent = "x".join(map(str, figures["latent"]))
     axes.set(xlabel="people that the best attack recognises, top-1 (95 % interval)", ylabel="adherence A (95 % interval)")
     axes.set_xscale("symlog", linthresh=0.02)
+    axes.set_xlim(-0.002, 1.1)
     axes.set_title(f"latents of {latent}: those of 512x512 pictures carry 16 times the signal, so a small base looks safer", fontsize=8)
     axes.legend(fontsize=7)
     picture.tight_layout()
