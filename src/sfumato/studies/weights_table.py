@@ -1,8 +1,6 @@
 """What a shared LoRA gives away of who was fine-tuned on: every attack on the same victims, beside what the owner and anybody can draw.
 
-Gate: the owner's own pictures, drawn with the trigger, must lead to the right person in at least a quarter of the cases among
-200, while the same prompt on the undamaged base does in at most one of twenty. Below that nothing was learned that could leak, and a failed
-attack says nothing.
+What a gate has to say of the owner's own pictures, and how attacks are compared, is in ``weights_scores``.
 """
 
 from __future__ import annotations
@@ -66,10 +64,10 @@ def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
     for number, (name, model) in enumerate(models.items()):
         row = partial(Row, attack=f"network_autoencoder:{model.config.encoder}", attacker="" if name == model.config.encoder else name)
         found.append(row())
-        if model.config.encoder != "constant":
+        if model.config.encoder != "constant":  # which would say the same
             found.append(row(another=True))
-        if model.config.with_step and len(model.steps) > 1:
-            found.append(row(steps_known=True))
+            if model.config.with_step and len(model.steps) > 1:
+                found.append(row(steps_known=True))
         if not number:
             found.append(Row(attack="guided_extraction:embedded", attacker=name))
     return tuple(found)
