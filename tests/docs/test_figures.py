@@ -10,7 +10,7 @@ import pytest
 from sfumato.diffusion.shapes import sd15
 from sfumato.judge.gates import ENOUGH
 from sfumato.judge.report import matrix as report
-from sfumato.studies import footprint, redteam
+from sfumato.studies import compare, footprint, redteam
 from tests_support import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +103,27 @@ def test_the_page_on_schemes_says_what_was_compared():
             assert row[2:4] == [f"{own[f'bytes_{way}_per_picture']:,.0f}" for way in ("up", "down")], name
             assert row[4] == f"{own['messages_up']} / {own['messages_down']}" and (row[5] == "yes") == own["online"]
             assert row[6] == f"{own['owner_peak_bytes'] / 1e6:,.0f}" and row[7] == f"{own['owner_seconds']:.1f}"
+
+
+def test_the_page_on_schemes_says_what_the_long_comparison_measured():
+    found, page = read("compare_full.json"), (ROOT / "docs/schemes.md").read_text()
+    part = page.partition("## Measured at length")[2].partition("\n## ")[0]
+    rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("|")]
+    table = {row[0].replace("`", ""): row[1:] for row in rows}
+    labels = {"no_control": "no control", "sealed-derived": "sealed, derived (n = 800)"}
+    for name in ("no_control", *compare.ARMS):
+        first, second = ({domain: found["runs"][f"{domain}/{name}/{seed}"] for domain in compare.DOMAINS} for seed in (0, 1))
+        assert all(row["adherence"]["n"] == row["fd_efflite0"]["n"] == 1000 for row in first.values())
+        assert all(row["adherence"]["n"] == 200 for row in second.values())
+        row = table[labels.get(name, name)]
+        assert row[:3] == [f"{said(first[d]['adherence'])}; {second[d]['adherence']['mean']:.2f}" for d in compare.DOMAINS], name
+        assert row[3] == " / ".join(f"{first[d]['fd_efflite0']['value']:.0f}" for d in compare.DOMAINS), name
+
+
+def test_the_readme_says_where_private_pictures_are_needed():
+    runs, text = read("compare_full.json")["runs"], " ".join(README.split())
+    sealed, clear, without = (said(runs[f"fill50k/{name}/0"]["adherence"]) for name in ("sealed", "centralised", "synthetic"))
+    assert f"on coloured circles {sealed} from sealed records, {clear} in the clear, {without} without any owner" in text
 
 
 def test_the_ablations_are_those_that_ran():
