@@ -6,7 +6,6 @@ from typing import ClassVar
 import pytest
 import torch
 
-from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Attacks, Failed, Lacking, NoChannel
 from sfumato.attacker.knowledge import Captions, Files, Scenario
 
@@ -21,22 +20,13 @@ class Found:
     seconds: float = 0.0
 
 
-@pytest.fixture
-def stub(monkeypatch):
-    def put(run, needs=(Captions,)):
-        module = type("Stub", (), {"NEEDS": needs, "run": staticmethod(run)})
-        monkeypatch.setattr(attempts.registry, "get", lambda package, name: module)
-
-    return put
-
-
 def go(row="stub", *known):
     return Attacks("attacker.records").attempt(row, Scenario(*known), seed=1)
 
 
 def test_the_variant_is_passed_on_only_where_one_was_named(stub):
     seen = []
-    stub(lambda scenario, **how: seen.append(how) or Found())
+    stub(lambda scenario, **how: seen.append(how) or Found(), needs=(Captions,))
     go("stub:deep", Captions(("a",)))
     go("stub", Captions(("a",)))
     assert seen[0]["variant"] == "deep" and "variant" not in seen[1] and seen[0]["seed"] == 1
@@ -46,17 +36,17 @@ def test_what_an_attack_finds_lacking_is_told_as_what_it_names(stub):
     def run(scenario, **how):
         raise Lacking(Files)
 
-    stub(run)
+    stub(run, needs=(Captions,))
     assert go("stub", Captions(("a",))) == NoChannel((Files,))
     assert go("stub") == NoChannel((Captions,))
 
 
 def test_only_the_numbers_that_a_guess_names_must_be_finite(stub):
     broken = torch.tensor([1.0, float("nan")])
-    stub(lambda scenario, **how: Found(free=broken))
+    stub(lambda scenario, **how: Found(free=broken), needs=(Captions,))
     fine = go("stub", Captions(("a",)))
     assert isinstance(fine, Found) and fine.seconds > 0
-    stub(lambda scenario, **how: Found(checked=broken))
+    stub(lambda scenario, **how: Found(checked=broken), needs=(Captions,))
     assert go("stub", Captions(("a",))) == Failed("diverged: its checked holds NaN or infinity")
 
 

@@ -40,8 +40,7 @@ def command(
     config = frontier.FrontierConfig(effort=effort, **chosen)  # type: ignore[arg-type]
     words = ["sfumato calibrate", *(f"--point {name}" for name in point or ()), *(["--effort full"] if effort == "full" else [])]
     with _output.bar("starting") as advance:
-        telling = lambda what, done, total: advance(done, total or None, what)  # noqa: E731
-        figures = frontier.run(config, out, command=" ".join(words), tell=telling)
+        figures = frontier.run(config, out, command=" ".join(words), tell=lambda what, done, total: advance(done, total or None, what))
     if as_json:
         _output.emit({name: figures[name] for name in ("points", "presets", "beside", "settings", "base")})
     for name, found in figures["points"].items():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import (
     Conditions,
@@ -13,17 +12,6 @@ from sfumato.attacker.knowledge import (
     Scenario,
 )
 from sfumato.attacker.records.base import Guess, attempt
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    """Put an attack of one's own under the name ``stub``."""
-
-    def put(run, needs=(Latents,)):
-        module = type("Stub", (), {"NEEDS": needs, "run": staticmethod(run)})
-        monkeypatch.setattr(attempts.registry, "get", lambda package, name: module)
-
-    return put
 
 
 def latents(count=5, releases=2):
@@ -45,7 +33,7 @@ def test_an_attempt_takes_the_time_and_passes_its_arguments_on(stub):
         tell(1, 2)
         return Guess(prompts=["a"])
 
-    stub(run)
+    stub(run, needs=(Latents,))
     guess = attempt("stub", Scenario(latents()), effort="full", seed=7, tell=lambda *a: told.append(a))
     assert isinstance(guess, Guess) and guess.seconds > 0
     assert seen == {"effort": "full", "seed": 7} and told == [(1, 2)]
@@ -56,7 +44,7 @@ def test_an_attack_that_raises_has_failed_and_says_why(stub, error):
     def run(scenario, *, effort, seed, tell):
         raise error
 
-    stub(run)
+    stub(run, needs=(Latents,))
     answer = attempt("stub", Scenario(latents()))
     assert isinstance(answer, Failed) and answer.cause == f"{type(error).__name__}: {error}"
 
@@ -66,7 +54,7 @@ def test_an_attack_that_raises_has_failed_and_says_why(stub, error):
 def test_a_guess_that_is_not_finite_has_failed_and_is_never_safe(stub, field, value):
     broken = torch.zeros(2, 3)
     broken[1, 1] = value
-    stub(lambda scenario, **k: Guess(**{field: broken.numpy() if field == "embeddings" else broken}))
+    stub(lambda scenario, **k: Guess(**{field: broken.numpy() if field == "embeddings" else broken}), needs=(Latents,))
     answer = attempt("stub", Scenario(latents()))
     assert isinstance(answer, Failed) and f"its {field} holds NaN" in answer.cause
 
@@ -75,7 +63,7 @@ def test_a_programmer_s_mistake_is_not_taken_for_a_failed_attack(stub):
     def run(scenario, *, effort, seed, tell):
         raise NameError("typo")
 
-    stub(run)
+    stub(run, needs=(Latents,))
     with pytest.raises(NameError):
         attempt("stub", Scenario(latents()))
 

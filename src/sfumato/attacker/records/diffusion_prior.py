@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from sfumato.attacker.knowledge import Captions, Latents, Public, Scenario
 from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records._identity import learned
+from sfumato.attacker.records._once import Once
 from sfumato.attacker.records._sampling import denoise, noised, posterior_mean
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
@@ -36,7 +35,7 @@ DRAWS: dict[Effort, int] = {"quick": 3, "full": 16}
 TUNING: dict[Effort, int] = {"quick": 60, "full": 2000}
 BATCH = 16
 
-_bases: WeakKeyDictionary[Public, dict[tuple[Any, ...], tuple[Base, Curve]]] = WeakKeyDictionary()
+_made: Once[tuple[Base, Curve]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "ddim") -> Guess:
@@ -58,8 +57,10 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     if variant == "tuned":
         if scenario.get(Public) is None:
             raise Lacking(Public)
-        base, curve = _tuned(base, scenario[Public], steps=TUNING[effort], seed=seed, tell=tell)
-        budget["tuning steps"] = TUNING[effort]
+        plain, public, tuning = base, scenario[Public], TUNING[effort]
+        key = (plain.unet_fingerprint, tuning, seed)
+        base, curve = _made(public, key, lambda: _tuned(plain, public, steps=tuning, seed=seed, tell=tell))
+        budget["tuning steps"] = tuning
     z_0 = denoise(base, seen, steps=STEPS[effort], eta=float(variant == "sample"), seed=seed, prompts=words, tell=tell)
     return Guess(z_0=z_0, curve=curve, budget=budget)
 
@@ -73,10 +74,7 @@ def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tens
 
 
 def _tuned(base: Base, public: Public, *, steps: int, seed: int, tell: Tell) -> tuple[Base, Curve]:
-    """A base whose UNet has seen the attacker's public pictures, under the empty prompt: made once, whatever is attacked."""
-    known, key = _bases.setdefault(public, {}), (base.unet_fingerprint, steps, seed)
-    if key in known:
-        return known[key]
+    """A base whose UNet has seen the attacker's public pictures, under the empty prompt."""
     unet = copy.deepcopy(base.unet).train().requires_grad_(True)
     context = base.empty_context.expand(BATCH, -1, -1)
 
@@ -88,5 +86,4 @@ def _tuned(base: Base, public: Public, *, steps: int, seed: int, tell: Tell) -> 
         return (eps_from(output, z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
 
     curve = fit(unet.parameters(), loss, steps=steps, lr=5e-5, tell=tell)
-    known[key] = replace(base, unet=unet.eval().requires_grad_(False)), curve
-    return known[key]
+    return replace(base, unet=unet.eval().requires_grad_(False)), curve

@@ -7,9 +7,6 @@ where in the attacker's own identity space the clean picture's person lies.
 
 from __future__ import annotations
 
-from typing import Any
-from weakref import WeakKeyDictionary
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,6 +17,7 @@ from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._fit import Curve
 from sfumato.attacker.records._identity import learned, people_of
 from sfumato.attacker.records._network import Reader, learn, read
+from sfumato.attacker.records._once import Once
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import seeded
 from sfumato.diffusion.base import Base
@@ -30,8 +28,7 @@ NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
 COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
 STEPS: dict[Effort, int] = {"quick": 600, "full": 10_000}
 
-
-_readers: WeakKeyDictionary[Mechanism, dict[tuple[Any, ...], tuple[Reader, Curve]]] = WeakKeyDictionary()
+_made: Once[tuple[Reader, Curve]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
@@ -44,11 +41,13 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
 
 
 def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader, Curve]:
-    """The reader of a scenario's mechanism, trained once for as long as the mechanism is there: ``pooling`` reads by it, too."""
-    base, public, known = scenario[Base], scenario[Public], _readers.setdefault(scenario[Mechanism], {})
-    key = (public, effort, seed, STEPS[effort])
-    if key in known:
-        return known[key]
+    """The reader of a scenario's mechanism, made once: ``pooling`` reads by it, too."""
+    key = (scenario[Public], seed, STEPS[effort])
+    return _made(scenario[Mechanism], key, lambda: _trained(scenario, steps=STEPS[effort], seed=seed, tell=tell))
+
+
+def _trained(scenario: Scenario, *, steps: int, seed: int, tell: Tell) -> tuple[Reader, Curve]:
+    base, public = scenario[Base], scenario[Public]
     _, embedded = learned(public)
     names, centres = people_of(public)
     person = centres[[names.index(name) for name in public.identities]]
@@ -59,5 +58,4 @@ def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tup
         """Towards the clean picture's own embedding, of which there are as many as pictures, and towards the person's."""
         return 2 - F.cosine_similarity(said, embedded[rows]).mean() - F.cosine_similarity(said, person[rows]).mean()
 
-    known[key] = reader, learn(reader, loss, scenario, base.schedule, steps=STEPS[effort], seed=seed, tell=tell)
-    return known[key]
+    return reader, learn(reader, loss, scenario, base.schedule, steps=steps, seed=seed, tell=tell)

@@ -7,14 +7,14 @@ pairs at the condition's own noise and at every t, so that it also knows what ha
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Conditions, Latents, Public, Scenario, Trained
-from sfumato.attacker.records._evidence import Evidence, see
+from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._fit import Curve, fit
+from sfumato.attacker.records._once import Once
 from sfumato.attacker.records._sampling import denoise, noised
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
@@ -30,7 +30,7 @@ STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
 TRAINING: dict[Effort, int] = {"quick": 300, "full": 2000}
 BATCH = 16
 
-_controlnets: WeakKeyDictionary[Public, dict[tuple[Any, ...], tuple[Any, Curve]]] = WeakKeyDictionary()
+_made: Once[tuple[Any, Curve]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "server") -> Guess:
@@ -52,21 +52,18 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         if scenario.get(Public) is None:
             raise Lacking(Public)
         captioned = False
-        controlnet, curve = _trained(base, scenario[Public], seen, steps=TRAINING[effort], seed=seed, tell=tell)
-        budget["training steps"] = TRAINING[effort]
+        public, levels, steps = scenario[Public], seen.w.unique(), TRAINING[effort]
+        key = (base.unet_fingerprint, steps, seed, *levels.tolist())
+        controlnet, curve = _made(public, key, lambda: _trained(base, public, levels, steps=steps, seed=seed, tell=tell))
+        budget["training steps"] = steps
     z_0 = denoise(
         base, seen, steps=STEPS[effort], eta=0.0, seed=seed, controlnet=controlnet, hint=hint, captioned=captioned, tell=tell
     )  # fmt: skip
     return Guess(z_0=z_0, curve=curve, budget=budget)
 
 
-def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: int, tell: Tell) -> tuple[Any, Curve]:
-    """A ControlNet of the attacker's own, trained on public pairs whose conditions are as noisy as the records'; once for each noise."""
-    assert seen.w is not None
-    levels, known = seen.w.unique(), _controlnets.setdefault(public, {})
-    key = (base.unet_fingerprint, steps, seed, *levels.tolist())
-    if key in known:
-        return known[key]
+def _trained(base: Base, public: Public, levels: torch.Tensor, *, steps: int, seed: int, tell: Tell) -> tuple[Any, Curve]:
+    """A ControlNet of the attacker's own, trained on public pairs whose conditions are as noisy as the records': variances ``(W,)``."""
     model = nets.new_controlnet(base, generator=generator(seed, 1))
 
     def loss(step: int) -> torch.Tensor:
@@ -80,5 +77,4 @@ def _trained(base: Base, public: Public, seen: Evidence, *, steps: int, seed: in
         return (eps_hat - eps).square().mean()
 
     curve = fit(model.parameters(), loss, steps=steps, lr=3e-4, clip=1.0, tell=tell)
-    known[key] = model.eval().requires_grad_(False), curve
-    return known[key]
+    return model.eval().requires_grad_(False), curve
