@@ -181,12 +181,12 @@ class Trained:
 class Candidates:
     """Latents ``(M, 4, h, w)`` of pictures, some of which may be among the records', and of the conditions extracted from them.
 
-    ``like``: by what was done to them, the same of pictures that are not quite those: row i of each is like candidate i.
+    ``like``: by what was done to them, what gives the same of pictures that are not quite those: row i is like candidate i.
     """
 
     z_0: torch.Tensor
     c: torch.Tensor
-    like: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    like: Mapping[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

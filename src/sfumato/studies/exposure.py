@@ -222,9 +222,7 @@ def _scenario(
         known.append(Conditions(records.c_m[None], records.m[None]))
     if config.controlnet is not None:
         known.append(Trained(*load_latent_controlnet(config.controlnet, device=base.unet.device)))
-    held = redteam.copies(pictures.images) if _extractable(settings) else {}
-    like = {name: redteam.latents_of(base, several, settings.condition) for name, several in held.items()}
-    known.append(Candidates(*clean, like))
+    known.append(Candidates(*clean, redteam.copies(pictures.images, base, settings.condition) if _extractable(settings) else {}))
     if pictures.labelled:
         number = {person: k for k, person in enumerate(dict.fromkeys(pictures.people))}
         known.append(People(torch.tensor([number[pictures.people[i]] for i in own])))

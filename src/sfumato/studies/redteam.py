@@ -250,30 +250,35 @@ def victims(
              for (drawn, _), pair in zip(parts, several, strict=True)]  # fmt: skip
     images, people = np.stack([drawn.images[i] for drawn, i, _ in order]), [drawn.identities[i] for drawn, i, _ in order]
     z_0, c = latents_of(base, images, config.condition)
-    tell("encoding copies of private pictures", 0, 0)
-    held = {"another": np.stack([drawn.images[k] for drawn, _, k in order[:LINKED]])} | copies(images[:LINKED])
-    like = {name: latents_of(base, several, config.condition) for name, several in held.items()}
+    another = np.stack([drawn.images[k] for drawn, _, k in order[:LINKED]])
+    like = copies(images[:LINKED], base, config.condition) | {"another": partial(latents_of, base, another, config.condition)}
     private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i, _ in order], people)
     truths = {pool: replace(truth, latents=(z_0[truth.candidates], c[truth.candidates])) for pool, truth in truths.items()}
     names = {person: k for k, person in enumerate(dict.fromkeys(people))}
     return private, truths, priors, [Candidates(z_0, c, like), People(torch.tensor([names[person] for person in people]))]
 
 
-def copies(images: np.ndarray) -> dict[str, np.ndarray]:
-    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``: JPEGs of quality 75, and their middle nine tenths, enlarged."""
+def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
+    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``, as ``latents_of`` when asked: JPEGs, or crops."""
 
-    def jpeg(image: Image.Image) -> Image.Image:
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=75)
-        return Image.open(buffer)
+    def like(change: Callable[[Image.Image], Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+        return latents_of(base, np.stack([np.asarray(change(Image.fromarray(image))) for image in images]), condition)
 
-    def cropped(image: Image.Image) -> Image.Image:
-        width, height = image.size
-        box = (width // 20, height // 20, width - width // 20, height - height // 20)
-        return image.crop(box).resize(image.size, Image.Resampling.BICUBIC)
+    return {"jpeg": partial(like, _jpeg), "cropped": partial(like, _cropped)}
 
-    ways = {"jpeg": jpeg, "cropped": cropped}
-    return {name: np.stack([np.asarray(way(Image.fromarray(image))) for image in images]) for name, way in ways.items()}
+
+def _jpeg(image: Image.Image) -> Image.Image:
+    """Of quality 75."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=75)
+    return Image.open(buffer)
+
+
+def _cropped(image: Image.Image) -> Image.Image:
+    """The middle nine tenths, enlarged."""
+    width, height = image.size
+    box = (width // 20, height // 20, width - width // 20, height - height // 20)
+    return image.crop(box).resize(image.size, Image.Resampling.BICUBIC)
 
 
 def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, drawn: int = 200) -> Prior:

@@ -33,7 +33,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     if variant == "exact":
         z_0, c = candidates.z_0, candidates.c
     elif variant in candidates.like:
-        z_0, c = candidates.like[variant]
+        z_0, c = candidates.like[variant]()
     else:
         raise Lacking(Candidates)
     count = len(seen.x) if variant == "exact" else min(len(seen.x), len(z_0))
