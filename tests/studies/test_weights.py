@@ -3,7 +3,6 @@
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from sfumato.adapters import formats
@@ -13,7 +12,6 @@ from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.studies import lora_people, weights, weights_judge, weights_table
 from sfumato.studies.lora_people import PeopleConfig
-from sfumato.studies.weights_scores import FLOOR, OWNER, table
 from sfumato.studies.weights_table import Row, all_rows
 
 SMALL = PeopleConfig(public=4, victims=2, each=2, rank=4, steps=2, batch=2, keep=2, together=4)
@@ -76,43 +74,6 @@ def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, tmp_path):
     assert all(0 <= scores["nearest private picture"] <= 1 and -1 <= scores["identity similarity"] <= 1 for scores in near.values())
 
 
-def test_a_copy_of_a_private_picture_is_seen_as_one(tiny, tmp_path):
-    victim = lora_people.train_victims(tiny, PeopleConfig(public=4, victims=2, each=2, rank=4, steps=1, batch=2), tmp_path)[0]
-    others = lora_people.train_victims(tiny, PeopleConfig(public=4, victims=2, each=2, rank=4, steps=1, batch=2), tmp_path)
-    judge = weights_judge.Judge(others, 2, 0)
-    copied, other = judge(victim.pictures.images[:1], victim), judge(others[1].pictures.images[:1], victim)
-    assert copied["nearest private"] == pytest.approx(0, abs=1e-6) and copied["nearest other"] > 1e-3
-    assert copied["identity"] > other["identity"] and copied["hit"] and not other["hit"]
-    assert weights._near(victim.pictures.images[:1], victim.pictures.images)["nearest private picture"] == pytest.approx(0, abs=1e-6)
-
-
-def cells(hits):
-    return {
-        f"v{i}": {"hit": bool(hit), "identity": 0.5, "nearest private": 0.1, "nearest other": 0.2, "skin": 1.0, "hair": 0.0, "seconds": 1.0}
-        for i, hit in enumerate(hits)
-    }
-
-
-def test_the_table_pairs_every_attack_with_the_floor_and_the_gate_decides():
-    draws = np.random.default_rng(0)
-    names = {f"v{i}": ("a", "b")[i % 2] for i in range(60)}
-    strong, weak = draws.random(60) < 0.6, draws.random(60) < 0.02
-    found = table({OWNER: cells(strong), FLOOR: cells(weak), "a": cells(strong), "b": cells(weak)}, names, 0.005)
-    assert found["gate"]["passed"] and found["attacks"]["a"]["effective"] and not found["attacks"]["b"]["effective"]
-    assert set(found["attacks"]["a"]["pools"]) == {"a", "b"} and found["attacks"]["a"]["pools"]["b"]["n"] == 30
-    assert found["attacks"]["a"]["identity_similarity"]["n"] == 60 and found["owner"]["top1"] == pytest.approx(strong.mean())
-    assert not table({OWNER: cells(weak), FLOOR: cells(weak), "a": cells(strong)}, names, 0.005)["gate"]["passed"]
-    assert not table({OWNER: cells(strong), FLOOR: cells(strong)}, names, 0.005)["gate"]["passed"]
-
-
-def test_an_attack_that_had_nothing_or_failed_is_told_apart():
-    names = {"v0": "a", "v1": "a"}
-    lacking = {name: {"outcome": "no channel", "why": "no Trained"} for name in names}
-    failed = {name: {"outcome": "failed", "why": "diverged"} for name in names}
-    found = table({OWNER: cells([1, 1]), FLOOR: cells([0, 0]), "x": lacking, "y": failed}, names, 0.005)
-    assert found["attacks"]["x"] == {"outcome": "no channel", "why": "no Trained", "n": 0} and found["attacks"]["y"]["why"] == "diverged"
-
-
 def test_every_attack_on_pictures_has_its_rows():
     hypernet, final, constant = (
         SimpleNamespace(config=SimpleNamespace(encoder=encoder, with_step=True), steps=steps)
@@ -133,24 +94,6 @@ def test_victims_files_are_ordinary_ones(tiny, tmp_path):
     assert formats.read(victim.file).unknown == ()
 
 
-def test_an_attempt_that_failed_named_nobody():
-    names = {f"v{i}": "a" for i in range(4)}
-    kept = cells([1, 1, 1, 1]) | {"v3": {"outcome": "failed", "why": "diverged"}}
-    row = table({OWNER: cells([1] * 4), FLOOR: cells([0] * 4), "x": kept}, names, 0.005)["attacks"]["x"]
-    assert row["top1"] == 0.75 and row["failed"] == 1 and row["n"] == 4
-
-
-def test_encoders_are_paired_with_what_could_explain_them():
-    names = {f"v{i}": "a" for i in range(40)}
-    reads, blind = [1] * 30 + [0] * 10, [1] * 10 + [0] * 30
-    own, swapped = "network_autoencoder:probe", "network_autoencoder:probe, of another's file"
-    rows = {own: cells(reads), swapped: cells(blind), "prior_sampling:rare_tokens": cells(reads), f"{own}, steps known": cells(reads)}
-    pairs = table({OWNER: cells(reads), FLOOR: cells([0] * 40), **rows}, names, 0.005)["pairs"]
-    assert set(pairs) == {f"{own} / {swapped}", f"{own} / prior_sampling:rare_tokens"}  # steps known is knowledge of another kind
-    assert pairs[f"{own} / {swapped}"]["difference"] == 0.5 and pairs[f"{own} / {swapped}"]["low"] > 0.2
-    assert pairs[f"{own} / {swapped}"]["adjusted_p"] < 0.01 < pairs[f"{own} / prior_sampling:rare_tokens"]["adjusted_p"]
-
-
 def test_another_attacker_of_the_same_name_is_not_taken_for_the_first():
     row = Row(attack="network_autoencoder:probe")
     figures = {"cells": {row.label: {"v": {"hit": True}}}}
@@ -160,14 +103,6 @@ def test_another_attacker_of_the_same_name_is_not_taken_for_the_first():
     model.facts["run"] = "b"
     weights_table._forget(figures, (row,), {"probe": model})
     assert row.label not in figures["cells"]
-
-
-def test_line_ups_hold_people_of_the_victims_own_pool(tiny, tmp_path):
-    victims = lora_people.train_victims(tiny, PeopleConfig(public=4, victims=2, each=2, rank=4, steps=1, batch=2), tmp_path)
-    judge = weights_judge.Judge(victims, 2, 0)
-    assert {pool: len(gallery.identities) for pool, gallery in judge.galleries.items()} == {"recombined": 6, "unseen_part": 6}
-    people = {pool: set(gallery.identities) for pool, gallery in judge.galleries.items()}
-    assert not people["recombined"] & people["unseen_part"] and judge.chance == 1 / 6
 
 
 def test_two_attackers_of_one_name_are_refused(tiny, tmp_path):

@@ -190,7 +190,7 @@ def study(
     figures = weights_table.evaluate(
         base, victims, rows, known, config, out, models=models, effort=effort, anyway=anyway, command=command, tell=tell
     )
-    if more and "more" not in figures:
+    if more and (figures["gate"]["passed"] or anyway) and "more" not in figures:
         figures["more"] = {
             "membership": weights_more.membership(base, victims, config, effort=effort, shadowed=4, tell=tell),
             "dataset_size": weights_more.dataset_size(base, config, work / "sizes", tell=tell),

@@ -1,0 +1,54 @@
+"""Who judges pictures that came of a shared LoRA: line-ups, copies, attributes."""
+
+import pytest
+
+from sfumato.diffusion.base import load_base
+from sfumato.judge.metrics.identity import Gallery
+from sfumato.studies import lora_people, weights, weights_judge
+from sfumato.studies.lora_people import PeopleConfig
+
+CONFIG = PeopleConfig(public=4, victims=2, each=2, rank=4, steps=1, batch=2)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    of, load = Gallery.of, weights_judge.store.load
+    monkeypatch.setattr(weights_judge, "MINIMUM", 6)
+    monkeypatch.setattr(weights_judge.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
+    monkeypatch.setattr(weights_judge.store, "load", lambda style, pool, count, **how: load(style, pool, 120, **how))
+    monkeypatch.setattr(lora_people, "CLASS_PICTURES", 2)
+
+
+@pytest.fixture(scope="module")
+def victims(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lora_people, "CLASS_PICTURES", 2)
+        return lora_people.train_victims(load_base(), CONFIG, tmp_path_factory.mktemp("victims"))
+
+
+def test_a_copy_of_a_private_picture_is_seen_as_one(victims):
+    judge, victim = weights_judge.Judge(victims, 2, 0), victims[0]
+    copied, other = judge(victim.pictures.images[:1], victim), judge(victims[1].pictures.images[:1], victim)
+    assert copied["nearest private"] == pytest.approx(0, abs=1e-6) and copied["nearest other"] > 1e-3
+    assert copied["identity"] > other["identity"] and copied["hit"] and not other["hit"]
+    assert copied["rank"] == 1 < other["rank"]
+    assert weights._near(victim.pictures.images[:1], victim.pictures.images)["nearest private picture"] == pytest.approx(0, abs=1e-6)
+
+
+def test_line_ups_hold_people_of_the_victims_own_pool(victims):
+    judge = weights_judge.Judge(victims, 2, 0)
+    assert {pool: len(gallery.identities) for pool, gallery in judge.galleries.items()} == {"recombined": 6, "unseen_part": 6}
+    people = {pool: set(gallery.identities) for pool, gallery in judge.galleries.items()}
+    assert not people["recombined"] & people["unseen_part"] and judge.chance == 1 / 6
+    for victim in victims:
+        assert victim.pictures.identities[0] in people[victim.pool]
+
+
+def test_the_pictures_that_were_trained_on_are_in_no_line_up(victims):
+    private = {image.tobytes() for victim in victims for image in victim.pictures.images[:2]}
+    shown = []
+    of = weights_judge.Gallery.of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights_judge.Gallery, "of", lambda images, names: shown.extend(images) or of(images, names))
+        weights_judge.Judge(victims, 2, 0)
+    assert shown and not private & {image.tobytes() for image in shown}
