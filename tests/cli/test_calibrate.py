@@ -17,7 +17,7 @@ def measured(monkeypatch):
     figures = {
         "points": {"sealed:seal_step=800,condition_step=400": found, "oneway:t_min=0": {**found, "person": None}},
         "presets": {"medium": {"scheme": "sealed:seal_step=800,condition_step=400", **found, "share_of_centralised": 0.9, "met": False}},
-        "beside": {}, "settings": {}, "base": base.fingerprint, "latent": list(base.latent_shape), "command": "x",
+        "beside": {}, "shifted": {}, "settings": {}, "base": base.fingerprint, "latent": list(base.latent_shape), "command": "x",
         "condition": "canny",
     }  # fmt: skip
     asked = []
@@ -51,6 +51,6 @@ def test_no_preset_is_used_where_none_was_measured(run, make_folder, tmp_path, m
 def test_calibration_may_stay_without_effect(run, measured, tmp_path, home):
     base = load_base()
     assert run("calibrate", "--out", tmp_path, "--no-install")[0] == 0
-    assert run("calibrate", "--out", tmp_path, "--point", "sealed:seal_step=700")[0] == 0  # one point alone chooses nothing
+    assert run("calibrate", "--out", tmp_path, "--shifted", "--point", "sealed:seal_step=700")[0] == 0  # one point alone chooses nothing
     assert not presets.path_of(base.fingerprint).exists()
-    assert measured == ["sfumato calibrate", "sfumato calibrate --point sealed:seal_step=700"]
+    assert measured == ["sfumato calibrate", "sfumato calibrate --point sealed:seal_step=700 --shifted"]

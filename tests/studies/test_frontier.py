@@ -141,6 +141,17 @@ def test_what_is_chosen_is_measured_on_other_people_under_more_attacks_and_in_an
     assert not found["met"] and set(found["shifted"]) == {*config.points, "centralised", "public", "synthetic"}
 
 
+def test_every_point_is_trained_in_another_style_where_that_is_asked_for(tmp_path, monkeypatch):
+    halves = Halves(monkeypatch)
+    points = ("sealed-derived:seal_step=900", "sealed:seal_step=700,condition_step=200")
+    frontier.run(FrontierConfig(points=points, again=False), tmp_path)
+    narrow = (tmp_path / "frontier.png").read_bytes()
+    figures = frontier.run(FrontierConfig(points=points, again=False, shifted=True), tmp_path)
+    assert halves.trained[-1][0] == ("own", "shifted") and set(points) < set(figures["shifted"])
+    width = [int.from_bytes(data[16:20], "big") for data in (narrow, (tmp_path / "frontier.png").read_bytes())]
+    assert width[1] == 2 * width[0]  # a plot of its own
+
+
 def test_points_of_earlier_calls_stay(tmp_path, monkeypatch):
     Halves(monkeypatch)
     first = FrontierConfig(points=("sealed:seal_step=700,condition_step=200",), again=False)

@@ -15,6 +15,7 @@ def command(
         list[str] | None,
         typer.Option("--point", help="Only this setting, such as sealed:seal_step=700,condition_step=400; may be given again."),
     ] = None,
+    shifted: Annotated[bool, typer.Option("--shifted", help="Train every point in a style that the base never saw, too.")] = False,
     effort: Annotated[str, typer.Option(help="Of the attacks: quick, or full.")] = "quick",
     install: Annotated[
         bool | None, typer.Option("--install/--no-install", help="Use the presets on this machine from now on. [default: unless --point]")
@@ -37,12 +38,13 @@ def command(
             privacy="the tiny base's presets say nothing about another: larger latents carry more signal",
         )
     chosen = {"points": tuple(point)} if point else {}
-    config = frontier.FrontierConfig(effort=effort, **chosen)  # type: ignore[arg-type]
-    words = ["sfumato calibrate", *(f"--point {name}" for name in point or ()), *(["--effort full"] if effort == "full" else [])]
+    config = frontier.FrontierConfig(effort=effort, shifted=shifted, **chosen)  # type: ignore[arg-type]
+    words = ["sfumato calibrate", *(f"--point {name}" for name in point or ()), *(["--shifted"] if shifted else [])]
+    words += ["--effort full"] if effort == "full" else []
     with _output.bar("starting") as advance:
         figures = frontier.run(config, out, command=" ".join(words), tell=lambda what, done, total: advance(done, total or None, what))
     if as_json:
-        _output.emit({name: figures[name] for name in ("points", "presets", "beside", "settings", "base")})
+        _output.emit({name: figures[name] for name in ("points", "presets", "beside", "shifted", "settings", "base")})
     for name, found in figures["points"].items():
         person = found["person"]
         seen = (

@@ -24,7 +24,8 @@ from sfumato.studies.redteam import MatrixConfig
 SEALED = tuple(f"sealed:seal_step={n},condition_step={m}" for n in (400, 600, 700, 800, 900) for m in (200, 400, 600))
 DERIVED = tuple(f"sealed-derived:seal_step={n}" for n in (600, 700, 800, 900))
 ONE_WAY = tuple(f"oneway:t_min={t},activation={f}" for t in (0, 300, 600, 900) for f in ("symsigmoid", "identity"))
-BESIDE = ("centralised", "public", "synthetic", "no_control")
+LEARNED = ("centralised", "public", "synthetic")
+BESIDE = (*LEARNED, "no_control")
 ATTACKS = (
     "algebraic", "linear_mmse", "diffusion_prior:mean", "diffusion_prior:ddim", "diffusion_prior:tuned", "direct_identity",
     "pooling:records", "own_controlnet:public",
@@ -40,7 +41,7 @@ class FrontierConfig:
     """Which points, and how large: of training as in ``CompareConfig``, of attacks as in ``MatrixConfig``.
 
     Points are chosen by what was found on some people, so what is said of the chosen ones is measured ``again``, on other people, under
-    more attacks, and in a style that the base never saw.
+    more attacks, and in a style that the base never saw; ``shifted``: all of them are trained in that style, too.
     """
 
     points: tuple[str, ...] = (*DERIVED, *SEALED, *ONE_WAY)
@@ -54,6 +55,7 @@ class FrontierConfig:
     effort: Effort = "quick"
     seed: int = 0
     again: bool = True
+    shifted: bool = False
 
 
 def run(
@@ -68,7 +70,8 @@ def run(
     for word in config.points:
         name, options = spec.parse(word)
         leaks.mechanism(name, base, **options)
-    trained = _trained(config, ("own",), ("centralised", "public", "synthetic", *config.points), out, command, tell)
+    domains = ("own", "shifted") if config.shifted else ("own",)
+    trained = _trained(config, domains, (*LEARNED, *config.points), out, command, tell)
     attacked: dict[str, Any] = {}
     for schemes, attacks in _asked(config):
         attacked = _attacked(config, schemes, attacks, config.seed, out / "matrix", command, tell)
@@ -77,11 +80,14 @@ def run(
     points = {name: point(rows[name], attacked, name, _wanted(name, config.attacks)) for name in names}
     chosen = choose(points, rows["centralised"]["adherence"]["mean"])
     if config.again and chosen:
-        chosen = _again(config, chosen, out, command, tell)
+        schemes = tuple(dict.fromkeys(found["scheme"] for found in chosen.values()))
+        trained = _trained(config, ("shifted",), (*LEARNED, *schemes), out, command, tell)
+        chosen = _again(config, chosen, trained["shifted"], out, command, tell)
     figures = {
         "command": command, "settings": json.loads(json.dumps(asdict(config))), "interval": "95 %", "unet": base.unet_fingerprint,
         "base": base.fingerprint, "latent": list(base.latent_shape), "condition": "canny", "ceiling": attacked["ceiling"],
         "beside": {name: rows[name]["adherence"] for name in BESIDE}, "points": points, "presets": chosen,
+        "shifted": {name: row["adherence"] for name, row in trained.get("shifted", {}).items()},
     }  # fmt: skip
     write_json(out / "frontier.json", figures)
     plot(figures, out / "frontier.png")
@@ -165,21 +171,19 @@ def met(person: dict[str, Any]) -> bool:
     return bool(person["bound"] < 3 * person["floor"])
 
 
-def _again(config: FrontierConfig, chosen: dict[str, Any], out: Path, command: str, tell: Tell) -> dict[str, Any]:
-    """What was chosen, measured on other people, under more attacks, and trained in a style that the base never saw."""
+def _again(config: FrontierConfig, chosen: dict[str, Any], shifted: dict[str, Any], out: Path, command: str, tell: Tell) -> dict[str, Any]:
+    """What was chosen, attacked once more: other people, more attacks. Beside it what it is worth in the ``shifted`` style."""
     schemes = tuple(dict.fromkeys(found["scheme"] for found in chosen.values()))
     attacks = (*config.attacks, *DEARER)
     attacked = _attacked(config, schemes, attacks, config.seed + 1, out / "again", command, tell)
-    arms = ("centralised", "public", "synthetic", *schemes)
-    shifted = _trained(config, ("shifted",), arms, out, command, tell)["shifted"]
     found = {}
     for level, kept in chosen.items():
         name = kept["scheme"]
         measured = point(kept, attacked, name, attacks)
-        ways = {arm: shifted[arm]["adherence"] for arm in (name, "centralised", "public", "synthetic")}
         person = measured["person"]
         found[level] = {
-            **kept, "again": {"person": person, "failed": measured["failed"]}, "shifted": ways,
+            **kept, "again": {"person": person, "failed": measured["failed"]},
+            "shifted": {arm: shifted[arm]["adherence"] for arm in (name, *LEARNED)},
             "met": person is not None and not measured["failed"] and met(person),
         }  # fmt: skip
     return found
@@ -205,43 +209,52 @@ def install(figures: dict[str, Any]) -> Path:
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
-    """Adherence against the best attack's top-1, with intervals."""
+    """Adherence against the best attack's top-1, with intervals: in the base's own style, and in another where that was measured."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    picture, axes = pyplot.subplots(figsize=(8, 5))
+    own = figures["beside"] | {name: found["adherence"] for name, found in figures["points"].items()}
+    panels = {"the base's own style": own, "a style that the base never saw": figures["shifted"]}
+    panels = {title: values for title, values in panels.items() if values}
+    picture, places = pyplot.subplots(1, len(panels), figsize=(7.5 * len(panels), 5), squeeze=False, sharey=True)
+    for axes, (title, adherence) in zip(places[0], panels.items(), strict=True):
+        _panel(axes, figures, adherence)
+        axes.set_title(title, fontsize=9)
+    places[0][0].set_ylabel("adherence A (95 % interval)")
+    places[0][0].legend(fontsize=7)
+    latent = "x".join(map(str, figures["latent"]))
+    picture.suptitle(f"latents of {latent}: those of 512x512 pictures carry 16 times the signal, so a small base looks safer", fontsize=8)
+    picture.tight_layout()
+    picture.savefig(path, dpi=120)
+    pyplot.close(picture)
+
+
+def _panel(axes: Any, figures: dict[str, Any], adherence: dict[str, Any]) -> None:
     marks = {"sealed": "o", "sealed-derived": "s", "oneway": "x"}
+    people = {name: found["person"] for name, found in figures["points"].items() if found["person"] and name in adherence}
     for kind, mark in marks.items():
-        rows = {name: found for name, found in figures["points"].items() if spec.name_of(name) == kind and found["person"]}
-        if not rows:
+        names = [name for name in people if spec.name_of(name) == kind]
+        if not names:
             continue
-        people, adherence = ([found[what] for found in rows.values()] for what in ("person", "adherence"))
-        x, y = [one["score"] for one in people], [one["mean"] for one in adherence]
+        x, y = [people[name]["score"] for name in names], [adherence[name]["mean"] for name in names]
         bars = [
-            (
-                [at - one["low"] for at, one in zip(places, several, strict=True)],
-                [one["high"] - at for at, one in zip(places, several, strict=True)],
-            )
-            for places, several in ((x, people), (y, adherence))
-        ]
+            [[at - one[name]["low"] for name, at in zip(names, where, strict=True)],
+             [one[name]["high"] - at for name, at in zip(names, where, strict=True)]]
+            for where, one in ((x, people), (y, adherence))
+        ]  # fmt: skip
         axes.errorbar(x, y, xerr=bars[0], yerr=bars[1], fmt=mark, capsize=2, linewidth=0.8, label=kind)
-        for name, at_x, at_y in zip(rows, x, y, strict=True):
+        for name, at_x, at_y in zip(names, x, y, strict=True):
             label = "/".join(str(value) for value in spec.parse(name)[1].values())
             axes.annotate(label, (at_x, at_y), fontsize=6, xytext=(3, 3), textcoords="offset points")
     leaking = {"centralised": max(pool["person"]["score"] for pool in figures["ceiling"].values())}  # the others see nobody
     for name, mark in zip(BESIDE, "D^v1", strict=True):
-        axes.plot(leaking.get(name, 0.0), figures["beside"][name]["mean"], mark, color="black", label=name.replace("_", " "))
-    floors = [found["person"]["floor"] for found in figures["points"].values() if found["person"]]
+        if name in adherence:
+            axes.plot(leaking.get(name, 0.0), adherence[name]["mean"], mark, color="black", label=name.replace("_", " "))
+    floors = [found["floor"] for found in people.values()]
     if floors:
         axes.axvline(3 * max(floors), color="grey", linewidth=0.8, label="three times a guess without records")
-    latent = "x".join(map(str, figures["latent"]))
-    axes.set(xlabel="people that the best attack recognises, top-1 (95 % interval)", ylabel="adherence A (95 % interval)")
+    axes.set_xlabel("people that the best attack recognises, top-1 (95 % interval)")
     axes.set_xscale("symlog", linthresh=0.02)
     axes.set_xlim(-0.002, 1.1)
-    axes.set_title(f"latents of {latent}: those of 512x512 pictures carry 16 times the signal, so a small base looks safer", fontsize=8)
-    axes.legend(fontsize=7)
-    picture.tight_layout()
-    picture.savefig(path, dpi=120)
-    pyplot.close(picture)
