@@ -27,11 +27,11 @@ ONE_WAY = tuple(f"oneway:t_min={t},activation={f}" for t in (0, 300, 600, 900) f
 LEARNED = ("centralised", "public", "synthetic")
 BESIDE = (*LEARNED, "no_control")
 ATTACKS = (
-    "algebraic", "linear_mmse", "diffusion_prior:mean", "diffusion_prior:ddim", "diffusion_prior:tuned", "direct_identity",
-    "pooling:records", "own_controlnet:public",
+    "algebraic", "linear_mmse", "diffusion_prior:mean", "diffusion_prior:ddim", "direct_identity", "pooling:records",
+    "own_controlnet:public",
 )  # fmt: skip
 SOLVED = ("algebraic", "linear_mmse")  # of one-way records, which are solved in closed form: nothing gets more
-DEARER = ("pooling:pictures", "own_controlnet:server")  # asked of what was chosen, beside the others
+DEARER = ("diffusion_prior:tuned", "pooling:pictures", "own_controlnet:server")  # asked of what was chosen, beside the others
 LEVELS = {"low": 0.95, "medium": 0.85, "high": 0.7}  # least share of the centralised adherence that each preset must keep
 Tell = Callable[[str, int, int], None]
 
@@ -52,6 +52,7 @@ class FrontierConfig:
     people: int = 200
     each: int = 5
     public: int = 600
+    records: int = 1000
     effort: Effort = "quick"
     seed: int = 0
     again: bool = True
@@ -107,8 +108,9 @@ def _attacked(
     config: FrontierConfig, schemes: tuple[str, ...], attacks: tuple[str, ...], seed: int, out: Path, command: str, tell: Tell
 ) -> dict[str, Any]:
     sized = MatrixConfig(
-        schemes=schemes, attacks=attacks, effort=config.effort, people=config.people, each=config.each, public=config.public, seed=seed
-    )
+        schemes=schemes, attacks=attacks, effort=config.effort, people=config.people, each=config.each, public=config.public,
+        records=config.records, seed=seed,
+    )  # fmt: skip
     return redteam.run(sized, out, command=command, tell=tell)
 
 

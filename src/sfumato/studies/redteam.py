@@ -57,7 +57,8 @@ Tell = Callable[[str, int, int], None]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatrixConfig:
     """The size of a matrix: ``people`` private people of each pool with ``each`` pictures to be attacked and as many others in the
-    gallery; ``public`` people of the attacker's with ``public_each`` pictures."""
+    gallery; ``public`` people of the attacker's with ``public_each`` pictures. ``records``: at least so many for every attack, whatever
+    it takes of itself."""
 
     schemes: tuple[str, ...] = ("centralised", "fedavg", "split", "oneway", "oneway-withheld", "sealed", "sealed-derived")
     attacks: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class MatrixConfig:
     each: int = 5
     public: int = 300
     public_each: int = 8
+    records: int = 0
     condition: str = "canny"
     seed: int = 0
 
@@ -110,7 +112,7 @@ def run(
             figures.setdefault("leaks", {})[scheme] = prepared[scheme].leaked()
         answer, prepared[scheme] = attack(
             prepared[scheme], row, base, out / "work", condition=config.condition, effort=config.effort, seed=config.seed,
-            tell=partial(tell, f"{row} on {scheme}"),
+            records=config.records, tell=partial(tell, f"{row} on {scheme}"),
         )  # fmt: skip
         found = figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, condition=config.condition, seed=config.seed)
         if isinstance(answer, Guess) and found["outcome"] == "scored":
@@ -124,14 +126,15 @@ def run(
 
 
 def attack(
-    scenario: Scenario, row: str, base: Base, work: Path, *, condition: str, effort: Effort, seed: int, tell: Callable[[int, int], None]
-) -> tuple[Guess | NoChannel | Failed, Scenario]:
-    """One attack on as many of the records as it can afford, and what is known after it.
+    scenario: Scenario, row: str, base: Base, work: Path, *, condition: str, effort: Effort, seed: int, records: int = 0,
+    tell: Callable[[int, int], None],
+) -> tuple[Guess | NoChannel | Failed, Scenario]:  # fmt: skip
+    """One attack on as many of the records as it can afford, or as ``records`` says at least, and what is known after it.
 
     What the server makes of the records, its ControlNet, is made (in ``work``, which is removed) when an attack lacks nothing else.
     """
     trying = partial(attacks.attempt, row, effort=effort, seed=seed, tell=tell)
-    count = attacks.attack(row.partition(":")[0]).COUNT[effort]
+    count = max(records, attacks.attack(row.partition(":")[0]).COUNT[effort])
     answer = trying(scenario.rows(count))
     if isinstance(answer, NoChannel) and answer.missing == (Trained,):
         scenario = scenario.having(*server_trains(scenario, base, work, condition=condition, effort=effort, seed=seed))
