@@ -4,9 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from sfumato.attacker.attempt import Failed, NoChannel
-from sfumato.attacker.knowledge import Noise
+from sfumato.attacker.knowledge import Latents, Noise, Scenario
 from sfumato.attacker.records.base import Guess
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
@@ -107,3 +108,13 @@ def test_the_server_uses_what_it_has_just_trained(small, tmp_path, monkeypatch):
     table = redteam.run(asked, tmp_path)["matrix"]
     assert table["sealed"]["own_controlnet"]["variants"]["server"]["outcome"] == "scored"
     assert table["sealed-derived"]["own_controlnet"]["why"] == "no Conditions" and not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(("wanted", "tried"), [(0, 200), (10, 200), (500, 500)])
+def test_an_attack_takes_what_it_can_afford_or_as_many_as_are_wanted(monkeypatch, tmp_path, wanted, tried):
+    latents = Latents(torch.zeros(1, 600, 4, 2, 2), torch.zeros(1, 600, dtype=torch.int64))
+    seen = []
+    monkeypatch.setattr(redteam.attacks, "attempt", lambda row, scenario, **how: seen.append(scenario[Latents].z.shape[1]) or Guess())
+    how = {"condition": "canny", "effort": "quick", "seed": 0, "tell": lambda done, total: None}
+    redteam.attack(Scenario(latents), "diffusion_prior:ddim", load_base(), tmp_path, records=wanted, **how)
+    assert seen == [tried]
