@@ -32,7 +32,8 @@ ATTACKS = (
 )  # fmt: skip
 SOLVED = ("algebraic", "linear_mmse")  # of one-way records, which are solved in closed form: nothing gets more
 DEARER = ("diffusion_prior:tuned", "pooling:pictures", "own_controlnet:server")  # asked of what was chosen, beside the others
-LEVELS = {"low": 0.95, "medium": 0.85, "high": 0.7}  # least share of the centralised adherence that each preset must keep
+LEVELS = {"low": 0.25, "medium": 0.1, "high": 0.05}  # of people, that the best attack may recognise at most under each preset
+ENOUGH = 0.7  # of the centralised adherence, that any preset must keep
 Tell = Callable[[str, int, int], None]
 
 
@@ -155,16 +156,17 @@ def point(row: dict[str, Any], attacked: dict[str, Any], name: str, wanted: tupl
 
 
 def choose(points: dict[str, dict[str, Any]], centralised: float) -> dict[str, dict[str, Any]]:
-    """For each level the point with the least recognised people among those sealed that keep its share of the centralised adherence,
-    the lower end of the interval, too."""
-    sealed = {name: found for name, found in points.items() if spec.name_of(name).startswith("sealed") and found["person"]}
+    """For each level the sealed point of most adherence among those whose bound is within the level's, and that keep enough of the
+    centralised adherence, the lower end of the interval, too."""
+    kept = {name: found for name, found in points.items() if spec.name_of(name).startswith("sealed") and found["person"]}
+    kept = {name: found for name, found in kept.items() if found["adherence"]["low"] >= ENOUGH * centralised and not found["failed"]}
     chosen = {}
-    for level, share in LEVELS.items():
-        enough = [name for name, found in sealed.items() if found["adherence"]["low"] >= share * centralised and not found["failed"]]
-        if enough:
-            name = min(enough, key=lambda one: (sealed[one]["person"]["bound"], -sealed[one]["adherence"]["mean"]))
-            share_kept = sealed[name]["adherence"]["mean"] / centralised
-            chosen[level] = {"scheme": name, **sealed[name], "share_of_centralised": share_kept, "met": met(sealed[name]["person"])}
+    for level, most in LEVELS.items():
+        within = [name for name, found in kept.items() if found["person"]["bound"] <= most]
+        if within:
+            name = max(within, key=lambda one: (kept[one]["adherence"]["mean"], -kept[one]["person"]["bound"]))
+            share = kept[name]["adherence"]["mean"] / centralised
+            chosen[level] = {"scheme": name, **kept[name], "share_of_centralised": share, "met": met(kept[name]["person"])}
     return chosen
 
 
@@ -199,7 +201,10 @@ def install(figures: dict[str, Any]) -> Path:
         UserError: no point was good enough for any level.
     """
     if not figures["presets"]:
-        raise UserError("no preset: no point kept enough adherence", expected=f"at least {min(LEVELS.values())} of the centralised one")
+        raise UserError(
+            "no preset: no point hid enough and kept enough adherence",
+            expected=f"at most {max(LEVELS.values())} of people recognised, and at least {ENOUGH} of the centralised adherence",
+        )
     rows = {}
     for level, found in figures["presets"].items():
         name, options = spec.parse(found["scheme"])
