@@ -32,7 +32,7 @@ ATTACKS = (
 )  # fmt: skip
 SOLVED = ("algebraic", "linear_mmse")  # of one-way records, which are solved in closed form: nothing gets more
 DEARER = ("diffusion_prior:tuned", "pooling:pictures", "own_controlnet:server")  # asked of what was chosen, beside the others
-LEVELS = {"low": 1 / 4, "medium": 1 / 8, "high": 1 / 16}  # of people, that the best attack may recognise at most under each preset
+LEVELS = {"low": 0.3, "medium": 0.15, "high": 0.06}  # of people, that the best attack may recognise at most under each preset
 ENOUGH = 0.7  # of the centralised adherence, that any preset must keep
 Tell = Callable[[str, int, int], None]
 
