@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from sfumato.diffusion.base import load_base
 from sfumato.diffusion.shapes import sd15
 from sfumato.judge.gates import ENOUGH
 from sfumato.judge.report import matrix as report
-from sfumato.studies import compare, footprint, redteam
+from sfumato.records import presets
+from sfumato.studies import compare, footprint, frontier, redteam
 from tests_support import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -232,3 +234,32 @@ def test_every_file_that_the_pages_name_is_there():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def top1(person):
+    return f"{person['score']:.3f} [{person['low']:.3f}, {person['high']:.3f}]"
+
+
+def test_the_frontier_page_says_what_was_measured():
+    figures, page = read("frontier.json"), (ROOT / "docs/frontier.md").read_text()
+    for name, found in figures["points"].items():
+        person = found["person"]
+        assert f"| `{name}` | {said(found['adherence'])} | {top1(person)} | `{person['attack'].split(',')[0]}` |" in page
+        assert found["failed"] == []
+    for level, found in figures["presets"].items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {level} |"))
+        second = found.get("again", found)["person"]
+        assert said(found["adherence"]) in row and top1(found["person"]) in row and top1(second) in row
+        assert f"{found['share_of_centralised']:.2f}" in row and said(figures["shifted"].get(found["scheme"], found["adherence"])) in row
+    for name, mark in [*figures["beside"].items(), *figures["shifted"].items()]:
+        assert name not in frontier.BESIDE or f"{name.replace('_', ' ')} {said(mark)}" in page
+    assert {str(limit) for limit in frontier.LEVELS.values()} <= set(re.findall(r"0\.\d+", page.replace("0.30", "0.3")))
+
+
+def test_presets_that_ship_are_those_that_were_measured(tmp_path, monkeypatch):
+    figures, base = read("frontier.json"), load_base()
+    assert figures["base"] == base.fingerprint and figures["latent"] == list(base.latent_shape)
+    monkeypatch.setenv("SFUMATO_HOME", str(tmp_path))
+    shipped = presets.known(base.fingerprint, base.latent_shape)
+    frontier.install(figures)
+    assert presets.path_of(base.fingerprint).exists() and presets.known(base.fingerprint, base.latent_shape) == shipped != {}
