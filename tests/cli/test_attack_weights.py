@@ -1,6 +1,9 @@
 """``sfumato attack-weights``: arguments, exit codes, JSON."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -38,6 +41,18 @@ def test_an_attacker_is_trained_and_run(run, tmp_path, monkeypatch):
     bad.write_bytes(b"")
     code, out, _ = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run", "--json")
     assert code == 1 and "error" in json.loads(out)["files"]["bad.safetensors"]
+
+
+def test_two_processes_share_the_people_and_one_speaks(mini, tmp_path):
+    file, work = tmp_path / "a.safetensors", tmp_path / "work"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "sfumato.cli.main"]
+    how = ["attack-weights", "train", "--out", file, "--encoder", "linear", "--quick", "--base", mini, "--work", work, "--json"]
+    told = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *map(str, how)], env=told, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)  # of one process: two would be no JSON
+    assert report["bytes"] == file.stat().st_size and report["people"] + report["people set aside"] == 4
+    assert len(list((work / "public").glob("*.json"))) == 4
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from sfumato.owner.folder import read_folder
 from sfumato.studies import lora_people, weights_more, weights_table
 from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
 
+WAIT = timedelta(days=7)  # for the first process, which trains the encoder alone: longer than the libraries' half an hour
 Tell = Callable[[str, int, int], None]
 
 
@@ -43,7 +45,8 @@ def train_attacker(
 ) -> Autoencoder:
     """Public people's adapters, then an encoder of them, kept in ``out``. What is there is not made again.
 
-    Under ``accelerate launch`` several processes share the people; the first then trains the encoder, and each loads it.
+    Several processes (``accelerate launch`` on GPUs, ``torchrun`` on CPUs) share the people; the first then trains the encoder, and each
+    loads it.
 
     Args:
         base: the base.
@@ -54,7 +57,7 @@ def train_attacker(
         tell: progress.
     """
     settings = AutoencoderConfig(**options, precision=config.precision)
-    processes = PartialState(cpu=base.unet.device.type == "cpu")
+    processes = PartialState(cpu=base.unet.device.type == "cpu", timeout=WAIT)
     rank, world = processes.process_index, processes.num_processes
     kept, latents, _ = lora_people.train_public(base, config, work / "public", rank=rank, world=world, tell=tell)
     processes.wait_for_everyone()
