@@ -81,11 +81,18 @@ def run(base: Path, work: Path, *, size: int, encoders: tuple[str, ...] = ENCODE
             "finetune", str(pictures), "-o", str(lora), "--base", str(base), "--steps", "2", "--batch", "1", "--prior", "1", "--lr", "1e-4",
             "--rank", "16", "--format", form, "--seed", "0", "--checkpoint-every", "0",
         )  # fmt: skip
-        figures[f"finetune, {form}"] = {**shapes_in(lora), "layers": made["layers"], "parameters": made["parameters"], "seconds": made["wall"]}
+        figures[f"finetune, {form}"] = {
+            **shapes_in(lora),
+            "layers": made["layers"],
+            "parameters": made["parameters"],
+            "seconds": made["wall"],
+        }
     for encoder in encoders:
         attacker = work / f"{encoder}.safetensors"
         here = ("--base", str(base))
-        made = command("attack-weights", "train", "-o", str(attacker), "--encoder", encoder, *here, "--work", str(work / "public"), "--quick")
+        made = command(
+            "attack-weights", "train", "-o", str(attacker), "--encoder", encoder, *here, "--work", str(work / "public"), "--quick"
+        )
         figures[f"attack-weights train, {encoder}"] = {**shapes_in(attacker), "adapters": made["adapters"], "seconds": made["wall"]}
     chosen = [word for encoder in encoders for word in ("--attacker", str(work / f"{encoder}.safetensors"))]
     said = command("attack-weights", "run", str(work / "kohya.safetensors"), *chosen, "--base", str(base), "-o", str(work / "run"))
