@@ -55,19 +55,23 @@ class Row:
 def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
     """Every attack on pictures, with and without what may have leaked beside the file; ``models`` are trained attackers by any name.
 
-    Each encoder is also shown another victim's file: what that recovers was not read off the victim's weights.
+    The first attacker of each encoder is also shown another victim's file: what that recovers was not read off the victim's weights. And
+    it is told the number of steps.
     """
     found = [Row(attack=f"prior_sampling:{v}") for v in attacks.attack("prior_sampling").VARIANTS]
     found += [Row(attack="gradient_matching")]
     for variant in ("plain", "w2", "w3", "w5"):
         found += [Row(attack=f"guided_extraction:{variant}", trigger_known=known) for known in (False, True)]
+    kinds: set[str] = set()
     for number, (name, model) in enumerate(models.items()):
-        row = partial(Row, attack=f"network_autoencoder:{model.config.encoder}", attacker="" if name == model.config.encoder else name)
+        kind = model.config.encoder
+        row = partial(Row, attack=f"network_autoencoder:{kind}", attacker="" if name == kind else name)
         found.append(row())
-        if model.config.encoder != "constant":  # which would say the same
+        if kind not in kinds and kind != "constant":  # which would say the same
             found.append(row(another=True))
             if model.config.with_step and len(model.steps) > 1:
                 found.append(row(steps_known=True))
+        kinds.add(kind)
         if not number:
             found.append(Row(attack="guided_extraction:embedded", attacker=name))
     return tuple(found)
