@@ -93,6 +93,13 @@ def test_every_attack_on_pictures_has_its_rows():
     assert len(labels) == len(set(labels))
 
 
+def test_a_dear_attack_is_tried_on_victims_of_every_pool():
+    assert Row(attack="gradient_matching").most("quick") == 16 and Row(attack="prior_sampling:null_prompt").most("quick") is None
+    chosen = weights_table.evenly(50, 16)
+    assert len(chosen) == 16 and sum(k < 25 for k in chosen) == 8 and max(chosen) < 50
+    assert weights_table.evenly(3, 16) == weights_table.evenly(3, None) == {0, 1, 2}
+
+
 def test_victims_files_are_ordinary_ones(tiny, tmp_path):
     victim = lora_people.train_victims(tiny, SMALL, tmp_path)[0]
     assert formats.read(victim.file).unknown == ()

@@ -7,8 +7,9 @@ A scenario is one victim: its published adapter, and what the attacker knows bes
     NEEDS        types of knowledge
     run(scenario, *, effort, seed, tell) -> Guess
 
-and, where it has several ways, ``VARIANTS`` and ``run(..., variant=...)``. An attack that learns from public people is given what it has
-learned as one more piece of knowledge, a type of its own module. It never sees the truth: scores are the judge's.
+and, where it has several ways, ``VARIANTS`` and ``run(..., variant=...)``; where it is dear, ``VICTIMS``, by effort on how many people a
+study tries it at most. An attack that learns from public people is given what it has learned as one more piece of knowledge, a type of its
+own module. It never sees the truth: scores are the judge's.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ DESCRIPTION = "DLG on updates: latents and a context whose simulated fine-tuning
 TARGETS: tuple[Target, ...] = ("picture", "person")
 NEEDS: tuple[type, ...] = (Published, Recipe, Base)
 ITERATIONS: dict[Effort, int] = {"quick": 100, "full": 1000}
+VICTIMS: dict[Effort, int] = {"quick": 16}  # of a study at most: a descent through training is dear
 UNROLLED: dict[Effort, int] = {"quick": 1, "full": 2}  # simulated steps
 LR_LATENT, LR_CONTEXT, LAMBDA_TV = 0.1, 0.01, 1e-3
 Draw = tuple[torch.Tensor, torch.Tensor]
