@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from sfumato.adapters import formats
+from sfumato.attacker.weights import _autoencoder as autoencoder
 from sfumato.attacker.weights import network_autoencoder
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
@@ -72,6 +73,16 @@ def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, tmp_path):
     near = weights.attack_files(tiny, [victim.file], [file], tmp_path / "out", truth=truth)["files"][victim.file.name]["scores"]
     assert set(near) == {"prior_sampling:class_prompt", "network_autoencoder:linear"}
     assert all(0 <= scores["nearest private picture"] <= 1 and -1 <= scores["identity similarity"] <= 1 for scores in near.values())
+
+
+def test_the_attacker_that_ships_is_for_the_base_that_ships(tiny, base):
+    model = autoencoder.load(weights.shipped(tiny), tiny)
+    assert weights.shipped(tiny).stat().st_size <= 8e6 and model.config.encoder == "invariant"
+    assert model.facts["people"] + model.facts["people set aside"] >= 400 and len(model.steps) >= 16
+    own, others = model.facts["curve"][-1][2:]
+    assert own < others < model.facts["loss without"]  # it reads something of the person, and more of what all have in common
+    with pytest.raises(UserError, match="attack-weights train"):
+        weights.shipped(base)
 
 
 def test_every_attack_on_pictures_has_its_rows():

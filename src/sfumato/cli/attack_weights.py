@@ -75,7 +75,9 @@ def train(
 @app.command()
 def run(
     files: Annotated[list[Path], typer.Argument(metavar="LORA...", help="Shared adapters, .safetensors files.")],
-    attacker: Annotated[list[Path], typer.Option("--attacker", help="A file that attack-weights train wrote; may be given again.")],
+    attacker: Annotated[
+        list[Path] | None, typer.Option("--attacker", help="A file that attack-weights train wrote; may be given again. [default: shipped]")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where pictures go.")] = Path("sfumato-weights-run"),
     truth: Annotated[Path | None, typer.Option(help="One person's pictures, for a single file: how near did the attack come?")] = None,
     steps: Annotated[int | None, typer.Option(help="For how many steps the adapters were trained, if that is known.")] = None,
@@ -95,7 +97,7 @@ def run(
         raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
     loaded = weights.base_of(base)
     with _output.bar("attacking", len(files)) as advance:
-        found = weights.attack_files(loaded, files, attacker, out, truth=truth, steps=steps, seed=seed, tell=_teller(advance))
+        found = weights.attack_files(loaded, files, attacker or [], out, truth=truth, steps=steps, seed=seed, tell=_teller(advance))
     if as_json:
         _output.emit(found)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.resources import files as package
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sfumato.attacker.weights.network_autoencoder import Trained
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
-from sfumato.diffusion.base import Base, load_base
+from sfumato.diffusion.base import DEFAULT, Base, load_base
 from sfumato.features.efficientnet import features
 from sfumato.features.identity import judges
 from sfumato.judge.metrics.recovery import feature_distance
@@ -72,6 +73,21 @@ def train_attacker(
     return made
 
 
+def shipped(base: Base) -> Path:
+    """The trained attacker that comes with the library: ``docs/weights.md`` says what it was made of and how far it gets.
+
+    Raises:
+        UserError: the base is not the one that it comes for.
+    """
+    if base.name != DEFAULT:
+        raise UserError(
+            f"no --attacker for base {base.public_name!r}",
+            expected=f"a file that attack-weights train wrote: the one that ships is for {DEFAULT!r}",
+            fix="sfumato attack-weights train --base ... -o attacker.safetensors",
+        )
+    return Path(str(package("sfumato") / "assets" / "lora_attacker.safetensors"))
+
+
 def is_first() -> bool:
     """Whether this is the process that speaks, where several were launched."""
     return bool(PartialState().is_main_process)
@@ -110,12 +126,13 @@ def attack_files(
     base: Base, files: list[Path], attackers: list[Path], out: Path, *, truth: Path | None = None, steps: int | None = None, seed: int = 0,
     effort: Effort = "quick", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run trained attackers on shared files; a file that cannot be read is named, and the others go on.
+    """Run trained attackers on shared files, the one that ships where none is named; a file that cannot be read is named, and the others
+    go on.
 
     Returns:
         by file what its header says, where the pictures are, and with ``truth`` how near they came.
     """
-    encoders = _named(base, attackers)
+    encoders = _named(base, attackers or [shipped(base)])
     real = None
     if truth is not None:
         real = np.stack([example.image() for example in read_folder(truth, size=base.size, condition="canny")])
