@@ -24,10 +24,23 @@ def test_below_the_gate_nothing_was_shown(run, monkeypatch, tmp_path, passed, co
         }  # fmt: skip
 
     monkeypatch.setattr(weights, "study", study)
-    how = ("attack-weights", "evaluate", "--out", tmp_path, "--attacker", tmp_path / "a.safetensors", "--odd", "--victims", 30)
+    how = (
+        "attack-weights",
+        "evaluate",
+        "--out",
+        tmp_path,
+        "--attacker",
+        tmp_path / "a.safetensors",
+        "--odd",
+        "--victims",
+        30,
+        "--attacks",
+        "gradient_matching, membership",
+    )
     got, out, _ = run(*how, "--json")
     assert got == code and json.loads(out)["attacks"]["prior_sampling:class_prompt"]["top1"] == 0.4
     assert asked["config"].victims == 30 and asked["how"]["odd"] and len(asked["attackers"]) == 1
+    assert asked["how"]["names"] == ("gradient_matching", "membership")
     got, _, err = run(*how)
     assert got == code and "no Trained" in err and ("NOT PASSED" in err) is not passed
 
@@ -63,6 +76,7 @@ def test_two_processes_share_the_people_and_one_speaks(mini, tmp_path):
         (("run", "a.safetensors", "b.safetensors", "--attacker", "c.safetensors", "--truth", "x"), "one file"),
         (("run", "a.safetensors", "--attacker", "nowhere.safetensors"), "nowhere.safetensors"),
         (("evaluate", "--effort", "heroic"), "heroic"),
+        (("evaluate", "--attacks", "clairvoyance"), "prior_sampling"),
     ],
 )
 def test_a_wrong_call_says_what_was_wrong(run, arguments, said):

@@ -119,6 +119,7 @@ def evaluate(
     odd: Annotated[bool, typer.Option("--odd", help="Victims with another rank and other targets than the attacker trained on.")] = False,
     more: Annotated[bool, typer.Option("--more", help="Also: membership, number of pictures, several merges.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Attack below the gate, too; a failed attack says nothing there.")] = False,
+    attacks: Annotated[str, typer.Option(help="all, or names with commas, such as network_autoencoder,prior_sampling.")] = "all",
     public: Public = 400,
     base: BaseName = "tiny",
     effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
@@ -143,10 +144,12 @@ def evaluate(
     flags = {"odd": odd, "more": more, "anyway": anyway, "quick": quick}
     words = ["sfumato attack-weights evaluate", *(f"--attacker {path.name}" for path in attacker or ()), f"--victims {victims}"]
     words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
+    words += [] if attacks == "all" else [f"--attacks {attacks}"]
+    names = () if attacks == "all" else tuple(name.strip() for name in attacks.split(",") if name.strip())
     with _output.bar("starting") as advance:
         figures = weights.study(
-            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, effort=effort,
-            command=" ".join(words), tell=_teller(advance),
+            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, names=names,
+            effort=effort, command=" ".join(words), tell=_teller(advance),
         )  # fmt: skip
     if as_json:
         _output.emit(
