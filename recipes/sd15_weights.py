@@ -114,6 +114,7 @@ def main(args: list[str] | None = None) -> None:
     size = load_base(str(base)).size
     figures = run(base, asked.work, size=size, encoders=tuple(asked.encoder or ENCODERS))
     words = [] if asked.side == 8 else ["--side", str(asked.side)]
+    words += [word for encoder in asked.encoder or () for word in ("--encoder", encoder)]
     made_by = " ".join(["python recipes/sd15_weights.py", *words])
     write_json(asked.json, {"command": made_by, "pixels": size, "threads": torch.get_num_threads(), "commands": figures})
     for name, row in figures.items():

@@ -18,6 +18,7 @@ from tests_support import load_recipe
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 FIGURES = sorted((ROOT / "docs").glob("*.json"))
+VICTIMS = {"weights.json": 50, "weights_odd.json": 20}  # studies of people, each of whom is trained for; others have 64 pictures or more
 
 
 def read(name):
@@ -37,12 +38,16 @@ def test_every_figure_names_the_command_that_makes_it_again(path):
 
 @pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.name)
 def test_every_mean_has_its_interval_and_its_n(path):
+    least = VICTIMS.get(path.name, 64)
+
     def walk(value):
         if isinstance(value, dict):
             if isinstance(value.get("mean"), float):
-                assert value["low"] - 1e-9 <= value["mean"] <= value["high"] + 1e-9 and value["n"] >= 64
-            for inner in value.values():
-                walk(inner)
+                assert value["low"] - 1e-9 <= value["mean"] <= value["high"] + 1e-9
+                assert value["n"] >= least
+            for name, inner in value.items():
+                if name != "gradient_matching":  # tried on some of the victims, and its n says so
+                    walk(inner)
 
     walk(json.loads(path.read_text()))
 
@@ -263,3 +268,42 @@ def test_presets_that_ship_are_those_that_were_measured(tmp_path, monkeypatch):
     shipped = presets.known(base.fingerprint, base.latent_shape)
     frontier.install(figures)
     assert presets.path_of(base.fingerprint).exists() and presets.known(base.fingerprint, base.latent_shape) == shipped != {}
+
+
+def shown(name):
+    attack, _, rest = name.partition(",")
+    return f"| `{attack}`{',' + rest if rest else ''} |"
+
+
+@pytest.mark.parametrize(("file", "heading"), [("weights.json", "## Measured"), ("weights_odd.json", "## Victims of another recipe")])
+def test_the_page_on_weights_says_what_was_attacked(file, heading):
+    figures, page = read(file), (ROOT / "docs/weights.md").read_text()
+    part = page.partition(heading)[2].partition("\n## ")[0]
+    assert figures["gate"]["passed"]
+    rows = {"| the owner, with the trigger |": figures["owner"], "| the same prompt on the base |": figures["floor"]}
+    rows |= {shown(name): row for name, row in figures["attacks"].items()}
+    for label, row in rows.items():
+        line = next(line for line in part.splitlines() if line.startswith(label))
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[1] == f"{row['top1']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" and cells[-1] == str(row["n"])
+
+
+def test_the_page_on_weights_compares_encoders_as_they_were_compared():
+    figures, page = read("weights.json"), (ROOT / "docs/weights.md").read_text()
+    ours = "network_autoencoder:invariant"
+    for other in (
+        "prior_sampling:rare_tokens",
+        "network_autoencoder:hypernet",
+        "network_autoencoder:constant",
+        f"{ours}, of another's file",
+    ):
+        pair = figures["pairs"][f"{ours} / {other}"]
+        line = next(line for line in page.splitlines() if line.startswith(f"{shown(other)} "[:-1]) and "p = " in line)
+        assert f"{pair['difference']:.2f} [{pair['low']:.2f}, {pair['high']:.2f}]" in line
+
+
+def test_the_page_on_weights_says_how_large_files_are_at_sd_size():
+    commands, page = read("sd15_weights.json")["commands"], (ROOT / "docs/weights.md").read_text()
+    assert f"{commands['finetune, diffusers']['bytes'] / 1e6:.1f} MB" in page and commands["attack-weights run"]["unknown keys"] == []
+    for encoder in ("hypernet", "invariant"):
+        assert f"{commands[f'attack-weights train, {encoder}']['bytes'] / 1e6:.1f} MB" in page

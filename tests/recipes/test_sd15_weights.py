@@ -37,7 +37,7 @@ def test_every_command_is_run_and_kept(mini, tmp_path, monkeypatch, capsys):
     recipe.main(["--base", str(mini), "--work", str(tmp_path / "work"), "--json", str(out), "--encoder", "probe"])
     figures = json.loads(out.read_text())
     rows = figures["commands"]
-    assert figures["command"] == "python recipes/sd15_weights.py" and figures["pixels"] == 32
+    assert figures["command"] == "python recipes/sd15_weights.py --encoder probe" and figures["pixels"] == 32
     one, other = rows["finetune, diffusers"], rows["finetune, kohya"]
     assert one["layers"] == other["layers"] and one["parameters"] == one["numbers"]
     assert other["tensors"] == 3 * other["layers"] and other["numbers"] == other["parameters"] + other["layers"]  # alpha beside A and B
