@@ -297,8 +297,8 @@ def test_the_page_on_weights_compares_encoders_as_they_were_compared():
         "network_autoencoder:constant",
         f"{ours}, of another's file",
     ):
-        pair = figures["pairs"][f"{ours} / {other}"]
-        line = next(line for line in page.splitlines() if line.startswith(f"{shown(other)} "[:-1]) and "p = " in line)
+        pair = figures["pairs"][f"{ours} / {other}"]  # the one that names more people stands first
+        line = next(line for line in page.splitlines() if line.startswith(shown(other)) and "p = " in line)
         assert f"{pair['difference']:.2f} [{pair['low']:.2f}, {pair['high']:.2f}]" in line
 
 
@@ -307,3 +307,10 @@ def test_the_page_on_weights_says_how_large_files_are_at_sd_size():
     assert f"{commands['finetune, diffusers']['bytes'] / 1e6:.1f} MB" in page and commands["attack-weights run"]["unknown keys"] == []
     for encoder in ("hypernet", "invariant"):
         assert f"{commands[f'attack-weights train, {encoder}']['bytes'] / 1e6:.1f} MB" in page
+
+
+def test_the_readme_says_what_a_shared_lora_gives_away():
+    figures, text = read("weights.json"), " ".join(README.split())
+    probe = figures["attacks"]["network_autoencoder:probe"]
+    assert f"our attackers recognise {probe['top1']:.2f} [{probe['low']:.2f}, {probe['high']:.2f}] of the people" in text
+    assert f"owner's own pictures reach {figures['owner']['top1']:.2f}" in text

@@ -51,6 +51,18 @@ def test_encoders_are_paired_with_what_could_explain_them():
     assert pairs[f"{own} / {swapped}"]["adjusted_p"] < 0.01 < pairs[f"{own} / prior_sampling:rare_tokens"]["adjusted_p"]
 
 
+def test_the_better_of_a_pair_stands_first_and_p_looks_both_ways():
+    names = {f"v{i}": "a" for i in range(40)}
+    reads, blind = [1] * 30 + [0] * 10, [1] * 10 + [0] * 30
+    ours, theirs = "network_autoencoder:hypernet", "network_autoencoder:probe"
+    for better, worse in ((ours, theirs), (theirs, ours)):
+        rows = {better: cells(reads), worse: cells(blind)}
+        pairs = table({OWNER: cells(reads), FLOOR: cells([0] * 40), **{name: rows[name] for name in (ours, theirs)}}, names, 0.005)["pairs"]
+        assert list(pairs) == [f"{better} / {worse}"] and pairs[f"{better} / {worse}"]["p"] < 0.01
+    same = {ours: cells(reads), theirs: cells(reads)}
+    assert table({OWNER: cells(reads), FLOOR: cells([0] * 40), **same}, names, 0.005)["pairs"][f"{ours} / {theirs}"]["p"] == 1.0
+
+
 def test_measures_of_those_that_came_to_something_have_intervals_over_victims():
     names = {f"v{i}": "a" for i in range(30)}
     kept = cells([1, 0] * 15)
