@@ -43,6 +43,12 @@ def test_it_descends_and_gives_back_frozen_averages(base, tmp_path):
     assert not made.training and not any(p.requires_grad for p in made.parameters())
 
 
+def test_trainings_of_one_process_may_differ_in_precision(base, tmp_path):
+    made = [run(base, tmp_path / name, config=config(precision=precision)) for name, precision in (("a", "no"), ("b", "bf16"), ("c", "no"))]
+    first, _, third = (net.conv_in.bias for net in made)
+    assert torch.equal(first, third)
+
+
 def test_without_an_average_the_last_weights_come_back(base, tmp_path):
     model = model_of(base)
     made = fit(model, base, tmp_path, config(ema=0.0), run="a", loss=pull)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from sfumato.core import checkpoint
 from sfumato.core.errors import UserError
@@ -102,6 +103,7 @@ def fit(
     Raises:
         UserError: a checkpoint of another run, or a loss that is not finite.
     """
+    AcceleratorState._reset_state()  # one for the process, which would refuse a training of another precision than the first
     accelerator = Accelerator(mixed_precision=config.precision, cpu=base.unet.device.type == "cpu")
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     model, optimiser = accelerator.prepare(model, optimiser)
