@@ -314,3 +314,10 @@ def test_the_readme_says_what_a_shared_lora_gives_away():
     probe = figures["attacks"]["network_autoencoder:probe"]
     assert f"our attackers recognise {probe['top1']:.2f} [{probe['low']:.2f}, {probe['high']:.2f}] of the people" in text
     assert f"owner's own pictures reach {figures['owner']['top1']:.2f}" in text
+
+
+def test_the_page_on_weights_says_how_fast_many_adapters_are():
+    figures, page = read("many_lora.json"), (ROOT / "docs/weights.md").read_text()
+    for k, rate in figures["adapters_per_hour"]["stacked"].items():
+        assert f"| {k} | {rate:.0f} | {figures['speedup'][k]:.2f} |" in page
+    assert f"{figures['adapters_per_hour']['sequential']['two_one_thread_processes']:.0f} adapters an hour" in page
