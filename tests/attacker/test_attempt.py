@@ -8,6 +8,7 @@ import torch
 
 from sfumato.attacker.attempt import Attacks, Failed, Lacking, NoChannel
 from sfumato.attacker.knowledge import Captions, Files, Scenario
+from sfumato.core.errors import UserError
 
 
 @dataclass(eq=False)
@@ -58,3 +59,13 @@ def test_every_variant_has_a_row_of_its_own(package):
     for name in names:
         variants = getattr(every.attack(name), "VARIANTS", ("",))
         assert sum(row.partition(":")[0] == name for row in rows) == len(variants)
+
+
+def test_rows_are_chosen_by_name_with_or_without_a_variant():
+    known = Attacks("attacker.weights")
+    assert known.chosen("all") == ()
+    assert known.chosen("prior_sampling:null_prompt, gradient_matching") == ("gradient_matching", "prior_sampling:null_prompt")
+    assert known.chosen("network_autoencoder") == tuple(row for row in known.rows() if row.startswith("network_autoencoder:"))
+    for wrong in ("wishing", "gradient_matching,prior_sampling:luck", ","):
+        with pytest.raises(UserError, match="unknown attack"):
+            known.chosen(wrong)

@@ -35,12 +35,12 @@ def test_below_the_gate_nothing_was_shown(run, monkeypatch, tmp_path, passed, co
         "--victims",
         30,
         "--attacks",
-        "gradient_matching, membership",
+        "gradient_matching, prior_sampling:null_prompt",
     )
     got, out, _ = run(*how, "--json")
     assert got == code and json.loads(out)["attacks"]["prior_sampling:class_prompt"]["top1"] == 0.4
     assert asked["config"].victims == 30 and asked["how"]["odd"] and len(asked["attackers"]) == 1
-    assert asked["how"]["names"] == ("gradient_matching", "membership")
+    assert asked["how"]["only"] == ("gradient_matching", "prior_sampling:null_prompt")
     got, _, err = run(*how)
     assert got == code and "no Trained" in err and ("NOT PASSED" in err) is not passed
 

@@ -321,3 +321,15 @@ def test_the_page_on_weights_says_how_fast_many_adapters_are():
     for k, rate in figures["adapters_per_hour"]["stacked"].items():
         assert f"| {k} | {rate:.0f} | {figures['speedup'][k]:.2f} |" in page
     assert f"{figures['adapters_per_hour']['sequential']['two_one_thread_processes']:.0f} adapters an hour" in page
+
+
+def test_the_page_on_weights_says_how_encoders_learned():
+    found, page = read("weights_encoders.json")["attackers"], (ROOT / "docs/weights.md").read_text()
+    part = page.partition("## Encoders")[2].partition("\n## ")[0]
+    rows = {row.strip("| ").partition("`")[2].partition("`")[0]: row for row in part.splitlines() if row.startswith("| `")}
+    assert set(rows) == set(found) - {"hypernet-final"}  # which was trained, and not used
+    for name, row in rows.items():
+        best = min(found[name]["curve"], key=lambda one: one[2])
+        assert f"| {best[2]:.4f} | {best[3]:.4f} | {int(best[0]):,} |" in row and f"| {found[name]['bytes'] / 1e6:.1f} MB |" in row
+    hypernet = [(own, other) for _, _, own, other in found["hypernet"]["curve"]]
+    assert all(abs(own / other - 1) < 0.02 for own, other in hypernet)  # it reads nothing of people that it has not seen

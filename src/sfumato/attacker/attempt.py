@@ -77,6 +77,21 @@ class Attacks(Generic[G]):
             f"{name}:{variant}" if variant else name for name in self.names() for variant in getattr(self.attack(name), "VARIANTS", ("",))
         ]
 
+    def chosen(self, names: str) -> tuple[str, ...]:
+        """Rows by what somebody typed: ``all`` gives none, which stands for every one; else names with commas, with or without a variant.
+
+        Raises:
+            UserError: a name that no attack has, or none at all.
+        """
+        if names == "all":
+            return ()
+        wanted = [name.strip() for name in names.split(",") if name.strip()]
+        rows = tuple(row for row in self.rows() if row in wanted or row.partition(":")[0] in wanted)
+        unknown = [name for name in wanted if name not in (*rows, *(row.partition(":")[0] for row in rows))]
+        if unknown or not rows:
+            raise UserError(f"unknown attack {(unknown or ['(none)'])[0]!r}", expected=f"all, or some of {', '.join(self.rows())}")
+        return rows
+
     def attempt(
         self, row: str, scenario: Scenario, *, effort: Effort = "quick", seed: int = 0, tell: Tell = lambda done, total: None
     ) -> G | NoChannel | Failed:

@@ -32,7 +32,9 @@ def command(
 
     if effort not in EFFORTS:
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
-    rows = _rows(attacks)
+    from sfumato.attacker.records import base as known
+
+    rows = known.chosen(attacks)
     if matrix:
         if records or truth or gates or public or controlnet or base != "tiny":
             raise UserError("--matrix with records or their options", expected="one or the other: the matrix invents its own people")
@@ -62,21 +64,6 @@ def command(
         _output.say(f"Look: {where / 'attack.html'}")
     if figures["exit_code"]:
         raise typer.Exit(figures["exit_code"])
-
-
-def _rows(names: str) -> tuple[str, ...]:
-    """``all``, or names with or without a variant, as rows."""
-    from sfumato.attacker.records import base as known
-    from sfumato.core.errors import UserError
-
-    if names == "all":
-        return ()
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    rows = tuple(row for row in known.rows() if row in wanted or row.partition(":")[0] in wanted)
-    unknown = [name for name in wanted if name not in (*rows, *(row.partition(":")[0] for row in rows))]
-    if unknown or not rows:
-        raise UserError(f"unknown attack {(unknown or ['(none)'])[0]!r}", expected=f"all, or some of {', '.join(known.rows())}")
-    return rows
 
 
 def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path, as_json: bool) -> None:

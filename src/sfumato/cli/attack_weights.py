@@ -134,6 +134,7 @@ def evaluate(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
+    from sfumato.attacker.weights import base as known
     from sfumato.studies import weights
 
     if effort not in EFFORTS:
@@ -145,10 +146,10 @@ def evaluate(
     words = ["sfumato attack-weights evaluate", *(f"--attacker {path.name}" for path in attacker or ()), f"--victims {victims}"]
     words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
     words += [] if attacks == "all" else [f"--attacks {attacks}"]
-    names = () if attacks == "all" else tuple(name.strip() for name in attacks.split(",") if name.strip())
+    only = known.chosen(attacks)
     with _output.bar("starting") as advance:
         figures = weights.study(
-            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, names=names,
+            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, only=only,
             effort=effort, command=" ".join(words), tell=_teller(advance),
         )  # fmt: skip
     if as_json:

@@ -196,21 +196,18 @@ def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
 
 def study(
     base: Base, config: PeopleConfig, work: Path, out: Path, attackers: list[Path], *, odd: bool = False, more: bool = False,
-    anyway: bool = False, names: tuple[str, ...] = (), effort: Effort = "quick",
+    anyway: bool = False, only: tuple[str, ...] = (), effort: Effort = "quick",
     command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Private people's adapters, and every attack on each of them, or those of ``names``, unless the gate is not passed; see
+    """Private people's adapters, and every attack on each of them (or those rows of ``only``), unless the gate is not passed; see
     ``weights_table.evaluate``."""
-    unknown = [name for name in names if name not in attacks.names()]
-    if unknown:
-        raise UserError(f"unknown attack {unknown[0]!r}", expected=f"some of {', '.join(attacks.names())}")
     models = _named(base, attackers)
     people = lora_people.public_people(config)
     images = lora_people.fitted(people.images, base)
     public = PublicPeople(images, base.encode_pixels(images), people.identities)
     victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
     known = Scenario(base, public)
-    rows = tuple(row for row in weights_table.all_rows(models) if not names or row.attack.partition(":")[0] in names)
+    rows = tuple(row for row in weights_table.all_rows(models) if not only or row.attack in only)
     figures = weights_table.evaluate(
         base, victims, rows, known, config, out, models=models, effort=effort, anyway=anyway, command=command, tell=tell
     )

@@ -82,18 +82,19 @@ def _pairs(hits: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
     people stands first. p is two-sided, Holm-corrected over all pairs."""
     told = ("steps known", "trigger known")
     plain = [label for label in hits if not any(word in label for word in told)]
+    readers = [label for label in plain if label.startswith("network_autoencoder") and not label.endswith("of another's file")]
     found: dict[str, dict[str, Any]] = {}
-    for first in (label for label in plain if label.startswith("network_autoencoder") and not label.endswith("of another's file")):
-        for second in (label for label in plain if label != first):
-            names = [name for name in hits[first] if name in hits[second]]
-            if len(names) < 2 or f"{second} / {first}" in found or f"{first} / {second}" in found:
-                continue
-            values = {label: np.array([hits[label][name] for name in names]) for label in (first, second)}
-            more, fewer = sorted(values, key=lambda label: -float(values[label].mean()))
-            one = significance.compare(values[more], values[fewer], generator=np.random.default_rng(0))
-            found[f"{more} / {fewer}"] = {
-                "difference": one.difference, "low": one.difference_low, "high": one.difference_high, "p": min(1.0, 2 * one.p), "n": one.n,
-            }  # fmt: skip
+    for pair in {frozenset((reader, other)): None for reader in readers for other in plain if other != reader}:
+        labels = [label for label in plain if label in pair]
+        names = [name for name in hits[labels[0]] if name in hits[labels[1]]]
+        if len(names) < 2:
+            continue
+        values = {label: np.array([hits[label][name] for name in names]) for label in labels}
+        more, fewer = sorted(labels, key=lambda label: -float(values[label].mean()))
+        one = significance.compare(values[more], values[fewer], generator=np.random.default_rng(0))
+        found[f"{more} / {fewer}"] = {
+            "difference": one.difference, "low": one.difference_low, "high": one.difference_high, "p": min(1.0, 2 * one.p), "n": one.n,
+        }  # fmt: skip
     adjusted = significance.holm({name: pair["p"] for name, pair in found.items()})
     return {name: {**pair, "adjusted_p": adjusted[name]} for name, pair in found.items()}
 

@@ -71,4 +71,4 @@ class Guess:
 
 
 _ALL: Attacks[Guess] = Attacks("attacker.records")
-attack, names, rows, attempt = _ALL.attack, _ALL.names, _ALL.rows, _ALL.attempt
+attack, names, rows, chosen, attempt = _ALL.attack, _ALL.names, _ALL.rows, _ALL.chosen, _ALL.attempt
