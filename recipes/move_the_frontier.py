@@ -37,10 +37,9 @@ from sfumato.records.reader import Records
 from sfumato.schemes import centralised
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
-from sfumato.studies import arms, leaks, redteam
+from sfumato.studies import arms, leaks, line_up, redteam
 from sfumato.studies.compare import DOMAINS
 from sfumato.studies.owners import OWNERS
-from sfumato.studies.redteam import MatrixConfig
 
 CONDITION = "canny"
 STYLES = ("own", "shifted")
@@ -155,7 +154,7 @@ def adherence(way: Way, style: str, base: Base, public: Public, args: argparse.N
     A reader takes the better of the two, as whoever exports a ControlNet would.
     """
     pools = [store.load(DOMAINS[style], pool, args.pictures, seed=args.seed, per_identity=4) for pool in OWNERS.values()]
-    z_0, c = redteam.latents_of(base, np.concatenate([pool.images for pool in pools]), CONDITION)
+    z_0, c = line_up.latents_of(base, np.concatenate([pool.images for pool in pools]), CONDITION)
     records = records_of(sealing(way, base, public, args.seal_step)(z_0, c, generator(args.seed, 1)))
     if way.public:
         seen = store.load(DOMAINS["own"], "public", len(records), seed=args.seed + 1, per_identity=4)
@@ -171,15 +170,16 @@ def adherence(way: Way, style: str, base: Base, public: Public, args: argparse.N
     score = partial(held_out.score, base, net, found, precision=choose_precision())
     shown = {"as they are": score().adherence}
     if way.attacked:
-        own = redteam.latents_of(base, held_out.images, CONDITION)
+        own = line_up.latents_of(base, held_out.images, CONDITION)
         shown["as those of the records"] = score(latents=way.before(base, public, *own, generator(args.seed, 2))[1]).adherence
     return max(shown.values(), key=lambda one: one["mean"]) | {"shown": shown}
 
 
 def recognised(way: Way, base: Base, public: Public, args: argparse.Namespace, attacks: tuple[str, ...]) -> dict[str, Any]:
     """Which people attacks recognise in what leaves, by attack and pool."""
-    sized = MatrixConfig(people=args.people, each=args.each, public=args.public, seed=args.seed)
-    private, truths, priors, more = redteam.victims(base, public, sized)
+    private, truths, priors, more = line_up.victims(
+        base, public, redteam.POOLS, args.people, args.each, condition=CONDITION, seed=args.seed
+    )
     push = sealing(way, base, public, args.seal_step)
     known = push(private.z_0, private.c, generator(args.seed, 1)).having(base, public, Mechanism(push), *more)
     found = {}
@@ -208,7 +208,7 @@ def run(args: argparse.Namespace, ways: dict[str, Way], attacks: tuple[str, ...]
     if figures["settings"] != settings:
         raise SystemExit(f"{args.json} was made with other settings or another base; move it away")
     figures |= {"command": f"python recipes/move_the_frontier.py --seal-step {args.seal_step}", "interval": "95 %, bootstrap"}
-    public = redteam.attackers(base, args.public, 8, condition=CONDITION, seed=args.seed)
+    public = line_up.attackers(base, args.public, 8, condition=CONDITION, seed=args.seed)
     for name, way in ways.items():
         row = figures["ways"].setdefault(name, {})
         jobs: dict[str, Callable[[], Any]] = {

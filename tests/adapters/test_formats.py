@@ -1,5 +1,6 @@
 """LoRA files: what others load, what comes back, what is refused."""
 
+import io
 import json
 import pickle
 import struct
@@ -243,7 +244,16 @@ def test_a_hostile_file_is_named_and_refused(tensors, said):
 
 
 @pytest.mark.parametrize(
-    "notes", ["{", "[1]", "[" * 100_000, '{"unet.lora_alpha": "16"}', '{"unet.lora_alpha": -1}', '{"unet.lora_alpha": true}']
+    "notes",
+    [
+        '{"unet.lora_alpha": 1%s}' % ("0" * 400),
+        "{",
+        "[1]",
+        "[" * 100_000,
+        '{"unet.lora_alpha": "16"}',
+        '{"unet.lora_alpha": -1}',
+        '{"unet.lora_alpha": true}',
+    ],
 )
 def test_hostile_notes(notes):
     with pytest.raises(UserError):
@@ -252,11 +262,18 @@ def test_hostile_notes(notes):
 
 def test_bytes_that_are_no_safetensors(tmp_path):
     good = save(keys(*pair()))
-    for data in (b"", good[:-3], good[:20], pickle.dumps({"a": 1}), struct.pack("<Q", 2**62) + b"{}", b"\xff" * 100):
-        path = tmp_path / "x.safetensors"
+    path = tmp_path / "x.safetensors"
+    for data in (b"", good[:-3], good[:20], struct.pack("<Q", 2**62) + b"{}", b"\xff" * 100):
         path.write_bytes(data)
         with pytest.raises(UserError, match="not a readable safetensors file"):
             formats.read(path)
+    archive = io.BytesIO()
+    torch.save({"a": torch.zeros(1)}, archive)
+    for data, said in ((pickle.dumps({"a": 1}), "a pickle"), (archive.getvalue(), "a zip archive")):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=said) as raised:
+            formats.read(path)
+        assert "it runs code" in str(raised.value)
 
 
 def test_no_file_a_folder_or_one_too_large(tmp_path, monkeypatch):

@@ -204,11 +204,16 @@ def test_ranks_and_alphas_may_differ_between_layers(base):
 def test_an_adapter_of_another_base_is_refused(base):
     made = adapter_of(base)
     name, (a, b) = next(iter(made.factors.items()))
+    weight = base.text_encoder.get_input_embeddings().weight
+    words = torch.zeros(2, weight.shape[1]), torch.zeros(len(weight), 2)
     for wrong, said in (
         ({"unet.nowhere.to_q": (a, b)}, "has no such layer"),
         ({name: (a[:, :-1], b)}, "weights of shape"),
         ({name: (a, b[:-1])}, "weights of shape"),
         ({}, "without a single"),
+        ({f"{TEXT}embeddings.token_embedding": words}, "an adapter of a Embedding"),
+        ({"unet.nowhere.to_q": (torch.zeros(1, 10**6), torch.zeros(10**6, 1))}, "has no such layer"),  # 4 TB, were it made
+        ({name: (torch.zeros(1, 10**6), torch.zeros(10**6, 1))}, "weights of shape"),
     ):
         with pytest.raises(UserError, match=said):
             check_fits(Adapter(factors=wrong, alphas=dict.fromkeys(wrong, 1.0)), base)

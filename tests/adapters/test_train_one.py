@@ -233,7 +233,7 @@ def test_a_killed_run_ends_in_the_same_bits(base, tmp_path, step):
     again = train_one(base, task_of(1), SMALL, config(), keep=(1, 4), checkpoint=path, on_step=told.append)
     assert told[0].step == {1: 1, 3: 3, 5: 5}[step]
     assert equal(whole.adapter, again.adapter) and all(equal(whole.kept[k], again.kept[k]) for k in (1, 4))
-    assert not list(tmp_path.iterdir())  # a finished run leaves no checkpoint
+    assert path.exists()  # for whoever asked for it to remove, once the adapter is written
 
 
 def test_a_checkpoint_is_for_its_owner_alone(base, tmp_path):

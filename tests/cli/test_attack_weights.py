@@ -7,9 +7,12 @@ import sys
 
 import pytest
 
+from sfumato.attacker.weights import _autoencoder as autoencoder
+from sfumato.diffusion.base import load_base
 from sfumato.studies import weights
 
-ROW = {"outcome": "scored", "top1": 0.4, "low": 0.3, "high": 0.5, "n": 50, "verdict": "effective"}
+ROW = {"outcome": "scored", "top1": 0.4, "low": 0.3, "high": 0.5, "n": 50, "verdict": "effective",
+       "identity_similarity": {"mean": 0.25, "low": 0.2, "high": 0.3, "n": 50}}  # fmt: skip
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 2)])
@@ -38,7 +41,10 @@ def test_below_the_gate_nothing_was_shown(run, monkeypatch, tmp_path, passed, co
         "gradient_matching, prior_sampling:null_prompt",
     )
     got, out, _ = run(*how, "--json")
-    assert got == code and json.loads(out)["attacks"]["prior_sampling:class_prompt"]["top1"] == 0.4
+    rows = json.loads(out)["attacks"]
+    assert got == code and rows["prior_sampling:class_prompt"]["top1"] == 0.4
+    assert rows["prior_sampling:class_prompt"]["identity_similarity"] == 0.25
+    assert rows["x"]["identity_similarity"] is None and rows["x"]["top1"] is None and rows["x"]["n"] == 0
     assert asked["config"].victims == 30 and asked["how"]["odd"] and len(asked["attackers"]) == 1
     assert asked["how"]["only"] == ("gradient_matching", "prior_sampling:null_prompt")
     got, _, err = run(*how)
@@ -47,13 +53,20 @@ def test_below_the_gate_nothing_was_shown(run, monkeypatch, tmp_path, passed, co
 
 def test_an_attacker_is_trained_and_run(run, tmp_path, monkeypatch):
     file, work = tmp_path / "a.safetensors", tmp_path / "work"
-    code, out, _ = run("attack-weights", "train", "--out", file, "--encoder", "probe", "--quick", "--work", work, "--json")
+    how = ("--quick", "--as-published", "--lr", 1e-3, "--rank", 4, "--work", work, "--json")
+    code, out, _ = run("attack-weights", "train", "--out", file, "--encoder", "probe", *how)
     report = json.loads(out)
+    facts = json.loads(next((work / "public").glob("*.json")).read_text())
+    assert facts["settings"]["rank"] == 4 and 0.7e-3 <= facts["lr"] <= 1.4e-3
+    config = autoencoder.load(file, load_base()).config
+    assert (config.anchored, config.log_step, config.t_from) == (False, False, 0)
     assert code == 0 and report["bytes"] == file.stat().st_size and report["knowledge"]["encoder"] == "probe"
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"")
     code, out, _ = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run", "--json")
     assert code == 1 and "error" in json.loads(out)["files"]["bad.safetensors"]
+    code, _, err = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run")
+    assert (code == 1 and "only 0 bytes" in err) or "not a readable" in err
 
 
 def test_two_processes_share_the_people_and_one_speaks(mini, tmp_path):

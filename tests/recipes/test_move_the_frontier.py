@@ -18,7 +18,7 @@ from sfumato.diffusion.base import Base, load_base
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.pictures import store
-from sfumato.studies import redteam
+from sfumato.studies import line_up, redteam
 from tests_support import load_recipe
 
 
@@ -35,7 +35,7 @@ def base() -> Base:
 @pytest.fixture(scope="module")
 def public(base: Base) -> Public:
     drawn = store.load("open-peeps", "public", 24, seed=3)
-    z_0, c = redteam.latents_of(base, drawn.images, "canny")
+    z_0, c = line_up.latents_of(base, drawn.images, "canny")
     return Public(drawn.images, z_0, c, drawn.identities, drawn.captions)
 
 
@@ -102,10 +102,10 @@ def test_the_best_attack_is_named_and_failures_are_not_cells(recipe: Any) -> Non
 
 def test_ways_are_measured_once_and_the_rest_goes_on_where_it_stopped(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
-    of, drawn, probes = Gallery.of, redteam.prior, redteam._probes
+    of, drawn, probes = Gallery.of, line_up.prior, line_up._probes
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
-    monkeypatch.setattr(redteam, "_probes", lambda seed: probes(seed, count=120))
-    monkeypatch.setattr(redteam, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
+    monkeypatch.setattr(line_up, "_probes", lambda seed: probes(seed, count=120))
+    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
     args = Namespace(
         json=tmp_path / "moved.json", work=tmp_path / "work", seal_step=600, pictures=4, steps=1, conditions=2, people=2, each=1, public=4,
         seed=0,

@@ -1,6 +1,8 @@
 """The matrix: cells are kept and not run twice, what failed is never safe, verdicts are corrected over all of them."""
 
 import json
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import pytest
@@ -11,8 +13,9 @@ from sfumato.attacker.knowledge import Latents, Noise, Scenario
 from sfumato.attacker.records.base import Guess
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
+from sfumato.features.identity import half
 from sfumato.judge.metrics.identity import Gallery
-from sfumato.studies import redteam
+from sfumato.studies import line_up, redteam
 from sfumato.studies.redteam import MatrixConfig
 
 
@@ -21,10 +24,10 @@ def small(monkeypatch):
     """Galleries of a few people."""
     of = Gallery.of
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
-    drawn = redteam.prior
-    probes = redteam._probes
-    monkeypatch.setattr(redteam, "_probes", lambda seed: probes(seed, count=120))
-    monkeypatch.setattr(redteam, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
+    drawn = line_up.prior
+    probes = line_up._probes
+    monkeypatch.setattr(line_up, "_probes", lambda seed: probes(seed, count=120))
+    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
     return MatrixConfig(
         schemes=("oneway", "sealed"), attacks=("algebraic", "linear_mmse", "fsha", "averaging"), people=6, each=2,
         public=6, public_each=2,
@@ -68,9 +71,11 @@ def test_the_matrix_tells_what_leaks_and_goes_on_where_it_stopped(small, tmp_pat
 
 def test_the_attackers_people_are_not_the_judges_and_victims_are_not_in_their_own_gallery(small):
     base = load_base()
-    public = redteam.attackers(base, small.public, small.public_each, condition=small.condition, seed=small.seed)
-    assert all(redteam.half(person) == 1 for person in public.identities) and len(set(public.identities)) == small.public
-    private, truths, priors, (candidates, people) = redteam.victims(base, public, small)
+    public = line_up.attackers(base, small.public, small.public_each, condition=small.condition, seed=small.seed)
+    assert all(half(person) == 1 for person in public.identities) and len(set(public.identities)) == small.public
+    private, truths, priors, (candidates, people) = line_up.victims(
+        base, public, small.pools, small.people, small.each, condition=small.condition, seed=small.seed
+    )
     assert not set(private.identities) & set(public.identities) and list(truths) == list(small.pools)
     for place, truth in enumerate(truths.values()):
         shown = {image.tobytes() for image in truth.gallery[0]}
@@ -91,6 +96,50 @@ def test_what_failed_is_said_and_never_counted_as_safe():
     assert lacking == {"outcome": "no channel", "why": "no Noise"} and failed["outcome"] == "failed"
     table = redteam.matrix({"sealed/rmle": failed, "sealed/fsha": lacking})
     assert table["sealed"]["rmle"]["why"].startswith("diverged") and table["sealed"]["rmle"]["pools"] == {}
+
+
+def test_processes_share_the_cells_and_find_the_same(small, tmp_path):
+    asked = replace(small, attacks=("fsha", "averaging", "unsplit"), schemes=("sealed", "sealed-derived"))
+    for name in ("one", "two"):  # what a world costs is not what is tested: nothing here has a channel, and the ceiling is there
+        (tmp_path / name).mkdir()
+    first = redteam.run(asked, tmp_path / "one")
+    (tmp_path / "two" / "matrix.json").write_text(json.dumps({k: first[k] for k in ("settings", "ceiling")} | {"cells": {}}))
+    told = []
+    second = redteam.run(asked, tmp_path / "two", jobs=2, tell=lambda *what: told.append(what))
+    assert list(second["cells"].items()) == list(first["cells"].items()) and len(first["cells"]) == 6  # in the same order, too
+    assert second["leaks"] == first["leaks"]
+    assert sorted(number for _, number, _ in told) == list(range(1, 7)) and {total for *_, total in told} == {6}
+    assert "averaging on sealed" in {what for what, *_ in told}
+
+
+def test_a_killed_process_is_named_and_what_was_found_stays(small, tmp_path, monkeypatch):
+    class Pool:
+        def __init__(self, jobs, **how):
+            self.left = [{"outcome": "no channel", "why": "no Noise", "leaked": {}}]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *how):
+            return False
+
+        def submit(self, *how):
+            future = Future()
+            future.set_result(self.left.pop()) if self.left else future.set_exception(BrokenProcessPool())
+            return future
+
+        def shutdown(self, **how):
+            self.closed = how
+
+    monkeypatch.setattr(redteam, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(redteam, "as_completed", list)
+    asked = replace(small, attacks=("averaging", "algebraic"), schemes=("sealed",))
+    empty = redteam.run(replace(asked, attacks=("fsha",)), tmp_path)
+    with pytest.raises(UserError, match="killed") as raised:
+        redteam.run(asked, tmp_path, jobs=2)
+    assert "fewer --jobs" in str(raised.value)
+    kept = json.loads((tmp_path / "matrix.json").read_text())["cells"]
+    assert set(kept) == {*empty["cells"], "sealed/averaging"}
 
 
 def test_names_are_checked_before_anything_is_drawn():

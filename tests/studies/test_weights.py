@@ -1,13 +1,17 @@
 """The study of shared weights: every attack on the same victims, paired with the floor; nothing counts below the gate."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from sfumato.adapters import formats
 from sfumato.attacker.weights import _autoencoder as autoencoder
 from sfumato.attacker.weights import network_autoencoder
+from sfumato.core.artifact import from_bytes, to_bytes
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery
@@ -75,6 +79,79 @@ def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, tmp_path):
     assert all(0 <= scores["nearest private picture"] <= 1 and -1 <= scores["identity similarity"] <= 1 for scores in near.values())
 
 
+def changed(file, out, **values):
+    """A copy of a LoRA file whose tensors are passed through ``values["tensors"]``, with ``values["notes"]``."""
+    tensors = from_bytes(file.read_bytes(), name="x")
+    out.write_bytes(to_bytes(values.get("tensors", dict)(tensors), values.get("notes", {})))
+    return out
+
+
+def test_whatever_is_wrong_with_a_file_is_named_and_what_its_header_says_is_kept(tiny, base, tmp_path):
+    attacker = tmp_path / "linear.safetensors"
+    weights.train_attacker(tiny, SMALL, tmp_path / "work", attacker, {"encoder": "linear", "budget": 2, "together": 2})
+    good = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0].file
+    notes = {"ss_tag_frequency": json.dumps({"5_alice": {"a photo of alice at home": 1}})}
+    first = next(iter(from_bytes(good.read_bytes(), name="x")))
+    layer = first.removesuffix(".lora_A.weight").removesuffix(".lora_B.weight")
+    bad = {
+        "nan": (lambda t: {k: v * float("nan") for k, v in t.items()}, "no finite numbers"),
+        "loha": (lambda t: t | {f"{layer}.hada_w1_a": torch.ones(2, 2)}, "LoHa"),
+        "lokr": (lambda t: t | {f"{layer}.lokr_w1": torch.ones(2, 2)}, "LoKr"),
+        "dora": (lambda t: t | {f"{layer}.dora_scale": torch.ones(2, 2)}, "DoRA"),
+        "half": (lambda t: {k: v for k, v in t.items() if k != first}, "both factors"),
+        "another base": (lambda t: {k.replace("unet.down_blocks", "unet.over_blocks"): v for k, v in t.items()}, "has no such layer"),
+        "wider": (lambda t: {k: torch.cat([v, v], dim=1 if "lora_A" in k else 0) for k, v in t.items()}, "weights of shape"),
+        "empty": (lambda t: {}, "no LoRA weights"),
+    }
+    files = [changed(good, tmp_path / f"{name}.safetensors", tensors=change, notes=notes) for name, (change, _) in bad.items()]
+    answers = weights.attack_files(tiny, files, [attacker], tmp_path / "out")["files"]
+    for name, (_, said) in bad.items():
+        answer = answers[f"{name}.safetensors"]
+        assert said in answer["error"] and "expected" in answer["error"] and "Failed(" not in answer["error"], name
+        assert "5_alice" in json.dumps(answer["header"]) and "alice at home" in json.dumps(answer["header"]), name
+
+
+def test_what_an_attacker_does_not_know_is_listed_and_files_of_one_name_keep_their_pictures(tiny, tmp_path):
+    attacker = tmp_path / "linear.safetensors"
+    weights.train_attacker(tiny, SMALL, tmp_path / "work", attacker, {"encoder": "linear", "budget": 2, "together": 2})
+    good = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0].file
+    files = [tmp_path / who / "pytorch_lora_weights.safetensors" for who in ("alice", "bob", "carol")]
+    for file in files:
+        file.parent.mkdir()
+    changed(good, files[0], tensors=lambda t: t | {"who.knows": torch.ones(1)})
+    changed(good, files[1], tensors=lambda t: {k: v[:2] if "lora_A" in k else v[:, :2] for k, v in t.items()})
+    changed(good, files[2], tensors=lambda t: {k: v for k, v in t.items() if k.startswith("text_encoder.")})
+    answers = list(weights.attack_files(tiny, files, [attacker], tmp_path / "out", prompt="a photo of cat")["files"].values())
+    assert not any("error" in answer for answer in answers) and answers[0]["unknown keys"] == ["who.knows"]
+    assert len({answer["pictures"] for answer in answers}) == 3 and all(Path(answer["pictures"]).exists() for answer in answers)
+    assert answers[1]["budget"]["network_autoencoder:linear"]["rank"].startswith("2, ")
+    assert answers[2]["budget"]["network_autoencoder:linear"]["layers taken as zeros"] > 0  # a text encoder's adapter alone
+
+
+def test_the_contact_sheet_shows_people_on_whom_everything_was_tried(tiny, tmp_path):
+    victims = lora_people.train_victims(tiny, SMALL, tmp_path / "victims")
+    dear, other = "gradient_matching", "prior_sampling:null_prompt"
+    cells = {label: {v.name: {"hit": True} for v in victims} for label in (weights_table.OWNER, weights_table.FLOOR, other)}
+    cells |= {dear: {victims[2].name: {"hit": False}, victims[3].name: {"outcome": "failed", "why": "x"}}, "none": {}}
+    for label, kept in cells.items():
+        for name in kept:
+            weights_table.pages.keep(
+                tmp_path / "pictures" / f"{weights_table.pages.named(label)}-{name}.npy", np.zeros((2, 64, 64, 3), np.uint8)
+            )
+    shown = []
+    sheet = weights_table.pages.contact_sheet
+    rows = {dear: {"top1": 0.5}, other: {"top1": 1.0}, "none": {"outcome": "no channel"}}
+    figures = {"cells": cells, "attacks": rows}
+    for figures["cells"] in (cells, {**cells, dear: {victims[3].name: {"outcome": "failed", "why": "x"}}}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(weights_table.pages, "contact_sheet", lambda rows: shown.append(rows) or sheet(rows))
+            patch.setattr(weights_table.pages, "write_page", lambda *how: None)
+            weights_table._sheet(figures, victims, tmp_path)
+    assert [label for label, _ in shown[0]] == ["private", weights_table.OWNER, weights_table.FLOOR, other, dear]
+    assert {len(pictures) for _, pictures in shown[0]} == {1} and (shown[0][0][1][0] == victims[2].pictures.images[0]).all()
+    assert [label for label, _ in shown[1]] == ["private", weights_table.OWNER, weights_table.FLOOR, other] and len(shown[1][0][1]) == 4
+
+
 def test_the_attacker_that_ships_is_for_the_base_that_ships(tiny, base):
     model = autoencoder.load(weights.shipped(tiny), tiny)
     assert weights.shipped(tiny).stat().st_size <= 8e6 and model.config.encoder == "invariant"
@@ -105,7 +182,7 @@ def test_every_attack_on_pictures_has_its_rows():
 
 
 def test_a_dear_attack_is_tried_on_victims_of_every_pool():
-    assert Row(attack="gradient_matching").most("quick") == 16 and Row(attack="prior_sampling:null_prompt").most("quick") is None
+    assert Row(attack="gradient_matching").most("quick") == 32 and Row(attack="prior_sampling:null_prompt").most("quick") is None
     chosen = weights_table.evenly(50, 16)
     assert len(chosen) == 16 and sum(k < 25 for k in chosen) == 8 and max(chosen) < 50
     assert weights_table.evenly(3, 16) == weights_table.evenly(3, None) == {0, 1, 2}

@@ -46,7 +46,8 @@ def test_encoders_are_paired_with_what_could_explain_them():
     own, swapped = "network_autoencoder:probe", "network_autoencoder:probe, of another's file"
     rows = {own: cells(reads), swapped: cells(blind), "prior_sampling:rare_tokens": cells(reads), f"{own}, steps known": cells(reads)}
     pairs = table({OWNER: cells(reads), FLOOR: cells([0] * 40), **rows}, names, 0.005)["pairs"]
-    assert set(pairs) == {f"{own} / {swapped}", f"{own} / prior_sampling:rare_tokens"}  # steps known is knowledge of another kind
+    told = f"{own} / {own}, steps known"  # knowledge of another kind: compared with itself alone
+    assert set(pairs) == {f"{own} / {swapped}", f"{own} / prior_sampling:rare_tokens", told} and pairs[told]["difference"] == 0
     assert pairs[f"{own} / {swapped}"]["difference"] == 0.5 and pairs[f"{own} / {swapped}"]["low"] > 0.2
     assert pairs[f"{own} / {swapped}"]["adjusted_p"] < 0.01 < pairs[f"{own} / prior_sampling:rare_tokens"]["adjusted_p"]
 

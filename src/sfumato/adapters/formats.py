@@ -19,6 +19,8 @@ from sfumato.core.errors import UserError
 
 FORMATS = ("diffusers", "kohya")
 FILE_BYTES = 2**32
+LARGEST_ALPHA = 1e12
+_NAN = "fetch the file again; if it is yours, train it again with a lower --lr"
 _NOTES = "lora_adapter_metadata"  # where diffusers looks for PEFT's settings
 _KOHYA = {UNET: "lora_unet_", TEXT: "lora_te_text_model_"}
 
@@ -127,13 +129,13 @@ def _pair(name: str, layer: str, found: dict[str, torch.Tensor]) -> tuple[torch.
         if not value.is_floating_point():
             raise UserError(f"{name}: {layer} has {part} as {value.dtype}", expected="floating-point numbers")
         if not bool(value.float().isfinite().all()):
-            raise UserError(f"{name}: {layer} has values in {part} that are no finite numbers", fix="train again with a lower --lr")
+            raise UserError(f"{name}: {layer} has values in {part} that are no finite numbers", expected="finite numbers", fix=_NAN)
     return a.float(), b.float()
 
 
 def _alpha(name: str, layer: str, value: Any) -> float:
     number = value.float().item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < float("inf"):
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < LARGEST_ALPHA:
         raise UserError(f"{name}: alpha of {layer} is {str(value)[:80]}", expected="one number above 0")
     return float(number)
 

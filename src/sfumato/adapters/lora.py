@@ -80,6 +80,11 @@ class Adapter:
         """By canonical name, r."""
         return {name: len(a) for name, (a, _) in self.factors.items()}
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By canonical name, the shape of the weight that it adds to, without making what is added."""
+        return {name: (len(b), *a.shape[1:]) for name, (a, b) in self.factors.items()}
+
     def deltas(self) -> dict[str, torch.Tensor]:
         """By canonical name, what is added to the layer's weight, in the weight's own shape."""
         return {name: delta_w(a, b, self.alphas[name], len(a)) for name, (a, b) in self.factors.items()}
@@ -149,9 +154,9 @@ def attached(base: Base, adapter: Adapter, *, trainable: bool = False) -> Iterat
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    check_fits(adapter, base)
     if any(hasattr(model, "peft_config") for model in (base.unet, base.text_encoder)):
         raise ValueError("the base carries an adapter already; take that one off first")
+    check_fits(adapter, base)
     ranks, layers = adapter.ranks, {}
     base.__dict__.pop("empty_context", None)  # an adapter of the text encoder changes it
     try:
@@ -198,14 +203,16 @@ def check_fits(adapter: Adapter, base: Base) -> None:
     fix = "pass --base with the base that the adapter was trained on"
     if not adapter.factors:
         raise UserError("an adapter without a single matrix pair", expected="A and B of at least one layer")
-    for name, delta in adapter.deltas().items():
-        weight = getattr(known.get(name), "weight", None)
-        if weight is None:
+    for name, shape in adapter.shapes.items():
+        layer = known.get(name)
+        if layer is None:
             raise UserError(f"{name}: base {base.public_name!r} has no such layer", expected="an adapter of this base", fix=fix)
-        if weight.shape != delta.shape:
-            got, wanted = tuple(delta.shape), tuple(weight.shape)
+        if not isinstance(layer, nn.Linear | nn.Conv2d):
+            raise UserError(f"{name}: an adapter of a {type(layer).__name__}", expected="of linear layers and convolutions", fix=fix)
+        wanted = tuple(layer.weight.shape)
+        if wanted != shape:
             raise UserError(
-                f"{name}: an adapter for weights of shape {got}", expected=f"{wanted}, as base {base.public_name!r} has", fix=fix
+                f"{name}: an adapter for weights of shape {shape}", expected=f"{wanted}, as base {base.public_name!r} has", fix=fix
             )
 
 

@@ -61,7 +61,8 @@ def train_one(
         base: frozen; carries the adapter while this runs, and nothing afterwards.
         task, settings, config: on what, where, how.
         keep: steps whose adapters are wanted, too; 0 for the first weights.
-        checkpoint: a file to go on from; private, for it holds the seed's first weights and the optimiser's memory. Removed at the end.
+        checkpoint: a file to go on from; private, for it holds the seed's first weights and the optimiser's memory. Whoever asked for it
+            removes it once the adapter is written.
         on_step: told about every step.
         validate: called with the step, while the base carries the adapter, every ``config.validate_every`` steps.
 
@@ -105,8 +106,6 @@ def train_one(
                 validate(done)
             on_step(Progress(done, config.steps, value))
         made = collect(wrapped, start.alphas)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     return Trained(made, kept, seen)
 
 

@@ -56,7 +56,8 @@ class Store:
         tensors: dict[str, torch.Tensor] = {}
         for layer, (a, b) in trained.trajectory(k).items():
             tensors |= {f"{layer}.lora_A": a.to(dtype), f"{layer}.lora_B": b.to(dtype)}
-        write_atomic(self.folder / f"{_checked(name)}.safetensors", to_bytes(tensors))
+        (self.folder / f"{_checked(name)}.json").unlink(missing_ok=True)  # which would vouch for what is about to be written
+        write_atomic(self.folder / f"{name}.safetensors", to_bytes(tensors))
         said = {"schema": SCHEMA, "version": __version__, "guarantee": "none", "run": run, "alphas": trained.stack.alphas}
         final = trained.losses[-20:, k].mean().item()
         write_json(self.folder / f"{name}.json", {**facts, **said, "steps": sorted(trained.kept), "loss": final})

@@ -14,6 +14,7 @@ def command(
     matrix: Annotated[bool, typer.Option("--matrix", help="Instead of your records: every scheme, on invented people (an hour).")] = False,
     attacks: Annotated[str, typer.Option(help="all, or names with commas between: algebraic,diffusion_prior.")] = "all",
     scheme: Annotated[list[str] | None, typer.Option("--scheme", help="With --matrix: only this scheme; may be given again.")] = None,
+    jobs: Annotated[int, typer.Option(help="With --matrix: processes; 0 for one a core, at most four.")] = 0,
     effort: Annotated[str, typer.Option(help="quick, or full (hours).")] = "quick",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the report goes; run again to go on.")] = None,
     gates: Annotated[Path | None, typer.Option(help="Gates as TOML; by default those that ship.")] = None,
@@ -38,7 +39,7 @@ def command(
     if matrix:
         if records or truth or gates or public or controlnet or base != "tiny":
             raise UserError("--matrix with records or their options", expected="one or the other: the matrix invents its own people")
-        _matrix(rows, scheme, effort, out or Path("sfumato-matrix"), as_json)
+        _matrix(rows, scheme, effort, out or Path("sfumato-matrix"), jobs, as_json)
         return
     if records is None or truth is None or scheme:
         raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
@@ -66,14 +67,21 @@ def command(
         raise typer.Exit(figures["exit_code"])
 
 
-def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path, as_json: bool) -> None:
+def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path, jobs: int, as_json: bool) -> None:
+    import os
+
     from sfumato.cli import _output
+    from sfumato.core.device import choose_device
+    from sfumato.core.errors import UserError
     from sfumato.studies.redteam import MatrixConfig, run
 
     chosen: dict[str, Any] = {"schemes": tuple(schemes)} if schemes else {}
     config = MatrixConfig(attacks=rows, effort=effort, **chosen)  # type: ignore[arg-type]
+    if jobs < 0:
+        raise UserError(f"--jobs {jobs}", expected="a number of processes, or 0")
+    jobs = jobs or (min(4, os.cpu_count() or 1) if choose_device() == "cpu" else 1)
     with _output.bar("starting") as advance:
-        figures = run(config, out, command=f"sfumato attack --matrix --effort {effort}", tell=_teller(advance))
+        figures = run(config, out, jobs=jobs, command=f"sfumato attack --matrix --effort {effort}", tell=_teller(advance))
     if as_json:
         _output.emit({name: figures[name] for name in ("matrix", "leaks", "settings")})
         return

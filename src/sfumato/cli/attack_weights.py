@@ -17,6 +17,9 @@ DEFAULT_WORK = Path("sfumato-weights")
 BaseName = Annotated[str, typer.Option("--base", help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Public = Annotated[int, typer.Option(help="Public people whose adapters the attacker trains.")]
+Rank = Annotated[int, typer.Option(help="Of adapters, as people usually make them.")]
+UsualSteps = Annotated[int, typer.Option(help="For how many steps they usually fine-tune; 0.6 to 1.4 times as many are drawn.")]
+Rate = Annotated[float, typer.Option(help="At which learning rate; 0.7 to 1.4 times that is drawn. SD 1.x wants about 1e-4.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A few people and steps: does it run? The figures mean nothing.")]
 
 
@@ -28,14 +31,22 @@ def train(
     steps_used: Annotated[str, typer.Option(help="all kept steps of the public adapters, or the final ones only.")] = "all",
     with_step: Annotated[bool, typer.Option(help="Tell the encoder for how many steps an adapter was trained.")] = True,
     kl_weight: Annotated[float, typer.Option(help="Of the embedding's divergence from a normal one.")] = 1e-5,
+    as_published: Annotated[bool, typer.Option("--as-published", help="With the paper's choices in place of ours, see below.")] = False,
     seed: Annotated[int, typer.Option(help="Of the encoder's first weights and draws; the people stay the same.")] = 0,
     public: Public = 400,
+    rank: Rank = 16,
+    steps: UsualSteps = 120,
+    lr: Rate = 3e-3,
     base: BaseName = "tiny",
     work: Work = DEFAULT_WORK,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune adapters of public people, and train a network autoencoder on them. Interrupted? Run it again."""
+    """Fine-tune adapters of public people, and train a network autoencoder on them. Interrupted? Run it again.
+
+    --as-published: the embedding stands for itself and is no offset from the empty prompt's, steps are told as they are and not by their
+    logarithm, and every diffusion step is learned from. The paper's encoder is hypernet.
+    """
     import time
 
     from sfumato.cli import _output
@@ -55,8 +66,9 @@ def train(
         "with_step": with_step,
         "kl_weight": kl_weight,
         "seed": seed,
+        **({"anchored": False, "log_step": False, "t_from": 0} if as_published else {}),
     }
-    loaded, config = weights.base_of(base), _people(public, quick)
+    loaded, config = weights.base_of(base), _people(public, quick, rank=rank, steps=steps, lr=lr)
     with _output.bar("starting") as advance:
         made = weights.train_attacker(loaded, config, work, out, options, tell=_teller(advance))
     if not weights.is_first():
@@ -79,6 +91,7 @@ def run(
         list[Path] | None, typer.Option("--attacker", help="A file that attack-weights train wrote; may be given again. [default: shipped]")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where pictures go.")] = Path("sfumato-weights-run"),
+    kind: Annotated[str, typer.Option("--class", help="What is on the pictures, as a common word.")] = "peep",
     truth: Annotated[Path | None, typer.Option(help="One person's pictures, for a single file: how near did the attack come?")] = None,
     steps: Annotated[int | None, typer.Option(help="For how many steps the adapters were trained, if that is known.")] = None,
     base: Annotated[str, typer.Option(help="The base that the adapters were trained on.")] = "tiny",
@@ -97,13 +110,19 @@ def run(
         raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
     loaded = weights.base_of(base)
     with _output.bar("attacking", len(files)) as advance:
-        found = weights.attack_files(loaded, files, attacker or [], out, truth=truth, steps=steps, seed=seed, tell=_teller(advance))
+        found = weights.attack_files(
+            loaded, files, attacker or [], out, truth=truth, steps=steps, seed=seed, prompt=f"a photo of {kind}", tell=_teller(advance)
+        )
     if as_json:
         _output.emit(found)
     else:
         for name, answer in found["files"].items():
             _output.say(f"{name}: {answer['error']}" if "error" in answer else f"{name}: {answer['pictures']}")
             for key, value in answer.get("header", {}).items():
+                _output.say(f"  {key:20} {value}")
+            if answer.get("unknown keys"):
+                _output.say(f"  {'unknown keys':20} {', '.join(answer['unknown keys'])}")
+            for key, value in answer.get("budget", {}).items():
                 _output.say(f"  {key:20} {value}")
             for key, value in answer.get("scores", {}).items():
                 _output.say(f"  {key:20} {value}")
@@ -121,6 +140,9 @@ def evaluate(
     anyway: Annotated[bool, typer.Option("--anyway", help="Attack below the gate, too; a failed attack says nothing there.")] = False,
     attacks: Annotated[str, typer.Option(help="all, or names with commas, such as network_autoencoder,prior_sampling.")] = "all",
     public: Public = 400,
+    rank: Rank = 16,
+    steps: UsualSteps = 120,
+    lr: Rate = 3e-3,
     base: BaseName = "tiny",
     effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
     work: Work = DEFAULT_WORK,
@@ -139,11 +161,14 @@ def evaluate(
 
     if effort not in EFFORTS:
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
-    config = _people(public, quick, victims=victims)
+    config = _people(public, quick, victims=victims, rank=rank, steps=steps, lr=lr)
     if not attacker:
-        _output.say("no --attacker: no network autoencoder is tried. sfumato attack-weights train makes one.")
+        shipped = "the one that ships" if base == "tiny" else "no network autoencoder; sfumato attack-weights train makes one"
+        _output.say(f"no --attacker: {shipped}")
     flags = {"odd": odd, "more": more, "anyway": anyway, "quick": quick}
     words = ["sfumato attack-weights evaluate", *(f"--attacker {path.name}" for path in attacker or ()), f"--victims {victims}"]
+    usual = (("rank", rank, 16), ("steps", steps, 120), ("lr", lr, 3e-3))
+    words += [f"--{name} {value}" for name, value, default in usual if value != default]
     words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
     words += [] if attacks == "all" else [f"--attacks {attacks}"]
     only = known.chosen(attacks)
@@ -154,11 +179,9 @@ def evaluate(
         )  # fmt: skip
     if as_json:
         _output.emit(
-            {
-                name: figures[name]
-                for name in ("attacks", "owner", "floor", "chance", "pairs", "gate", "settings", "more")
-                if name in figures
-            }
+            {name: figures[name] for name in ("chance", "pairs", "gate", "settings", "more") if name in figures}
+            | {name: _flat(figures[name]) for name in ("owner", "floor")}
+            | {"attacks": {name: _flat(row) for name, row in figures["attacks"].items()}}
         )
     else:
         for name, row in {"(owner)": figures["owner"], "(base)": figures["floor"], **figures["attacks"]}.items():
@@ -173,13 +196,22 @@ def evaluate(
         raise typer.Exit(2)
 
 
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as JSON has it: ``top1``, ``low``, ``high``, ``identity_similarity`` as numbers, null where nothing was scored, and ``n``."""
+    alike = row.get("identity_similarity")
+    scores = {name: row.get(name) for name in ("top1", "low", "high")}
+    interval = None if alike is None else [alike["low"], alike["high"]]
+    return {**row, **scores, "identity_similarity": None if alike is None else alike["mean"], "identity_similarity_interval": interval}
+
+
 def _people(public: int, quick: bool, **more: Any) -> PeopleConfig:
     from sfumato.core.device import choose_precision
     from sfumato.studies.lora_people import PeopleConfig
 
     precision = "bf16" if choose_precision() == "bf16" else "no"
     if quick:
-        return PeopleConfig(public=4, victims=2, each=2, steps=4, keep=2, together=4, precision=precision)
+        small = {"public": 4, "victims": 2, "each": 2, "steps": 4, "keep": 2, "together": 4}
+        return PeopleConfig(**{**more, **small}, precision=precision)
     return PeopleConfig(public=public, precision=precision, **more)
 
 

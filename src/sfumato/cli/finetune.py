@@ -62,6 +62,8 @@ def command(
 
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out}", expected="a file name that ends in .safetensors")
+    if out.is_dir():
+        raise UserError(f"--out {out}: a folder", expected="a file name that ends in .safetensors")
     if format not in FORMATS:
         raise UserError(f"--format {format!r}", expected=f"one of {', '.join(FORMATS)}")
     if not trigger.strip() or not kind.strip():
@@ -90,6 +92,7 @@ def command(
 
         trained = train_one(loaded, task, settings, config, checkpoint=checkpoint, on_step=tell, validate=show)
     formats.write(trained.adapter, out, format=format)
+    checkpoint.unlink(missing_ok=True)
     _describe(loaded, out, settings=settings, config=config, prompt=prompt, format=format)
     report = {
         "out": str(out),

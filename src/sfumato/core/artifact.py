@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from safetensors.torch import save as _save
 from sfumato.core.errors import UserError
 
 JSON_BYTES = 2**24
+NO_PICKLE = "never load a pickle of somebody else's: it runs code; ask for .safetensors"
 
 
 def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -97,7 +99,19 @@ def from_bytes(data: bytes, *, name: str) -> dict[str, torch.Tensor]:
     try:
         return _load(data)
     except (SafetensorError, KeyError, ValueError) as error:
+        kind = kind_of(data)
+        if "pickle" in kind:
+            raise UserError(f"{name}: {kind}, and no safetensors file", expected="tensors as .safetensors", fix=NO_PICKLE) from error
         raise UserError(f"{name}: not a readable safetensors file ({error})", fix="fetch the file again; it may be cut short") from error
+
+
+def kind_of(data: bytes) -> str:
+    """What a file is that is no safetensors file, as far as its first bytes say."""
+    if data[:4] == b"PK\x03\x04":
+        return "a zip archive, such as PyTorch's pickle files are"
+    if re.match(rb"\x80[\x02-\x05]", data):
+        return "a pickle"
+    return f"only {len(data)} bytes" if len(data) < 10 else "no safetensors file"
 
 
 def metadata_of(data: bytes) -> dict[str, str]:

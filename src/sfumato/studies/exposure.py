@@ -38,7 +38,7 @@ from sfumato.pictures import store
 from sfumato.records import reader
 from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
-from sfumato.studies import leaks, redteam
+from sfumato.studies import leaks, line_up, redteam
 
 SCHEME = "records"
 Tell = Callable[[str, int, int], None]
@@ -118,7 +118,7 @@ def run(
     figures = _resumed(out, records, pictures, base, config)
     todo = [row for row in config.attacks or attacks.rows() if f"{SCHEME}/{row}" not in figures["cells"]]
     condition = _extractable(settings)
-    prior = redteam.prior(base, public, len(own), condition=condition or "canny", seed=config.seed) if todo else None
+    prior = line_up.prior(base, public, len(own), condition=condition or "canny", seed=config.seed) if todo else None
     for number, row in enumerate(todo, 1):
         telling = partial(tell, f"{row} ({number} of {len(todo)})")
         telling(0, 0)
@@ -185,7 +185,7 @@ def _truth(
     missing = max(0, MINIMUM - len(known))
     gallery, names = pictures.images[others], [pictures.people[i] for i in others]
     if missing:
-        strangers = store.distinct(redteam.STYLE, "held_out", missing, 2, seed=seed, purpose="strangers")
+        strangers = store.distinct(line_up.STYLE, "held_out", missing, 2, seed=seed, purpose="strangers")
         gallery, names = np.concatenate([gallery, strangers.images]), names + [f"stranger {key}" for key in strangers.identities]
     gallery, index = np.unique(gallery, axis=0, return_index=True)
     return replace(truth, gallery=(gallery, [names[i] for i in index]), probes=np.array(sorted(probes))), ""
@@ -209,7 +209,7 @@ def _public(base: Base, settings: SealSettings, config: ExposureConfig, tell: Te
             expected="--public FOLDER: pictures of the same kind that anybody could have, of other people",
             privacy="an attacker without them looks weaker than a real one",
         )
-    return redteam.attackers(base, config.people, config.each, condition=condition, seed=config.seed, tell=tell)
+    return line_up.attackers(base, config.people, config.each, condition=condition, seed=config.seed, tell=tell)
 
 
 def _scenario(
@@ -222,7 +222,7 @@ def _scenario(
         known.append(Conditions(records.c_m[None], records.m[None]))
     if config.controlnet is not None:
         known.append(Trained(*load_latent_controlnet(config.controlnet, device=base.unet.device)))
-    known.append(Candidates(*clean, redteam.copies(pictures.images, base, settings.condition) if _extractable(settings) else {}))
+    known.append(Candidates(*clean, line_up.copies(pictures.images, base, settings.condition) if _extractable(settings) else {}))
     if pictures.labelled:
         number = {person: k for k, person in enumerate(dict.fromkeys(pictures.people))}
         known.append(People(torch.tensor([number[pictures.people[i]] for i in own])))

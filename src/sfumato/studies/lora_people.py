@@ -44,7 +44,7 @@ class PeopleConfig:
 
     Attributes:
         public: people whose adapters the attacker trains.
-        victims: private people of each pool, as many again that are odd where ``odd``.
+        victims: private people of each pool; odd ones are the same people, fine-tuned by another recipe.
         each: pictures of each person that are trained on; as many others go to the gallery.
         rank, steps, batch, prior_batch, lr: of the usual recipe.
         keep: how many steps of each public adapter are kept, evenly up to the last.
@@ -193,7 +193,7 @@ def _victim(
     prompt = prompt_of(draws)
     facts = {
         "prompt": prompt, "steps": steps, "lr": lr, "rank": lora.rank, "targets": list(lora.targets), "unet": base.unet_fingerprint,
-        "each": config.each, "batch": config.batch, "precision": config.precision,
+        "each": config.each, "batch": config.batch, "prior_batch": config.prior_batch, "precision": config.precision,
     }  # fmt: skip
     kept = path.with_suffix(".json")
     if not (path.exists() and kept.exists() and read_json(kept, what="victim") == facts):
@@ -204,9 +204,12 @@ def _victim(
             of_class=of_class(),
         )
         finetune = FinetuneConfig(steps=steps, batch=config.batch, prior_batch=config.prior_batch, lr=lr, precision=config.precision)
-        trained = train_one(base, task, lora, finetune, checkpoint=path.with_suffix(".checkpoint.safetensors"))
+        checkpoint = path.with_suffix(".checkpoint.safetensors")
+        trained = train_one(base, task, lora, finetune, checkpoint=checkpoint)
+        kept.unlink(missing_ok=True)  # which would vouch for what is about to be written
         formats.write(trained.adapter, path)
         write_json(kept, facts)
+        checkpoint.unlink(missing_ok=True)
     return Victim(name, pool, path, pictures, facts)
 
 

@@ -6,52 +6,45 @@ apart. Cells are kept as they are found, so that a run that was killed goes on.
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from sfumato import __version__
 from sfumato.attacker.attempt import Effort, Failed, NoChannel
-from sfumato.attacker.knowledge import Candidates, Conditions, Latents, People, Public, Scenario, Trained
+from sfumato.attacker.knowledge import Conditions, Latents, Scenario, Trained
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Guess
-from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.device import choose_precision
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
-from sfumato.features.efficientnet import features
-from sfumato.features.identity import half
+from sfumato.diffusion.quiet import quiet_libraries
 from sfumato.judge.metrics import guesses
-from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
-from sfumato.judge.metrics.probes import Probes, fit_probes
 from sfumato.judge.report import matrix as report
 from sfumato.judge.report import pages
-from sfumato.pictures import store
-from sfumato.pictures.store import PictureSet
 from sfumato.records.reader import Records
-from sfumato.server import derive
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
-from sfumato.studies import leaks, spec
+from sfumato.studies import leaks, line_up, spec
+from sfumato.studies.line_up import Tell
 
-STYLE = "open-peeps"
 SERVER_STEPS: dict[Effort, int] = {"quick": 200, "full": 1000}
-ATTRIBUTES = ("skin", "hair")
 POOLS = ("recombined", "unseen_part")
-LINKED = 500  # candidates that are held as something like the picture
-Tell = Callable[[str, int, int], None]
+CEILING = ("", "ceiling")  # the cell of no scheme and no attack: the true latents, decoded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,45 +77,105 @@ class MatrixConfig:
 
 
 def run(
-    config: MatrixConfig, out: Path, *, command: str = "sfumato attack --matrix", tell: Tell = lambda what, done, total: None
+    config: MatrixConfig, out: Path, *, jobs: int = 1, command: str = "sfumato attack --matrix", tell: Tell = lambda what, done, total: None
 ) -> dict[str, Any]:
-    """Attack what ``out`` lacks and return the whole matrix. ``command`` is noted as what makes it again."""
-    base = load_base()
+    """Attack what ``out`` lacks, in so many processes, and return the whole matrix. ``command`` is noted as what makes it again."""
     path = out / "matrix.json"
     varying = ("schemes", "attacks")
     identity = {name: value for name, value in asdict(config).items() if name not in varying}
-    settings = json.loads(json.dumps(identity | {"unet": base.unet_fingerprint, "version": __version__}))
+    settings = json.loads(json.dumps(identity | {"unet": load_base().unet_fingerprint, "version": __version__}))
     figures: dict[str, Any] = read_json(path, what="matrix") if path.exists() else {"settings": settings, "cells": {}}
     if not isinstance(figures, dict) or figures.get("settings") != settings:
         raise UserError(f"{path}: a matrix of other settings or another base", fix="choose another --out, or move that one away")
     out.mkdir(parents=True, exist_ok=True)
     rows = config.attacks or tuple(attacks.rows())
     wanted = [(scheme, row) for scheme in config.schemes for row in rows if f"{scheme}/{row}" not in figures["cells"]]
-    if wanted or "ceiling" not in figures:
-        public = attackers(base, config.public, config.public_each, condition=config.condition, seed=config.seed, tell=tell)
-        private, truths, priors, more = victims(base, public, config, tell)
-        decoded = Guess(z_0=private.z_0, c=private.c)  # what even the true latents give away: the VAE lost the rest
-        figures["ceiling"] = cell(decoded, truths, priors, base, condition=config.condition, seed=config.seed)["pools"]
-        pages.keep(out / "pictures" / "truth.npy", private.images)
-    prepared: dict[str, Scenario] = {}
-    for scheme, row in wanted:
-        if scheme not in prepared:
-            known, options = spec.parse(scheme)
-            prepared = {scheme: leaks.scenario(known, private, base, public, seed=config.seed, **options).having(*more)}
-            figures.setdefault("leaks", {})[scheme] = prepared[scheme].leaked()
-        answer, prepared[scheme] = attack(
-            prepared[scheme], row, base, out / "work", condition=config.condition, effort=config.effort, seed=config.seed,
-            records=config.records, tell=partial(tell, f"{row} on {scheme}"),
-        )  # fmt: skip
-        found = figures["cells"][f"{scheme}/{row}"] = cell(answer, truths, priors, base, condition=config.condition, seed=config.seed)
-        if isinstance(answer, Guess) and found["outcome"] == "scored":
-            show(answer, base, out / "pictures" / f"{pages.named(f'{scheme}-{row}')}.npy")
+    if "ceiling" not in figures:
+        wanted.insert(0, CEILING)
+    for (scheme, row), found in _found(config, wanted, out, jobs, tell):
+        if (scheme, row) == CEILING:
+            figures["ceiling"] = found["pools"]
+        else:
+            figures.setdefault("leaks", {})[scheme] = found.pop("leaked")
+            figures["cells"][f"{scheme}/{row}"] = found
         write_json(path, figures)
+    places = {f"{scheme}/{row}": place for place, (scheme, row) in enumerate(product(config.schemes, attacks.rows()))}
+    figures["cells"] = dict(sorted(figures["cells"].items(), key=lambda kept: places.get(kept[0], len(places))))
     figures["matrix"] = matrix(figures["cells"])
     figures |= {"command": command, "interval": "95 %, bootstrap over people", "correction": "Holm, over every test in the matrix"}
     write_json(path, figures)
     report.write(out, figures)
     return figures
+
+
+def _found(
+    config: MatrixConfig, wanted: list[tuple[str, str]], out: Path, jobs: int, tell: Tell
+) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """What came of every cell, as each is done."""
+    if jobs == 1 or len(wanted) < 2:
+        world = World(config, tell) if wanted else None
+        for scheme, row in wanted:
+            yield (scheme, row), world.cell(scheme, row, out, partial(tell, f"{row} on {scheme}"))  # type: ignore[union-attr]
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(min(jobs, len(wanted)), mp_context=get_context("spawn")) as pool:
+        asked = {pool.submit(_cell, config, threads, scheme, row, out): (scheme, row) for scheme, row in wanted}
+        try:
+            for number, done in enumerate(as_completed(asked), 1):
+                tell("{1} on {0}".format(*asked[done]), number, len(asked))
+                yield asked[done], done.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "one of the processes was killed", expected="about 2 GB of memory for each", fix="fewer --jobs; run it again to go on"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _cell(config: MatrixConfig, threads: int, scheme: str, row: str, out: Path) -> dict[str, Any]:
+    """One cell in a process of its own, which keeps its world for the next."""
+    torch.set_num_threads(threads)
+    return _world(config).cell(scheme, row, out, lambda done, total: None)
+
+
+@cache
+def _world(config: MatrixConfig) -> World:
+    quiet_libraries()
+    return World(config, lambda what, done, total: None)
+
+
+class World:
+    """Who attacks whom in a matrix, drawn once; and what is known under one scheme, until another is asked for."""
+
+    def __init__(self, config: MatrixConfig, tell: Tell) -> None:
+        self.config, self.base = config, load_base()
+        how: dict[str, Any] = {"condition": config.condition, "seed": config.seed, "tell": tell}
+        self.public = line_up.attackers(self.base, config.public, config.public_each, **how)
+        self.private, self.truths, self.priors, self.more = line_up.victims(
+            self.base, self.public, config.pools, config.people, config.each, **how
+        )
+        self.scheme, self.known = "", Scenario()
+
+    def cell(self, scheme: str, row: str, out: Path, tell: Callable[[int, int], None]) -> dict[str, Any]:
+        """What came of ``row`` on ``scheme``, and what of it leaked; pictures go to ``out``."""
+        config, base = self.config, self.base
+        if (scheme, row) == CEILING:
+            pages.keep(out / "pictures" / "truth.npy", self.private.images)
+            decoded = Guess(z_0=self.private.z_0, c=self.private.c)  # what even the true latents give away: the VAE lost the rest
+            return cell(decoded, self.truths, self.priors, base, condition=config.condition, seed=config.seed)
+        if scheme != self.scheme:
+            known, options = spec.parse(scheme)
+            found = leaks.scenario(known, self.private, base, self.public, seed=config.seed, **options)
+            self.scheme, self.known = scheme, found.having(*self.more)
+        leaked, named = self.known.leaked(), pages.named(f"{scheme}-{row}")
+        answer, self.known = attack(
+            self.known, row, base, out / f"work-{named}", condition=config.condition, effort=config.effort, seed=config.seed,
+            records=config.records, tell=tell,
+        )  # fmt: skip
+        made = cell(answer, self.truths, self.priors, base, condition=config.condition, seed=config.seed)
+        if isinstance(answer, Guess) and made["outcome"] == "scored":
+            show(answer, base, out / "pictures" / f"{named}.npy")
+        return {**made, "leaked": leaked}
 
 
 def attack(
@@ -215,90 +268,3 @@ def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def _gain(entry: dict[str, Any]) -> tuple[bool, float]:
     return bool(entry.get("effective")), float(entry.get("score", 0.0))
-
-
-def attackers(base: Base, people: int, each: int, *, condition: str, seed: int, tell: Tell = lambda what, done, total: None) -> Public:
-    """What attackers train on: public people of the half that the judge's head never saw."""
-    tell("drawing the attackers' public people", 0, 0)
-    drawn = store.distinct(STYLE, "public", people, each, seed=seed, purpose="attackers", keep=lambda key: half(key) == 1)
-    z_0, c = latents_of(base, drawn.images, condition)
-    return Public(drawn.images, z_0, c, drawn.identities, drawn.captions)
-
-
-def victims(
-    base: Base, public: Public, config: MatrixConfig, tell: Tell = lambda what, done, total: None
-) -> tuple[leaks.Private, dict[str, Truth], dict[str, Prior], list[object]]:
-    """Private people of all pools: what owners hold, by pool what is true of it and what the prior alone guesses, and the candidates.
-
-    Rows are interleaved: pool after pool, one picture of each person after another, so that the first records show different people.
-    """
-    parts: list[tuple[PictureSet, np.ndarray]] = []
-    truths: dict[str, Truth] = {}
-    priors = dict.fromkeys(config.pools, prior(base, public, config.people * config.each, condition=config.condition, seed=config.seed))
-    probes = _probes(config.seed)
-    for place, pool in enumerate(config.pools):
-        tell(f"drawing private people, {pool}", 0, 0)
-        drawn = store.distinct(STYLE, pool, config.people, 2 * config.each, seed=config.seed, purpose="victims")  # type: ignore[arg-type]
-        number = np.arange(len(drawn)).reshape(config.people, 2 * config.each)
-        rows, others = number[:, : config.each].T.ravel(), number[:, config.each :].ravel()
-        images, people = drawn.images[rows], [drawn.identities[i] for i in rows]
-        gallery = drawn.images[others], [drawn.identities[i] for i in others]
-        where = place + len(config.pools) * np.arange(len(rows))
-        truths[pool] = Truth(
-            images, edges_of(images, config.condition), [drawn.captions[i] for i in rows], people, where, gallery,
-            attributes=(probes, [drawn.attributes[i] for i in rows]),
-        )  # fmt: skip
-        parts.append((drawn, np.stack([rows, number[:, config.each :].T.ravel()], axis=1)))
-    order = [(drawn, *pair) for several in zip(*(rows for _, rows in parts), strict=True)
-             for (drawn, _), pair in zip(parts, several, strict=True)]  # fmt: skip
-    images, people = np.stack([drawn.images[i] for drawn, i, _ in order]), [drawn.identities[i] for drawn, i, _ in order]
-    z_0, c = latents_of(base, images, config.condition)
-    another = np.stack([drawn.images[k] for drawn, _, k in order[:LINKED]])
-    like = copies(images[:LINKED], base, config.condition) | {"another": partial(latents_of, base, another, config.condition)}
-    private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i, _ in order], people)
-    truths = {pool: replace(truth, latents=(z_0[truth.candidates], c[truth.candidates])) for pool, truth in truths.items()}
-    names = {person: k for k, person in enumerate(dict.fromkeys(people))}
-    return private, truths, priors, [Candidates(z_0, c, like), People(torch.tensor([names[person] for person in people]))]
-
-
-def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
-    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``, as ``latents_of`` when asked: JPEGs, or crops."""
-
-    def like(change: Callable[[Image.Image], Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        return latents_of(base, np.stack([np.asarray(change(Image.fromarray(image))) for image in images]), condition)
-
-    return {"jpeg": partial(like, _jpeg), "cropped": partial(like, _cropped)}
-
-
-def _jpeg(image: Image.Image) -> Image.Image:
-    """Of quality 75."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=75)
-    return Image.open(buffer)
-
-
-def _cropped(image: Image.Image) -> Image.Image:
-    """The middle nine tenths, enlarged."""
-    width, height = image.size
-    box = (width // 20, height // 20, width - width // 20, height - height // 20)
-    return image.crop(box).resize(image.size, Image.Resampling.BICUBIC)
-
-
-def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, drawn: int = 200) -> Prior:
-    """Guesses without a record: ``drawn`` samples of the base, used again and again, and the mean public latent, decoded."""
-    several = min(count, drawn)
-    images = base.decode_pixels(derive.from_nothing(base, several, condition=condition, seed=seed, steps=15).z_n)
-    again = np.resize(np.arange(several), count)
-    return Prior(images[again], base.decode_pixels(public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
-
-
-def _probes(seed: int, *, count: int = 1200) -> Probes:
-    """Of skin and hair, fitted on the judge's own public pictures."""
-    known = store.load(STYLE, "public", count, seed=seed + 3)
-    return fit_probes(guesses.described(known.images, features(known.images, size=128)), known.attributes, list(ATTRIBUTES))
-
-
-def latents_of(base: Base, images: np.ndarray, condition: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """``z_0`` and ``c`` ``(N, 4, h, w)`` of pictures uint8 ``(N, H, W, 3)``."""
-    extract = registry.get("conditions", condition).extract
-    return base.encode_pixels(images), base.encode_pixels(np.stack([extract(image) for image in images]))

@@ -12,7 +12,8 @@ import numpy as np
 from accelerate import PartialState
 
 from sfumato.adapters import formats
-from sfumato.attacker.attempt import Effort
+from sfumato.adapters.lora import check_fits
+from sfumato.attacker.attempt import Effort, Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
@@ -37,8 +38,14 @@ Tell = Callable[[str, int, int], None]
 
 
 def base_of(name: str = "tiny") -> Base:
-    """The base of a study, where it computes fastest. People are drawn for the tiny one, and enlarged for others."""
-    return load_base(name, device=choose_device())
+    """The base of a study, where it computes fastest: of several processes, each on a device of its own. People are drawn for the tiny one,
+    and enlarged for others."""
+    return load_base(name, device=str(_processes().device))
+
+
+def _processes() -> PartialState:
+    """This process among those that were launched together."""
+    return PartialState(cpu=choose_device() == "cpu", timeout=WAIT)
 
 
 def train_attacker(
@@ -58,7 +65,7 @@ def train_attacker(
         tell: progress.
     """
     settings = AutoencoderConfig(**options, precision=config.precision)
-    processes = PartialState(cpu=base.unet.device.type == "cpu", timeout=WAIT)
+    processes = _processes()
     rank, world = processes.process_index, processes.num_processes
     kept, latents, _ = lora_people.train_public(base, config, work / "public", rank=rank, world=world, tell=tell)
     processes.wait_for_everyone()
@@ -90,7 +97,7 @@ def shipped(base: Base) -> Path:
 
 def is_first() -> bool:
     """Whether this is the process that speaks, where several were launched."""
-    return bool(PartialState().is_main_process)
+    return bool(_processes().is_main_process)
 
 
 def card(model: Autoencoder) -> dict[str, str]:
@@ -124,13 +131,13 @@ def _named(base: Base, paths: list[Path]) -> dict[str, Autoencoder]:
 
 def attack_files(
     base: Base, files: list[Path], attackers: list[Path], out: Path, *, truth: Path | None = None, steps: int | None = None, seed: int = 0,
-    effort: Effort = "quick", tell: Tell = lambda what, done, total: None,
+    prompt: str = CLASS_PROMPT, effort: Effort = "quick", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run trained attackers on shared files, the one that ships where none is named; a file that cannot be read is named, and the others
-    go on.
+    """Run trained attackers on shared files, the one that ships where none is named; a file that cannot be attacked is named, and the
+    others go on.
 
     Returns:
-        by file what its header says, where the pictures are, and with ``truth`` how near they came.
+        by file what its header says; where the pictures are, and with ``truth`` how near they came; or, as ``error``, why there are none.
     """
     encoders = _named(base, attackers or [shipped(base)])
     real = None
@@ -141,27 +148,33 @@ def attack_files(
     for number, path in enumerate(files):
         tell(path.name, number, len(files))
         name = path.name if path.name not in found["files"] else str(path)
+        sheet = out / (f"{path.stem}.png" if name == path.name else f"{path.stem}-{number + 1}.png")
+        answer: dict[str, Any] = {"header": _header(path, effort=effort)}
+        found["files"][name] = answer
         try:
-            found["files"][name] = _one(base, path, encoders, out, real=real, steps=steps, seed=seed, effort=effort)
+            answer |= _one(base, path, encoders, sheet, real=real, steps=steps, seed=seed, prompt=prompt, effort=effort)
         except UserError as error:
-            found["files"][name] = {"error": str(error)}
+            answer["error"] = str(error)
     write_json(out / "attack.json", found)
     return found
 
 
+def _header(path: Path, *, effort: Effort) -> dict[str, Any]:
+    """What a file says beside its weights: that needs none that can be used."""
+    try:
+        found = attacks.attempt("metadata", Scenario(File(path.read_bytes())), effort=effort)
+    except OSError:
+        return {}
+    return (found.facts or {}) if isinstance(found, Guess) else {}
+
+
 def _one(
-    base: Base,
-    path: Path,
-    encoders: dict[str, Autoencoder],
-    out: Path,
-    *,
-    real: np.ndarray | None,
-    steps: int | None,
-    seed: int,
-    effort: Effort,
-) -> dict[str, Any]:
+    base: Base, path: Path, encoders: dict[str, Autoencoder], sheet: Path, *, real: np.ndarray | None, steps: int | None, seed: int,
+    prompt: str, effort: Effort,
+) -> dict[str, Any]:  # fmt: skip
     adapter = formats.read(path)
-    known = Scenario(base, Published(adapter), File(path.read_bytes()), Class(CLASS_PROMPT))
+    check_fits(adapter, base)
+    known = Scenario(base, Published(adapter), Class(prompt))
     if steps is not None:
         known = known.having(Steps(steps))
     rows = [("prior_sampling:class_prompt", "prior_sampling:class_prompt", known)]
@@ -170,17 +183,15 @@ def _one(
         rows.append((f"network_autoencoder:{name}", f"network_autoencoder:{kind}", known.having(Trained({kind: model}))))
     shown = [] if real is None else [("private", real)]
     answer: dict[str, Any] = {"unknown keys": list(adapter.unknown), "scores": {}}
-    header = attacks.attempt("metadata", known, effort=effort, seed=seed)
-    answer["header"] = header.facts if isinstance(header, Guess) else {}
     for label, row, given in rows:
         guess = attacks.attempt(row, given, effort=effort, seed=seed)
         if not isinstance(guess, Guess) or guess.images is None:
-            raise UserError(f"{path}: {label} came to nothing ({guess})", privacy="that is no proof of safety")
+            why = guess.cause if isinstance(guess, Failed) else guess
+            raise UserError(f"{path}: {label} came to nothing ({why})", privacy="that is no proof of safety")
         shown.append((label, guess.images))
         answer.setdefault("budget", {})[label] = guess.budget
         if real is not None:
             answer["scores"][label] = _near(guess.images, real)
-    sheet = out / f"{path.stem}.png"
     write_atomic(sheet, pages.png(pages.contact_sheet(shown)))
     return {**answer, "pictures": str(sheet)}
 
@@ -200,8 +211,8 @@ def study(
     command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Private people's adapters, and every attack on each of them (or those rows of ``only``), unless the gate is not passed; see
-    ``weights_table.evaluate``."""
-    models = _named(base, attackers)
+    ``weights_table.evaluate``. Where no attacker is named it is the one that ships, if one does for ``base``."""
+    models = _named(base, attackers or ([shipped(base)] if base.name == DEFAULT else []))
     people = lora_people.public_people(config)
     images = lora_people.fitted(people.images, base)
     public = PublicPeople(images, base.encode_pixels(images), people.identities)

@@ -78,14 +78,16 @@ def _row(kept: dict[str, Any], floor: dict[str, Any], pools: dict[str, str]) -> 
 
 
 def _pairs(hits: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Every network autoencoder against every other attack that knows no more than the file, victim by victim; the one that names more
-    people stands first. p is two-sided, Holm-corrected over all pairs."""
+    """Every network autoencoder against every other attack that knows no more than the file, and against itself told the number of steps,
+    victim by victim; the one that names more people stands first. p is two-sided, Holm-corrected over all pairs."""
     told = ("steps known", "trigger known")
     plain = [label for label in hits if not any(word in label for word in told)]
     readers = [label for label in plain if label.startswith("network_autoencoder") and not label.endswith("of another's file")]
     found: dict[str, dict[str, Any]] = {}
-    for pair in {frozenset((reader, other)): None for reader in readers for other in plain if other != reader}:
-        labels = [label for label in plain if label in pair]
+    asked = [(reader, other) for reader in readers for other in plain if other != reader]
+    asked += [(reader, f"{reader}, steps known") for reader in readers if f"{reader}, steps known" in hits]
+    for pair in {frozenset(both): None for both in asked}:
+        labels = [label for label in hits if label in pair]
         names = [name for name in hits[labels[0]] if name in hits[labels[1]]]
         if len(names) < 2:
             continue

@@ -214,14 +214,16 @@ def _drawn(base: Base, prompt: str, effort: Effort, seed: int) -> np.ndarray:
 
 
 def _sheet(figures: dict[str, Any], victims: list[Victim], out: Path, *, count: int = 10) -> None:
-    """Private pictures, the owner's own samples, and each attack's best guess, person by person."""
-    shown = victims[:: max(1, len(victims) // count)][:count]
+    """Private pictures, the owner's own samples, and each attack's best guess, person by person: of those on whom all were tried."""
     order = sorted(figures["attacks"], key=lambda label: -figures["attacks"][label].get("top1", -1.0))
+    labels = [label for label in (OWNER, FLOOR, *order) if any("hit" in cell for cell in figures["cells"][label].values())]
+    tried = [v for v in victims if all("hit" in figures["cells"][label].get(v.name, {}) for label in labels)] or victims
+    shown = [tried[i] for i in sorted(evenly(len(tried), count))]
     rows = [("private", np.stack([victim.pictures.images[0] for victim in shown]))]
-    for label in (OWNER, FLOOR, *order):
+    for label in labels:
         paths = [out / "pictures" / f"{pages.named(label)}-{victim.name}.npy" for victim in shown]
-        if all(path.exists() for path in paths):
-            rows.append((label, np.stack([np.load(path)[0] for path in paths])))
+        blank = np.full_like(shown[0].pictures.images[0], 255)  # where an attack failed or was not tried
+        rows.append((label, np.stack([np.load(path)[0] if path.exists() else blank for path in paths])))
     sheet = pages.contact_sheet(rows)
     write_atomic(out / "weights.png", pages.png(sheet))
     pages.write_page(out / "weights.html", "weights.html", {**figures, "sheet": pages.data_url(sheet), "version": __version__})

@@ -108,6 +108,17 @@ def test_layers_of_several_ranks_are_filled_up_with_zeros(base, layout):
     assert all(torch.allclose(delta, mixed.deltas()[name], atol=1e-4) for name, delta in added(factors).items())
 
 
+def test_a_rank_beyond_the_layers_sides_costs_no_memory_elsewhere(base, layout):
+    name, (out, into) = next(iter(layout.sides.items()))
+    a, b = torch.randn((5000, into), generator=generator(3)), torch.randn((out, 5000), generator=generator(4)) / 70
+    huge = change(adapter_of(base), name, a, b)
+    for any_rank, rank in ((True, max(min(out, into), layout.rank)), (False, layout.rank)):
+        factors, facts = seen(huge, layout, any_rank=any_rank)
+        assert {a.shape[1] for a, _ in factors.values()} == {rank} and "5000" in facts["rank"]
+    factors, _ = seen(huge, layout, any_rank=True)
+    assert torch.allclose(added(factors)[name], huge.alphas[name] / 5000 * (b @ a), atol=1e-3)  # and nothing is lost
+
+
 def test_layers_that_are_missing_are_zeros_and_others_are_not_read(base, layout):
     factors, facts = seen(adapter_of(base, text_targets=(), targets=("to_q", "to_k")), layout, any_rank=True)
     assert facts["layers"] == facts["layers not read"] == sum(name.endswith("to_q") for name in layout.sides)

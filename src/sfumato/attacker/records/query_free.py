@@ -24,7 +24,7 @@ from sfumato.diffusion.base import Base, to_pixels
 DESCRIPTION = "query-free inversion: regularised maximum likelihood through a shadow fitted on public pictures (He et al. 2019)"
 TARGETS: tuple[Target, ...] = ("picture", "condition")
 NEEDS: tuple[type, ...] = (Latents, Public, Base)
-COUNT: dict[Effort, int] = {"quick": 8, "full": 32}
+COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
 FIT: dict[Effort, int] = {"quick": 400, "full": 4000}
 ITERATIONS: dict[Effort, int] = {"quick": 200, "full": 500}
 LR, LAMBDA_TV, LAMBDA_2 = 0.1, 0.5, 0.1  # scaled as in rmle

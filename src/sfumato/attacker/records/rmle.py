@@ -20,7 +20,7 @@ from sfumato.diffusion.base import Base, to_pixels
 DESCRIPTION = "regularised maximum likelihood: descend on pixels through the known encoder (He et al. 2019)"
 TARGETS: tuple[Target, ...] = ("picture", "condition")
 NEEDS: tuple[type, ...] = (Latents, Base)
-COUNT: dict[Effort, int] = {"quick": 8, "full": 32}
+COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
 ITERATIONS: dict[Effort, int] = {"quick": 300, "full": 5000}
 LR: dict[Effort, float] = {"quick": 0.1, "full": 1e-2}
 LAMBDA_TV, LAMBDA_2 = 0.5, 0.1

@@ -20,7 +20,7 @@ from sfumato.core.randomness import generator
 DESCRIPTION = "UnSplit: the condition and a clone of the owner's layers, guessed in turn from activations (Erdogan et al. 2022)"
 TARGETS: tuple[Target, ...] = ("condition",)
 NEEDS: tuple[type, ...] = (Latents, Activations, Architecture)
-COUNT: dict[Effort, int] = {"quick": 8, "full": 32}
+COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
 ROUNDS: dict[Effort, tuple[int, int]] = {"quick": (30, 20), "full": (1000, 100)}  # rounds, and steps of each half
 LR: dict[Effort, float] = {"quick": 1e-2, "full": 1e-3}
 LAMBDA_TV, LAMBDA_2 = 0.1, 1.0

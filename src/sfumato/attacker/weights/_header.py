@@ -7,10 +7,10 @@ notes, ``__metadata__``, which loaders ignore and uploaders forget.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
+from sfumato.core.artifact import NO_PICKLE, kind_of
 from sfumato.core.errors import UserError
 
 HEADER_BYTES = 2**25  # a thumbnail and ten thousand captions fit into a tenth of it
@@ -42,8 +42,8 @@ def read_header(data: bytes, *, name: str = "the file") -> Header:
     """
     size = int.from_bytes(data[:8], "little")
     if data[8:9] != b"{":
-        kind = _kind(data)
-        fix = "never load a pickle of somebody else's: it runs code; ask for .safetensors" if "pickle" in kind else _AGAIN
+        kind = kind_of(data)
+        fix = NO_PICKLE if "pickle" in kind else _AGAIN
         raise UserError(f"{name}: {kind}", expected=_EXPECTED, fix=fix)
     if size > HEADER_BYTES:
         raise UserError(f"{name}: says that its header has {size} bytes", expected=f"at most {HEADER_BYTES}", fix="do not load it")
@@ -70,15 +70,6 @@ def read_header(data: bytes, *, name: str = "the file") -> Header:
         tensors={key: (kind, shape) for key, (kind, shape, _, _) in places.items()},
         hidden=body - covered,
     )
-
-
-def _kind(data: bytes) -> str:
-    """What a file is that is no safetensors file."""
-    if data[:4] == b"PK\x03\x04":
-        return "a zip archive, such as PyTorch's pickle files are"
-    if re.match(rb"\x80[\x02-\x05]", data):
-        return "a pickle"
-    return f"only {len(data)} bytes" if len(data) < 10 else "no safetensors file"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

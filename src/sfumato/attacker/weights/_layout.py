@@ -78,7 +78,6 @@ def seen(adapter: Adapter, layout: Layout, *, any_rank: bool) -> tuple[Factors, 
     Raises:
         UserError: values that are no numbers, layers of other shapes, or none of the layers.
     """
-    known = {name: pair for name, pair in adapter.factors.items() if name in layout.sides}
     fix = "train the encoder on adapters of this base and these layers"
     for name, (a, b) in adapter.factors.items():
         if not bool(a.isfinite().all() and b.isfinite().all()):
@@ -88,20 +87,23 @@ def seen(adapter: Adapter, layout: Layout, *, any_rank: bool) -> tuple[Factors, 
         wanted = layout.sides.get(name)
         if wanted and (a.ndim != 2 or (len(b), a.shape[1]) != wanted):
             raise UserError(f"{name}: an adapter for weights of {tuple(b.shape[:1] + a.shape[1:])}", expected=f"{wanted}", fix=fix)
+    known = {name: adapter.factors[name] for name in layout.sides if name in adapter.factors}
     if not known:
         first = next(iter(adapter.factors), "none at all")
         raise UserError(
             f"an adapter of other layers (its first is {first})", expected=f"some of {', '.join(list(layout.sides)[:3])} ...", fix=fix
         )
     ranks = {len(a) for a, _ in known.values()}
-    rank = max(ranks) if any_rank else layout.rank
+    rank = max(min(len(a), *layout.sides[name]) for name, (a, _) in known.items()) if any_rank else layout.rank
     factors: Factors = {}
     for name, (out, into) in layout.sides.items():
         if name in known:
             a, b = (x.float() for x in known[name])
             b = b * (adapter.alphas[name] / len(a))
-            if len(a) != rank:
-                a, b = (F.pad(a, (0, 0, 0, rank - len(a))), F.pad(b, (0, rank - len(a)))) if any_rank else refactored(a, b, rank)
+            if len(a) > rank or (len(a) < rank and not any_rank):
+                a, b = refactored(a, b, rank)
+            elif len(a) < rank:
+                a, b = F.pad(a, (0, 0, 0, rank - len(a))), F.pad(b, (0, rank - len(a)))
         else:
             a, b = torch.zeros(rank, into), torch.zeros(out, rank)
         factors[name] = a[None], b[None]
