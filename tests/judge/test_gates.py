@@ -72,6 +72,33 @@ def test_closed_form_must_not_come_closer_than_the_best_linear_estimate():
     assert only("algebraic", {"algebraic": nothing}).passed is True
 
 
+def test_closed_form_is_held_against_the_posterior_mean_as_well():
+    linear, mean = scored(picture=cell(0.5, error=0.6)), scored(picture=cell(0.5, error=0.4))
+    between = scored(picture=cell(0.5, error=0.5))
+    assert only("algebraic", {"algebraic": between, "linear_mmse": linear}).passed is False
+    prior = {**mean, "variants": {"mean": mean}}
+    assert only("algebraic", {"algebraic": between, "linear_mmse": linear, "diffusion_prior": prior}).passed is True
+    assert only("algebraic", {"algebraic": between, "diffusion_prior": prior}).passed is True
+
+
+def test_attacks_that_were_not_run_and_records_that_were_not_read_are_no_pass():
+    fine = {"algebraic": scored(picture=cell(0.2))}
+    (found,) = gates.check({"attacks": {}}, fine, LEFT, every=["algebraic", "rmle"])
+    assert found.passed is None and found.found.endswith("not run: rmle")
+    assert gates.check({"attacks": {}}, fine, LEFT, every=["algebraic"])[0].passed is True
+    both = gates.check({"structure": {}}, fine, LEFT, unread=["shard 1: damaged"])
+    assert [(gate.name, gate.passed) for gate in both] == [("structure", True), ("records", None)]
+
+
+def test_a_bound_that_no_number_of_people_here_can_show_is_named():
+    nobody = {**cell(0.0, low=0.0, high=0.019), "people": 200}
+    found = only("person", {"a": scored(person={**nobody, "prior_only": 0.0})}, times_prior=3.0)
+    assert found.passed is None and "200 people cannot show that" in found.asked
+    assert "cannot show" not in only("person", {"a": scored(person={**nobody, "prior_only": 0.02})}, times_prior=3.0).asked
+    full = {**cell(1.0, low=0.9, high=1.0), "people": 2, "prior_only": 0.5}
+    assert only("person", {"a": scored(person=full)}, times_prior=3.0).passed is not True  # three times a half is no bound
+
+
 def test_an_attack_that_came_to_nothing_is_not_a_pass():
     failed = {"outcome": "failed", "why": "diverged", "pools": {}}
     fine = scored(picture=cell(0.2))

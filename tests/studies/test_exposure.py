@@ -73,8 +73,39 @@ def test_an_owner_learns_what_comes_back_and_an_audit_goes_on_where_it_stopped(s
 
     monkeypatch.setattr(redteam.attacks, "attempt", lambda *a, **k: pytest.fail("it ran again"))
     assert exposure.run(records, pictures, out, config, asked=ASKED)["attacks"] == attacks
+    again = sealed("again", seed=4)
     with pytest.raises(UserError, match="an audit of other records"):
-        exposure.run(sealed("again", seed=4), pictures, out, config, asked=ASKED)
+        exposure.run(again, pictures, out, config, asked=ASKED)
+    metadata = pictures / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace('"person"', '"who"'))
+    with pytest.raises(UserError, match="an audit of other records"):  # what is said of people was scored with them
+        exposure.run(records, pictures, out, config, asked=ASKED)
+
+
+def test_what_left_in_earlier_releases_counts(sealed, pictures, config, tmp_path):
+    sealed()
+    figures = exposure.run(sealed("again", seed=4), pictures, tmp_path / "out", replace(config, attacks=("algebraic",)), asked=ASKED)
+    structure = next(gate for gate in figures["gates"] if gate["name"] == "structure")
+    assert figures["leaks"] == {"Latents": 2, "Conditions": 2} and structure["passed"] is False and figures["exit_code"] == 1
+
+
+def test_records_that_could_not_be_read_were_not_attacked(sealed, pictures, config, tmp_path):
+    records = sealed(clip=None)
+    refusing = exposure.reader.load
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposure.reader, "load", lambda *a, **k: replace(refusing(*a, **k), refused=("me: shard-0001: damaged",)))
+        figures = exposure.run(records, pictures, tmp_path / "out", replace(config, attacks=("algebraic",)), asked={"structure": {}})
+    assert [(gate["name"], gate["passed"]) for gate in figures["gates"]] == [("structure", True), ("records", None)]
+    assert "damaged" in figures["gates"][1]["found"] and figures["exit_code"] == 2
+
+
+def test_an_owner_with_one_person_is_answered(pictures, sealed, config, tmp_path):
+    metadata = pictures / "metadata.jsonl"
+    rows = [json.loads(line) for line in metadata.read_text().splitlines()]
+    metadata.write_text("\n".join(json.dumps({**row, "person": "me"}) for row in rows))
+    figures = exposure.run(sealed(), pictures, tmp_path / "out", replace(config, attacks=("algebraic",)), asked=ASKED)
+    targets = figures["attacks"]["algebraic"]["pools"]["records"]["targets"]
+    assert set(targets) == {"picture", "condition", "person"} and targets["picture"]["n"] == targets["picture"]["people"] == 18
 
 
 def test_without_names_of_people_they_are_not_tested_and_that_is_no_pass(sealed, pictures, config, tmp_path):
@@ -83,7 +114,7 @@ def test_without_names_of_people_they_are_not_tested_and_that_is_no_pass(sealed,
     (pictures / "metadata.jsonl").write_text("\n".join(json.dumps({**row, "person": ""}) for row in rows))
     figures = exposure.run(records, pictures, tmp_path / "out", config, asked=ASKED)
     assert "no `person` column" in figures["person"] and figures["exit_code"] == 2 and figures["passed"] is None
-    assert [gate["name"] for gate in figures["gates"] if gate["passed"] is None] == ["person"]
+    assert [gate["name"] for gate in figures["gates"] if gate["passed"] is None] == ["attacks", "person"]  # three of many attacks ran
     assert figures["leaks"] == {"Latents": 1} and "Conditions" not in figures["knowledge"]
 
 

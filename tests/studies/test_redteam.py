@@ -49,7 +49,9 @@ def test_the_matrix_tells_what_leaks_and_goes_on_where_it_stopped(small, tmp_pat
     assert ceiling["condition"]["beside"]["latent error"] == 0 and solved["score"] == pytest.approx(ceiling["picture"]["score"], abs=0.02)
     assert solved["targets"]["picture"]["beside"]["latent error"] < 1e-3  # z_0 is solved for, at every t
     assert one_way["averaging"]["outcome"] == "scored" and sealed["averaging"]["why"] == "no Releases"
-    assert sealed["fsha"] == {"outcome": "no channel", "why": "no GradientChannel", "seconds": 0.0, "pools": {}}
+    nothing = dict.fromkeys(("effective", "score", "low", "high", "prior_only", "chance", "n"))
+    assert sealed["fsha"] == {**nothing, "target": "condition", "outcome": "no channel", "why": "no GradientChannel", "seconds": 0.0,
+                              "pools": {}}  # fmt: skip
     every = [t for s in figures["matrix"].values() for a in s.values() for p in a["pools"].values() for t in p["targets"].values()]
     assert len(every) == 2 * 3 * 5  # pools, targets, and of eight cells those five that found something
     assert all(test["adjusted_p"] >= test["p"] for test in every)
@@ -140,6 +142,30 @@ def test_a_killed_process_is_named_and_what_was_found_stays(small, tmp_path, mon
     assert "fewer --jobs" in str(raised.value)
     kept = json.loads((tmp_path / "matrix.json").read_text())["cells"]
     assert set(kept) == {*empty["cells"], "sealed/averaging"}
+
+
+def test_an_attack_is_effective_against_what_its_row_says():
+    def found(score, p):
+        return {"score": score, "low": score, "high": score, "prior_only": 0.3, "chance": 0.1, "difference": [score - 0.3] * 3, "p": p,
+                "n": 99, "people": 99}  # fmt: skip
+
+    cells = {"sealed/algebraic": {"outcome": "scored", "pools": {"a": {"picture": found(0.2, 1.0), "condition": found(0.9, 1e-4)}}}}
+    entry = redteam.matrix(cells)["sealed"]["algebraic"]
+    assert entry["target"] == "picture" and entry["effective"] is False and entry["effective_targets"] == ["condition"]
+
+
+def test_a_one_way_server_trains_too(small, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(redteam, "train", lambda records, *a, **k: seen.update(records=records) or tmp_path)
+    monkeypatch.setattr(redteam, "load_latent_controlnet", lambda *a, **k: (None, {}))
+    base = load_base()
+    c = torch.randn((6, *base.latent_shape), generator=torch.Generator().manual_seed(0))
+    private = redteam.leaks.Private(None, torch.zeros_like(c), c, [""] * 6, [])
+    known = redteam.leaks.scenario("oneway", private, base, None, seed=0, activation="identity")
+    assert len(redteam.server_trains(known, base, tmp_path / "w", condition="canny", effort="quick", seed=0)) == 1
+    assert torch.allclose(seen["records"].c_m, c, atol=0.02) and (seen["records"].m == -1).all() and (seen["records"].n >= 0).all()
+    assert redteam.server_trains(Scenario(Latents(c[None], torch.zeros(1, 6, dtype=torch.int64))), base, tmp_path, condition="canny",
+                                 effort="quick", seed=0) == []  # fmt: skip
 
 
 def test_names_are_checked_before_anything_is_drawn():

@@ -41,6 +41,8 @@ def command(
             raise UserError("--matrix with records or their options", expected="one or the other: the matrix invents its own people")
         _matrix(rows, scheme, effort, out or Path("sfumato-matrix"), jobs, as_json)
         return
+    if jobs:
+        raise UserError(f"--jobs {jobs} without --matrix", expected="--jobs with --matrix alone")
     if records is None or truth is None or scheme:
         raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
     from sfumato.judge.gates import thresholds

@@ -6,13 +6,14 @@ Thresholds come from TOML (``assets/gates.toml`` holds the defaults); a gate tha
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from sfumato.core.errors import UserError
+from sfumato.judge.metrics.probes import wilson
 
 ENOUGH = 64  # records: an attack on fewer counts where it succeeds, and says nothing where it does not
 _KNOWN: dict[str, set[str]] = {
@@ -58,15 +59,26 @@ def thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
     return gates
 
 
-def check(gates: dict[str, dict[str, Any]], attacks: dict[str, dict[str, Any]], leaked: dict[str, int]) -> list[Gate]:
-    """Every gate of ``gates``, in its order.
+def check(
+    gates: dict[str, dict[str, Any]], attacks: dict[str, dict[str, Any]], leaked: dict[str, int], *,
+    every: Iterable[str] = (), unread: Iterable[str] = (),
+) -> list[Gate]:  # fmt: skip
+    """Every gate of ``gates``, in its order; and one that cannot pass where part of the records was not looked at.
 
     Args:
         gates: as ``thresholds`` gives them.
         attacks: what came out, by attack, as a scheme's part of a matrix.
         leaked: by the name of its type, what left an owner and how many releases of each picture.
+        every: attacks that there are: the gate ``attacks`` asks for all of them.
+        unread: records that were refused, and why.
     """
-    return [_CHECKS[name](values, attacks, leaked) for name, values in gates.items()]
+    lacking = sorted(set(every) - attacks.keys())
+    found = [_CHECKS[name](values, attacks, leaked) for name, values in gates.items()]
+    if lacking:
+        said = f"not run: {', '.join(lacking)}"
+        found = [replace(gate, passed=None, found=f"{gate.found}; {said}") if gate.name == "attacks" else gate for gate in found]
+    refused = "; ".join(unread)
+    return found + ([Gate("records", None, refused, "every record can be read, and was attacked")] if refused else [])
 
 
 def as_rows(found: list[Gate]) -> list[dict[str, Any]]:
@@ -101,17 +113,23 @@ def _structure(values: dict[str, Any], attacks: dict[str, dict[str, Any]], leake
 
 
 def _algebraic(values: dict[str, Any], attacks: dict[str, dict[str, Any]], leaked: dict[str, int]) -> Gate:
-    asked = "closed form comes no closer to a latent than the best linear estimate"
-    errors = {name: _latent_errors(attacks.get(name, {})) for name in ("algebraic", "linear_mmse")}
-    closed, linear = errors["algebraic"], errors["linear_mmse"]
+    asked = "closed form comes no closer to a latent than the best estimate by a prior"
+    closed = _latent_errors(attacks.get("algebraic", {}))
+    rivals = [_latent_errors(attacks.get("linear_mmse", {})), _latent_errors(_variant(attacks, "diffusion_prior", "mean"))]
+    by_prior = {what: min(errors[what] for errors in rivals if what in errors) for what in {*rivals[0], *rivals[1]}}
     if not closed and attacks.get("algebraic", {}).get("outcome") == "no channel":
         return Gate("algebraic", True, "nothing to solve for", asked)
-    both = closed.keys() & linear.keys()
+    both = closed.keys() & by_prior.keys()
     if not both:
-        return Gate("algebraic", None, "algebraic or linear_mmse was not run", asked)
-    bad = [what for what in both if closed[what] < linear[what]]
-    found = "; ".join(f"{what}: relative error {closed[what]:.3g} against {linear[what]:.3g}" for what in sorted(both))
+        return Gate("algebraic", None, "algebraic was not run, or neither linear_mmse nor diffusion_prior:mean", asked)
+    bad = [what for what in both if closed[what] < by_prior[what]]
+    found = "; ".join(f"{what}: relative error {closed[what]:.3g} against {by_prior[what]:.3g}" for what in sorted(both))
     return Gate("algebraic", not bad, found, asked)
+
+
+def _variant(attacks: dict[str, dict[str, Any]], name: str, variant: str) -> dict[str, Any]:
+    found: dict[str, Any] = attacks.get(name, {}).get("variants", {}).get(variant, {})
+    return found
 
 
 def _latent_errors(entry: dict[str, Any]) -> dict[str, float]:
@@ -133,8 +151,12 @@ def _bounded(target: str, values: dict[str, Any], attacks: dict[str, dict[str, A
     asked = f"the best attack's score stays below {bounds['at_most']}"
     if "times_prior" in values and counted:
         floor = max(max(cell.get("guess", cell["prior_only"]), cell["chance"]) for _, cell in counted)
-        bounds["times_prior"] = values["times_prior"] * floor
+        wanted = bounds["times_prior"] = min(1.0, values["times_prior"] * floor)
         asked = f"the best attack's score stays below {values['times_prior']:g} times what a guess without records gets ({floor:.3f})"
+        people = max(int(cell.get("people", cell["n"])) for _, cell in counted)
+        nobody = wilson(0, people)[2]
+        if wanted <= nobody:
+            asked += f"; {people} people cannot show that: recognising none of them leaves up to {nobody:.3f} open"
     bound = min((b for b in bounds.values() if b is not None), default=None)
     if bound is None or not counted:
         return Gate(target, None, "no attack on this was tried on enough records", asked)

@@ -78,6 +78,11 @@ class Pictures:
     people: list[str]
     labelled: bool
 
+    def digest(self) -> str:
+        """Of all of it: what is scored depends on who is on the pictures as well."""
+        said = json.dumps([self.captions, self.people, self.labelled]).encode()
+        return sha256(self.images.tobytes() + self.conditions.tobytes() + said)
+
     @classmethod
     def read(cls, folder: Path, *, size: int, condition: str) -> Pictures:
         """Read all of a folder; a file that cannot be read was left out of the records, too, and is left out here."""
@@ -134,9 +139,10 @@ def run(
     pages.keep(out / "pictures" / "truth.npy", truth.images)
     pages.keep(out / "pictures" / "seen.npy", base.decode_pixels(records.z_n[:10]))
     table = redteam.matrix(figures["cells"]).get(SCHEME, {})
-    checked = gates.check(asked, table, scenario.leaked())
+    left = {name: max(count, _releases(records)) for name, count in scenario.leaked().items()}
+    checked = gates.check(asked, table, left, every=attacks.names(), unread=records.refused)
     figures |= {
-        "command": command, "records": len(records), "attacks": table, "leaks": scenario.leaked(), "gates": gates.as_rows(checked),
+        "command": command, "records": len(records), "attacks": table, "leaks": left, "gates": gates.as_rows(checked),
         "passed": {0: True, 1: False, 2: None}[gates.exit_code(checked)], "exit_code": gates.exit_code(checked), "person": note,
         "knowledge": sorted(kind.__name__ for kind in scenario.kinds()), "interval": "95 %, bootstrap over people",
         "correction": "Holm, over every test here",
@@ -144,6 +150,11 @@ def run(
     write_json(out / "attack.json", figures)
     _page(out, figures, asked)
     return figures
+
+
+def _releases(records: Records) -> int:
+    """How often the picture that was released most often was, by the owner's own statement: earlier releases are not in the folder."""
+    return max(int(manifest.privacy.get("releases", 1)) for manifest in records.manifests)
 
 
 def _matched(records: Records, clean: tuple[torch.Tensor, torch.Tensor], settings: SealSettings, base: Base) -> np.ndarray:
@@ -229,11 +240,19 @@ def _scenario(
     return Scenario(*known)
 
 
+def _digest(path: Path | None) -> str:
+    """What is at a path: of a folder, every file's name and bytes."""
+    if path is None:
+        return ""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return sha256("".join(f"{file.relative_to(path)} {sha256(file.read_bytes())}\n" for file in files).encode())
+
+
 def _resumed(out: Path, records: Records, pictures: Pictures, base: Base, config: ExposureConfig) -> dict[str, Any]:
     path = out / "attack.json"
     settings = {
-        "records": records.digest(), "pictures": sha256(pictures.images.tobytes()), "effort": config.effort, "seed": config.seed,
-        "base": base.unet_fingerprint, "public": str(config.public), "controlnet": str(config.controlnet), "people": config.people,
+        "records": records.digest(), "pictures": pictures.digest(), "effort": config.effort, "seed": config.seed,
+        "base": base.unet_fingerprint, "public": _digest(config.public), "controlnet": _digest(config.controlnet), "people": config.people,
         "each": config.each, "version": __version__,
     }  # fmt: skip
     figures: Any = read_json(path, what="audit") if path.exists() else {"settings": settings, "cells": {}}

@@ -15,15 +15,17 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
 
 from sfumato import __version__
 from sfumato.attacker.attempt import Effort, Failed, NoChannel
-from sfumato.attacker.knowledge import Conditions, Latents, Scenario, Trained
+from sfumato.attacker.knowledge import Conditions, Latents, Mixed, Scenario, Trained
+from sfumato.attacker.records import _evidence
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Guess
 from sfumato.core.artifact import read_json, write_json
@@ -32,6 +34,7 @@ from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.quiet import quiet_libraries
+from sfumato.diffusion.schedule import CLEAN
 from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.guesses import Prior, Truth
 from sfumato.judge.report import matrix as report
@@ -94,6 +97,8 @@ def run(
         wanted.insert(0, CEILING)
     for (scheme, row), found in _found(config, wanted, out, jobs, tell):
         if (scheme, row) == CEILING:
+            if found["outcome"] != "scored":
+                raise UserError(f"the true pictures could not be scored: {found['why']}", expected="a line-up of the people attacked")
             figures["ceiling"] = found["pools"]
         else:
             figures.setdefault("leaks", {})[scheme] = found.pop("leaked")
@@ -118,9 +123,9 @@ def _found(
             yield (scheme, row), world.cell(scheme, row, out, partial(tell, f"{row} on {scheme}"))  # type: ignore[union-attr]
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(min(jobs, len(wanted)), mp_context=get_context("spawn")) as pool:
-        asked = {pool.submit(_cell, config, threads, scheme, row, out): (scheme, row) for scheme, row in wanted}
+    with ProcessPoolExecutor(min(jobs, len(wanted)), mp_context=get_context("spawn"), initializer=_attend) as pool:
         try:
+            asked = {pool.submit(_cell, config, threads, scheme, row, out): (scheme, row) for scheme, row in wanted}
             for number, done in enumerate(as_completed(asked), 1):
                 tell("{1} on {0}".format(*asked[done]), number, len(asked))
                 yield asked[done], done.result()
@@ -130,6 +135,18 @@ def _found(
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _attend() -> None:
+    """End with the process that asked: one that is killed tells nobody."""
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
 
 
 def _cell(config: MatrixConfig, threads: int, scheme: str, row: str, out: Path) -> dict[str, Any]:
@@ -196,11 +213,16 @@ def attack(
 
 
 def server_trains(scenario: Scenario, base: Base, work: Path, *, condition: str, effort: Effort, seed: int) -> list[Trained]:
-    """The ControlNet that a server trains from one release of latents and conditions; nothing where a scheme gives it no such pairs."""
-    latents, conditions = scenario.get(Latents), scenario.get(Conditions)
-    if latents is None or conditions is None or len(latents.z) != 1:
+    """The ControlNet that a server trains from the first release of latents and conditions; nothing where it gets no such pairs."""
+    latents, conditions, mixed = scenario.get(Latents), scenario.get(Conditions), scenario.get(Mixed)
+    if latents is None or (conditions is None and mixed is None):
         return []
-    records = Records(latents.z[0], conditions.c[0], latents.n[0], conditions.m[0], (), (), condition)
+    if conditions is not None:
+        c, m = conditions.c[0], conditions.m[0]
+    else:  # a one-way server has what it is to train on mixed with the latents, and takes it apart
+        assert mixed is not None
+        c, m = _evidence.unmixed(mixed, latents.z), torch.full_like(latents.n[0], CLEAN)
+    records = Records(latents.z[0], c, latents.n[0], m, (), (), condition)
     shutil.rmtree(work, ignore_errors=True)
     settings = TrainConfig(steps=SERVER_STEPS[effort], seed=seed, held_out=0, precision=choose_precision())
     controlnet, found = load_latent_controlnet(train(records, base, work / "controlnet", settings), device=base.unet.device)
@@ -239,7 +261,8 @@ def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By scheme and attack what came out, its verdicts corrected over every test in the matrix.
 
     An attack with several variants shows the one that got most, and each of them under ``variants``; what is beside ``pools`` is of the
-    pool in which it got most.
+    pool in which it got most, and of the attack's first target (``effective_targets`` names all that it is effective against). Where
+    nothing was scored it is null.
     """
     tests = {
         f"{name}|{pool}|{target}": {**found, "target": target}
@@ -250,15 +273,17 @@ def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for name, kept in cells.items():
         scheme, row = name.split("/", 1)
         attack, _, variant = row.partition(":")
-        entry: dict[str, Any] = {"outcome": kept["outcome"], "why": kept.get("why", ""), "seconds": kept.get("seconds", 0.0), "pools": {}}
+        entry: dict[str, Any] = dict.fromkeys(("effective", "score", "low", "high", "prior_only", "chance", "n"))
+        entry |= {"target": attacks.attack(attack).TARGETS[0], "outcome": kept["outcome"], "why": kept.get("why", "")}
+        entry |= {"seconds": kept.get("seconds", 0.0), "pools": {}}
         for pool, targets in kept.get("pools", {}).items():
             judged = {target: verdicts[f"{name}|{pool}|{target}"] for target in targets}
             first = next(target for target in attacks.attack(attack).TARGETS if target in judged)
-            effective = any(found["effective"] for found in judged.values())
-            entry["pools"][pool] = {**judged[first], "effective": effective, "targets": judged}
+            against = [target for target, found in judged.items() if found["effective"]]
+            entry["pools"][pool] = {**judged[first], "effective_targets": against, "targets": judged}
         if entry["pools"]:
             best = max(entry["pools"], key=lambda pool: _gain(entry["pools"][pool]))
-            entry = {**entry["pools"][best], **entry}
+            entry = {**entry, **entry["pools"][best]}
         known = table.setdefault(scheme, {})
         several = {**known.get(attack, {}).get("variants", {}), variant: entry}
         most = max(several.values(), key=lambda one: (one["outcome"] == "scored", one["outcome"] == "failed", *_gain(one)))
@@ -267,4 +292,4 @@ def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _gain(entry: dict[str, Any]) -> tuple[bool, float]:
-    return bool(entry.get("effective")), float(entry.get("score", 0.0))
+    return bool(entry.get("effective")), float(entry.get("score") or 0.0)

@@ -78,12 +78,14 @@ def test_latents_are_decoded_and_the_vae_is_the_ceiling(tiny, truth, prior):
     assert noise["picture"]["score"] < noise["picture"]["prior_only"] + 0.05 and noise["person"]["score"] < 0.3
 
 
-def test_a_condition_that_was_found_is_scored_instead_of_the_pictures_edges(tiny, truth, prior):
+def test_of_the_condition_that_was_found_and_the_pictures_edges_the_better_counts(tiny, truth, prior):
     white = np.repeat(truth.edges[..., None].astype(np.uint8) * 255, 3, axis=-1)
     c = tiny.encode_pixels(white)
     cells = score(Guess(z_0=torch.zeros_like(c), c=c), truth, prior, tiny)
     assert cells["condition"]["score"] > 0.9 > cells["condition"]["prior_only"]
     assert score(Guess(c=c), truth, prior, tiny).keys() == {"condition"}
+    seen = score(Guess(images=truth.images.copy(), c=torch.zeros_like(c)), truth, prior, tiny)
+    assert seen["condition"]["score"] == 1
 
 
 def test_embeddings_are_scored_in_their_own_space(tiny, truth, prior):
@@ -96,6 +98,19 @@ def test_embeddings_are_scored_in_their_own_space(tiny, truth, prior):
     assert cells["person"]["prior_only"] < 0.3 and cells["person"]["beside"]["auc"] > 0.9
     blind = np.random.default_rng(0).normal(size=(PEOPLE, 128))
     assert score(Guess(embeddings=blind, embed=flipped), truth, prior, tiny)["person"]["score"] < 0.3
+
+
+def test_what_a_reader_says_of_others_is_no_guess_without_records(tiny, truth, prior):
+    two = np.array([0, 1])
+    guess = Guess(embeddings=identity.judges().embed(truth.images), embed=identity.judges().embed)
+    cells = score(guess, replace(truth, probes=two, _made={}), prior, tiny)
+    assert cells["person"]["score"] == 1 and cells["person"]["guess"] == cells["person"]["chance"] == 1 / PEOPLE
+
+
+def test_one_persons_pictures_stand_each_for_itself(tiny, truth, prior):
+    alone = replace(truth, people=[truth.people[0]] * PEOPLE, _made={})
+    cells = score(Guess(images=truth.images.copy()), alone, prior, tiny)
+    assert cells["picture"]["people"] == PEOPLE and cells["picture"]["score"] == pytest.approx(1)
 
 
 def test_prompts_and_candidates(tiny, truth, prior):

@@ -80,6 +80,8 @@ def descend(
     for k in range(iterations):
         for group in optimiser.param_groups:  # a tail of smaller steps: those of Adam do not shrink by themselves
             group["lr"] = lr * min(1.0, 4 * (1 - k / iterations))
+        if not bool(x.isfinite().all()):
+            raise ArithmeticError(f"diverged: pixels hold NaN or infinity after {k} iterations")
         loss = residual(x).square().flatten(1).sum(1) + tv * variation(x) + l2 * x.square().sum((1, 2, 3))
         (x.grad,) = torch.autograd.grad(loss.sum(), [x])
         optimiser.step()

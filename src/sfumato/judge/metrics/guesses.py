@@ -118,12 +118,13 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
             cells["person"] = _person(rows, embedded, prior.embedded(rows), None, truth, seed)
     if guess.embeddings is not None and guess.embed is not None and len(rows := truth.probed(len(guess.embeddings))):
         strangers = _others([truth.people[i] for i in rows], seed)
-        cells["person"] = _person(rows, guess.embeddings[rows], guess.embeddings[rows][strangers], guess.embed, truth, seed)
-    if guess.c is not None:
-        found = base.decode_pixels(guess.c).max(axis=-1) > 127
-        cells["condition"] = _condition(found, truth, prior, condition, seed)
-    elif images is not None and condition is not None:
-        cells["condition"] = _condition(adherence.edges_of(images, condition), truth, prior, condition, seed)
+        # What it says of other people's records is no guess without records: a reader of few people names each of them often.
+        cell = _person(rows, guess.embeddings[rows], guess.embeddings[rows][strangers], guess.embed, truth, seed)
+        cells["person"] = {**cell, "guess": cell["chance"]}
+    edges = [] if guess.c is None else [base.decode_pixels(guess.c).max(axis=-1) > 127]
+    edges += [] if images is None or condition is None else [adherence.edges_of(images, condition)]
+    if edges:  # of the condition that was found and of the one that is in the picture, the better
+        cells["condition"] = max((_condition(found, truth, prior, condition, seed) for found in edges), key=lambda cell: cell["score"])
     if guess.prompts is not None:
         cells["prompt"] = _prompt(guess.prompts, truth, seed)
     for target, made, k in (("picture", guess.z_0, 0), ("condition", guess.c, 1)):
@@ -153,7 +154,8 @@ def judged(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _cell(attack: np.ndarray, baseline: np.ndarray, people: list[str], seed: int, *, chance: float, **more: Any) -> dict[str, Any]:
-    got = significance.compare(attack, baseline, generator=np.random.default_rng(seed), clusters=people)
+    clusters = people if len(set(people)) > 1 else None  # one person's pictures stand each for itself
+    got = significance.compare(attack, baseline, generator=np.random.default_rng(seed), clusters=clusters)
     return {
         "score": got.mean, "low": got.low, "high": got.high, "prior_only": got.baseline, "chance": chance,
         "difference": [got.difference, got.difference_low, got.difference_high], "p": got.p, "n": got.n, "people": got.clusters, **more,
