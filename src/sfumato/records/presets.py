@@ -38,7 +38,7 @@ def find(level: str, fingerprint: str, latent: tuple[int, ...], *, condition: st
         raise UserError(
             f"no preset {level!r} for this base ({fingerprint[:12]}, latents of {'x'.join(map(str, latent))})",
             expected="a base on which the presets were measured",
-            fix="run sfumato calibrate with this base, or give --seal-step and --condition-step yourself",
+            fix="give --seal-step and --condition-step yourself, seal a few pictures, and see what sfumato attack gets from them",
             privacy="steps that hide much on one base hide little on another: larger latents carry more signal",
         )
     return SealSettings(

@@ -1,7 +1,8 @@
 """From the record straight to who it is, with no picture in between.
 
 By data processing, whatever picture another attack makes holds no more of the person than the record does: a network that is asked for
-nothing but the person is the strongest of them, as far as it is trained. It learns, on public people pushed through the mechanism, to say
+nothing but the person could be the strongest of them. As it is trained here it is not: on latents without noise, decoding them leads to
+more people. It learns, on public people pushed through the mechanism, to say
 where in the attacker's own identity space the clean picture's person lies.
 """
 
