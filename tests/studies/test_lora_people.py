@@ -1,5 +1,6 @@
 """Public people by the engine, private ones by PEFT: kept, resumed, and drawn so that the recipe is not exactly the victim's."""
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -73,6 +74,16 @@ def test_odd_victims_have_another_rank_and_other_targets(tiny, tmp_path):
     found = formats.read(victim.file)
     assert victim.name == "odd-recombined-000" and set(found.ranks.values()) == {2}
     assert {name.rpartition(".")[2] for name in found.factors if name.startswith("unet.")} == {"to_k", "0"}
+
+
+def test_without_prior_preservation_it_is_another_victim(tiny, tmp_path, monkeypatch):
+    usual = lora_people.train_victims(tiny, SMALL, tmp_path)[0]
+    monkeypatch.setattr(lora_people, "class_of", lambda *a: pytest.fail("no picture of the class is wanted"))
+    other = lora_people.train_victims(tiny, dataclasses.replace(SMALL, prior_batch=0), tmp_path)[0]
+    assert other.name == "no-prior-recombined-000" and other.file != usual.file and usual.file.exists()
+    assert (other.pictures.images == usual.pictures.images).all() and other.facts["prior_batch"] == 0
+    one, two = (formats.read(victim.file).factors for victim in (usual, other))
+    assert any(not torch.equal(b, two[name][1]) for name, (_, b) in one.items())
 
 
 def test_every_owner_has_a_word_of_its_own(tiny, tmp_path):

@@ -19,6 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Public = Annotated[int, typer.Option(help="Public people whose adapters the attacker trains.")]
 Rank = Annotated[int, typer.Option(help="Of adapters, as people usually make them.")]
 UsualSteps = Annotated[int, typer.Option(help="For how many steps they usually fine-tune; 0.6 to 1.4 times as many are drawn.")]
+Prior = Annotated[bool, typer.Option("--prior/--no-prior", help="Fine-tuned with or without prior preservation.")]
 Rate = Annotated[float, typer.Option(help="At which learning rate; 0.7 to 1.4 times that is drawn. SD 1.x wants about 1e-4.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A few people and steps: does it run? The figures mean nothing.")]
 
@@ -28,6 +29,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the attacker goes, a .safetensors file.")],
     encoder: Annotated[str, typer.Option(help=f"One of {ENCODERS}.")] = "invariant",
     budget: Annotated[int, typer.Option(help="Optimiser steps of the encoder.")] = 4000,
+    size: Annotated[int, typer.Option(help="How many times as wide as usual the encoder is inside.")] = 1,
     steps_used: Annotated[str, typer.Option(help="all kept steps of the public adapters, or the final ones only.")] = "all",
     with_step: Annotated[bool, typer.Option(help="Tell the encoder for how many steps an adapter was trained.")] = True,
     kl_weight: Annotated[float, typer.Option(help="Of the embedding's divergence from a normal one.")] = 1e-5,
@@ -37,6 +39,7 @@ def train(
     rank: Rank = 16,
     steps: UsualSteps = 120,
     lr: Rate = 3e-3,
+    prior: Prior = True,
     base: BaseName = "tiny",
     work: Work = DEFAULT_WORK,
     quick: Quick = False,
@@ -61,6 +64,7 @@ def train(
 
     options = {
         "encoder": encoder,
+        "size": size,
         "budget": 4 if quick else budget,
         "steps_used": steps_used,
         "with_step": with_step,
@@ -68,7 +72,7 @@ def train(
         "seed": seed,
         **({"anchored": False, "log_step": False, "t_from": 0} if as_published else {}),
     }
-    loaded, config = weights.base_of(base), _people(public, quick, rank=rank, steps=steps, lr=lr)
+    loaded, config = weights.base_of(base), _people(public, quick, rank=rank, steps=steps, lr=lr, prior_batch=int(prior))
     with _output.bar("starting") as advance:
         made = weights.train_attacker(loaded, config, work, out, options, tell=_teller(advance))
     if not weights.is_first():
@@ -143,6 +147,7 @@ def evaluate(
     rank: Rank = 16,
     steps: UsualSteps = 120,
     lr: Rate = 3e-3,
+    prior: Prior = True,
     base: BaseName = "tiny",
     effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
     work: Work = DEFAULT_WORK,
@@ -161,14 +166,14 @@ def evaluate(
 
     if effort not in EFFORTS:
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
-    config = _people(public, quick, victims=victims, rank=rank, steps=steps, lr=lr)
+    config = _people(public, quick, victims=victims, rank=rank, steps=steps, lr=lr, prior_batch=int(prior))
     if not attacker:
         shipped = "the one that ships" if base == "tiny" else "no network autoencoder; sfumato attack-weights train makes one"
         _output.say(f"no --attacker: {shipped}")
     flags = {"odd": odd, "more": more, "anyway": anyway, "quick": quick}
     words = ["sfumato attack-weights evaluate", *(f"--attacker {path.name}" for path in attacker or ()), f"--victims {victims}"]
     usual = (("rank", rank, 16), ("steps", steps, 120), ("lr", lr, 3e-3))
-    words += [f"--{name} {value}" for name, value, default in usual if value != default]
+    words += [f"--{name} {value}" for name, value, default in usual if value != default] + ([] if prior else ["--no-prior"])
     words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
     words += [] if attacks == "all" else [f"--attacks {attacks}"]
     only = known.chosen(attacks)

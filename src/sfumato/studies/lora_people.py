@@ -46,7 +46,8 @@ class PeopleConfig:
         public: people whose adapters the attacker trains.
         victims: private people of each pool; odd ones are the same people, fine-tuned by another recipe.
         each: pictures of each person that are trained on; as many others go to the gallery.
-        rank, steps, batch, prior_batch, lr: of the usual recipe.
+        rank, steps, batch, lr: of the usual recipe.
+        prior_batch: pictures of the class in every step; 0 for no prior preservation.
         keep: how many steps of each public adapter are kept, evenly up to the last.
         steps_range, lr_range: of victims, as multiples of the recipe's. Public people are trained for as long as the longest victim, each
             at a rate of its own in that range: the attacker knows the range, and no victim's numbers.
@@ -85,7 +86,9 @@ class PeopleConfig:
     @property
     def finetune(self) -> FinetuneConfig:
         """The usual recipe."""
-        return FinetuneConfig(steps=self.steps, batch=self.batch, prior_batch=self.prior_batch, lr=self.lr, precision=self.precision)
+        return FinetuneConfig(
+            steps=self.steps, batch=self.batch, prior_batch=max(1, self.prior_batch), lr=self.lr, precision=self.precision
+        )
 
     @property
     def public_steps(self) -> int:
@@ -147,7 +150,7 @@ def train_public(
     people = public_people(config)
     tell("encoding public people", 0, 0)
     latents = base.encode_pixels(fitted(people.images, base)).unflatten(0, (config.public, config.each))
-    mine = class_of(base, config.seed)
+    mine = class_of(base, config.seed) if config.prior_batch else None
     seeds = random.Random(f"{config.seed}/public seeds")
     tasks = {
         name_of(k): task_of(latents[k], prompt=prompt_of(seeds), seed=seeds.randrange(2**62), of_class=mine, lr=_rate(config, seeds))
@@ -166,11 +169,12 @@ def train_victims(
 ) -> list[Victim]:
     """Every private person's adapter, by PEFT, one after another, as a file that is shared; an interrupted one goes on."""
     found: list[Victim] = []
-    of_class = cache(lambda: class_of(base, config.seed + 1))  # drawn once, and only if somebody is trained
+    of_class = cache(lambda: class_of(base, config.seed + 1) if config.prior_batch else None)  # drawn once, if somebody is trained
+    kind = ("odd-" if odd else "") + ("" if config.prior_batch else "no-prior-")
     for pool in POOLS:
         people = store.distinct(STYLE, pool, config.victims, 2 * config.each, seed=config.seed, purpose="lora victims")  # type: ignore[arg-type]
         for number in range(config.victims):
-            name = f"{'odd-' if odd else ''}{pool}-{number:03d}"
+            name = f"{kind}{pool}-{number:03d}"
             tell("victims", len(found), len(POOLS) * config.victims)
             rows = slice(2 * config.each * number, 2 * config.each * (number + 1))
             pictures = PictureSet(
@@ -182,7 +186,7 @@ def train_victims(
 
 
 def _victim(
-    base: Base, config: PeopleConfig, folder: Path, name: str, pool: str, pictures: PictureSet, of_class: Callable[[], torch.Tensor],
+    base: Base, config: PeopleConfig, folder: Path, name: str, pool: str, pictures: PictureSet, of_class: Callable[[], torch.Tensor | None],
     *, odd: bool,
 ) -> Victim:  # fmt: skip
     """The owner's draws of steps and rate come of a stream that the attacker does not have."""
@@ -203,7 +207,9 @@ def _victim(
             seed=draws.randrange(2**62),
             of_class=of_class(),
         )
-        finetune = FinetuneConfig(steps=steps, batch=config.batch, prior_batch=config.prior_batch, lr=lr, precision=config.precision)
+        finetune = FinetuneConfig(
+            steps=steps, batch=config.batch, prior_batch=max(1, config.prior_batch), lr=lr, precision=config.precision
+        )
         checkpoint = path.with_suffix(".checkpoint.safetensors")
         trained = train_one(base, task, lora, finetune, checkpoint=checkpoint)
         kept.unlink(missing_ok=True)  # which would vouch for what is about to be written
@@ -223,7 +229,7 @@ def _rate(config: PeopleConfig, draws: random.Random) -> float:
     return config.lr * draws.uniform(*config.lr_range)
 
 
-def task_of(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor, lr: float | None = None) -> Task:
+def task_of(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor | None, lr: float | None = None) -> Task:
     """One person's training: latents ``(N, 4, h, w)`` under one prompt, the class's pictures beside them."""
     return Task(latents=latents, prompts=(prompt,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT, lr=lr)
 

@@ -67,7 +67,9 @@ def train_attacker(
     settings = AutoencoderConfig(**options, precision=config.precision)
     processes = _processes()
     rank, world = processes.process_index, processes.num_processes
-    kept, latents, _ = lora_people.train_public(base, config, work / "public", rank=rank, world=world, tell=tell)
+    kept, latents, _ = lora_people.train_public(
+        base, config, work / ("public" if config.prior_batch else "public-no-prior"), rank=rank, world=world, tell=tell
+    )
     processes.wait_for_everyone()
     if not processes.is_main_process:
         processes.wait_for_everyone()

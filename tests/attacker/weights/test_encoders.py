@@ -7,7 +7,7 @@ import torch
 
 from adapters_support import adapter_of
 from sfumato.adapters.lora import Adapter
-from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig
+from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
 from sfumato.attacker.weights._encoders import base as encoders
 from sfumato.attacker.weights._layout import Layout
 from sfumato.attacker.weights.network_autoencoder import VARIANTS
@@ -49,6 +49,17 @@ def apart(model, one, two, **how):
     """How far the embeddings of two adapters are apart, beside how far that of the first is from saying nothing."""
     mine, other = (model.embed(adapter, steps=100, **how).mu for adapter in (one, two))
     return float((mine - other).norm() / (mine - model.anchor[0]).norm())
+
+
+@pytest.mark.parametrize("encoder", READERS)
+def test_a_wider_encoder_has_more_to_learn_with_and_the_usual_one_is_what_it_was(base, encoder, tmp_path):
+    usual, wide = (model_of(base, encoder, **size) for size in ({}, {"size": 2}))
+    learned = [sum(p.numel() for p in model.parameters() if p.requires_grad) for model in (usual, wide)]
+    assert 1.3 * learned[0] < learned[1]
+    wide.save(tmp_path / "wide.safetensors")
+    again, asked = load(tmp_path / "wide.safetensors", base), adapter_of(base, 7)
+    assert again.config.size == 2 and torch.equal(again.embed(asked, steps=100).mu, wide.embed(asked, steps=100).mu)
+    assert "size" not in AutoencoderConfig(encoder=encoder).identity() and "size" in wide.config.identity()
 
 
 def test_the_variants_are_the_encoders():

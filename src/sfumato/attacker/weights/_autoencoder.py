@@ -36,6 +36,7 @@ class AutoencoderConfig:
 
     Attributes:
         encoder: its name.
+        size: how many times as wide as usual it is inside.
         steps_used: whether all kept steps of the public adapters are learned from, or only the last of each.
         with_step: whether it is told for how many steps an adapter was trained.
         log_step: whether it is told the logarithm of that.
@@ -54,6 +55,7 @@ class AutoencoderConfig:
     """
 
     encoder: str = "hypernet"
+    size: int = 1
     steps_used: str = "all"
     with_step: bool = True
     log_step: bool = True
@@ -80,7 +82,7 @@ class AutoencoderConfig:
             raise UserError(f"steps_used {self.steps_used!r}", expected="all or final")
         if self.precision not in ("no", "bf16"):
             raise UserError(f"precision {self.precision!r}", expected="no or bf16")
-        for name in ("budget", "together", "rows", "validate_every", "checkpoint_every"):
+        for name in ("size", "budget", "together", "rows", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}", expected="at least 1")
         for name in ("kl_weight", "weight_decay", "patience", "t_from"):
@@ -94,7 +96,7 @@ class AutoencoderConfig:
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights."""
-        return {key: value for key, value in asdict(self).items() if key != "checkpoint_every"}
+        return {key: value for key, value in asdict(self).items() if key != "checkpoint_every" and (key, value) != ("size", 1)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ class Autoencoder(nn.Module):
         empty = base.empty_context
         with seeded(config.seed, 1):
             kind = registry.get(encoders.PACKAGE, config.encoder).Encoder
-            self.encoder: Any = kind(layout, *empty.shape[1:], text=_text(base), draws=generator(config.seed, 2))
+            self.encoder: Any = kind(layout, *empty.shape[1:], text=_text(base), draws=generator(config.seed, 2), size=config.size)
         self.register_buffer("anchor", empty.clone() if config.anchored else torch.zeros_like(empty))
         self.register_buffer("stages", torch.zeros(len(steps), len(layout.sides)))
         self.to(base.unet.device)

@@ -1,7 +1,8 @@
 """What encoders are, and their common parts.
 
-An encoder is a module of this package with a class ``Encoder(layout, length, width, *, text, draws)``, a ``torch.nn.Module`` with
+An encoder is a module of this package with a class ``Encoder(layout, length, width, *, text, draws, size)``, a ``torch.nn.Module`` with
 
+    size                             how many times as wide as usual it is inside
     ANY_RANK                         whether it takes factors of every rank
     fit(factors)                     sets its scales by public adapters, before it is trained
     forward(factors, step) -> raw    what each adapter says: ``(K, L, 2 D)``, the mean's offset and the log-variance's; all zeros at first

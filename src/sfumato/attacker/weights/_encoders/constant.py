@@ -17,7 +17,7 @@ class Encoder(nn.Module):
 
     ANY_RANK = True
 
-    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator) -> None:
+    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator, size: int = 1) -> None:
         super().__init__()
         self.said = nn.Parameter(torch.zeros(length, 2 * width))
 

@@ -20,16 +20,16 @@ SPREAD = 0.5  # of tokens, as of the text encoder's own
 class Bank(nn.Module):
     """One network for each of M matrices of the same shape, ``(K, M, r, n)`` to tokens ``(K, M, D)``, as convolutions of M groups."""
 
-    def __init__(self, count: int, rank: int, length: int, width: int, *, draws: torch.Generator) -> None:
+    def __init__(self, count: int, rank: int, length: int, width: int, *, channels: int, draws: torch.Generator) -> None:
         super().__init__()
         stride = max(1, round((length / LENGTH) ** (1 / 3)))
         layers: list[nn.Module] = []
-        for channels in (rank, CHANNELS, CHANNELS):
-            layers.append(nn.Conv1d(count * channels, count * CHANNELS, 3, stride=stride, padding=1, groups=count))
-            layers += [nn.InstanceNorm1d(count * CHANNELS), nn.LeakyReLU(0.2)]
+        for before in (rank, channels, channels):
+            layers.append(nn.Conv1d(count * before, count * channels, 3, stride=stride, padding=1, groups=count))
+            layers += [nn.InstanceNorm1d(count * channels), nn.LeakyReLU(0.2)]
             length = (length - 1) // stride + 1
         self.convolutions = nn.Sequential(*layers[:-2], nn.Tanh())
-        self.out = bank(count, CHANNELS * length, width, draws=draws, scale=SPREAD * (CHANNELS * length) ** -0.5)
+        self.out = bank(count, channels * length, width, draws=draws, scale=SPREAD * (channels * length) ** -0.5)
         self.bias = nn.Parameter(SPREAD * torch.randn((count, width), generator=draws))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,15 +43,17 @@ class Encoder(nn.Module):
 
     ANY_RANK = False
 
-    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator) -> None:
+    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator, size: int = 1) -> None:
         super().__init__()
         self._text, self._length = (text,), length  # in a tuple: the base's network is none of ours to train or save
         matrices = [(name, part, sides[1 - part]) for name, sides in layout.sides.items() for part in (0, 1)]
         sizes = sorted({n for _, _, n in matrices})
-        self._groups = [[(name, part) for name, part, n in matrices if n == size] for size in sizes]
+        self._groups = [[(name, part) for name, part, n in matrices if n == side] for side in sizes]
         grouped = [(name, part) for group in self._groups for name, part in group]
         self._order = [grouped.index((name, part)) for name, part, _ in matrices]
-        self.banks = nn.ModuleList(Bank(len(g), layout.rank, n, width, draws=draws) for g, n in zip(self._groups, sizes, strict=True))
+        self.banks = nn.ModuleList(
+            Bank(len(g), layout.rank, n, width, channels=size * CHANNELS, draws=draws) for g, n in zip(self._groups, sizes, strict=True)
+        )
         self.task = nn.Parameter(SPREAD * torch.randn((1, width), generator=draws))
         self.step = nn.Linear(width, width)
         more = max(0, length - len(matrices) - 2)  # where an adapter has fewer matrices than a prompt has tokens

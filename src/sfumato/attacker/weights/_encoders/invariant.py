@@ -22,17 +22,18 @@ class Encoder(nn.Module):
 
     ANY_RANK = True
 
-    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator) -> None:
+    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator, size: int = 1) -> None:
         super().__init__()
         self._groups = layout.groups()
         sizes = [(len(group), *layout.sides[group[0]]) for group in self._groups]
-        self.left = nn.ParameterList(bank(g, out, NARROW, draws=draws) for g, out, _ in sizes)
-        self.right = nn.ParameterList(bank(g, into, NARROW, draws=draws) for g, _, into in sizes)
+        narrow, wide = size * NARROW, size * WIDTH
+        self.left = nn.ParameterList(bank(g, out, narrow, draws=draws) for g, out, _ in sizes)
+        self.right = nn.ParameterList(bank(g, into, narrow, draws=draws) for g, _, into in sizes)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(g, 1), requires_grad=False) for g, _, _ in sizes)
         # No biases: where a singular value is 0, so that its vectors are anything, they say nothing.
-        self.pair = nn.Sequential(nn.Linear(NARROW, WIDTH, bias=False), nn.GELU(), nn.Linear(WIDTH, NARROW, bias=False))
-        self.mix = nn.Linear(2 * NARROW + 1, WIDTH)
-        self.tokens = Tokens(len(layout.sides), length, width, width=WIDTH, draws=draws)
+        self.pair = nn.Sequential(nn.Linear(narrow, wide, bias=False), nn.GELU(), nn.Linear(wide, narrow, bias=False))
+        self.mix = nn.Linear(2 * narrow + 1, wide)
+        self.tokens = Tokens(len(layout.sides), length, width, width=wide, draws=draws)
 
     def fit(self, factors: Factors) -> None:
         """Singular values by the layer's root mean square of ``||B A||_F``."""

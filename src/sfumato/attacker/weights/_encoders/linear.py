@@ -21,7 +21,7 @@ class Encoder(nn.Module):
 
     ANY_RANK = True
 
-    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator) -> None:
+    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator, size: int = 1) -> None:
         super().__init__()
         self._groups, self._shape = layout.groups(), (length, width)
         sizes = [(len(group), *layout.sides[group[0]]) for group in self._groups]
@@ -29,8 +29,8 @@ class Encoder(nn.Module):
         self.right = nn.ParameterList(_directions(g, into, draws) for g, _, into in sizes)
         flat = sum(g * min(out, SIDE) * min(into, SIDE) for g, out, into in sizes)
         self.mean = nn.Parameter(torch.zeros(flat), requires_grad=False)
-        self.basis = nn.Parameter(torch.zeros(flat, COMPONENTS), requires_grad=False)
-        self.map = silent(COMPONENTS, length * width)
+        self.basis = nn.Parameter(torch.zeros(flat, size * COMPONENTS), requires_grad=False)
+        self.map = silent(size * COMPONENTS, length * width)
         self.step = silent(width, length * width, bias=False)
         self.log_var = nn.Parameter(torch.zeros(length, width))
 
@@ -48,7 +48,8 @@ class Encoder(nn.Module):
         self.mean.copy_(x.mean(0))
         x = x - self.mean
         values, vectors = torch.linalg.eigh((x @ x.mT).double())
-        values, vectors = values.flip(0)[:COMPONENTS], vectors.flip(1)[:, :COMPONENTS]
+        count = self.basis.shape[1]
+        values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
         kept = values > 1e-6 * values[0].clamp(min=1e-30)
         weights = vectors * torch.where(kept, len(x) ** 0.5 / values.clamp(min=1e-30), 0.0)
         self.basis.zero_()

@@ -19,15 +19,16 @@ class Encoder(nn.Module):
 
     ANY_RANK = True
 
-    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator) -> None:
+    def __init__(self, layout: Layout, length: int, width: int, *, text: Text, draws: torch.Generator, size: int = 1) -> None:
         super().__init__()
         self._groups = layout.groups()
         sizes = [(len(group), *layout.sides[group[0]]) for group in self._groups]
         self.probes = nn.ParameterList(bank(g, into, PROBES, draws=draws, scale=1.0).requires_grad_(False) for g, _, into in sizes)
         self.scales = nn.ParameterList(nn.Parameter(torch.ones(g, 1, 1), requires_grad=False) for g, _, _ in sizes)
-        self.read = nn.ParameterList(bank(g, out, NARROW, draws=draws) for g, out, _ in sizes)
-        self.mix = nn.Sequential(nn.Linear(PROBES * NARROW + 1, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
-        self.tokens = Tokens(len(layout.sides), length, width, width=WIDTH, draws=draws)
+        narrow, wide = size * NARROW, size * WIDTH
+        self.read = nn.ParameterList(bank(g, out, narrow, draws=draws) for g, out, _ in sizes)
+        self.mix = nn.Sequential(nn.Linear(PROBES * narrow + 1, wide), nn.GELU(), nn.Linear(wide, wide))
+        self.tokens = Tokens(len(layout.sides), length, width, width=wide, draws=draws)
 
     def fit(self, factors: Factors) -> None:
         """Answers by the layer's root mean square of ``||B A||_F``, which is that of an answer's norm."""
