@@ -29,7 +29,7 @@ def test_every_command_is_run_and_kept(mini, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["sfumato", *words, "--json"])
         with pytest.raises(SystemExit) as stop:
             cli.main()
-        assert not stop.value.code
+        assert stop.value.code in (None, 0, recipe.BELOW_THE_GATE)
         return {**json.loads(capsys.readouterr().out), "wall": 1.0}
 
     monkeypatch.setattr(recipe, "command", here)
@@ -44,3 +44,10 @@ def test_every_command_is_run_and_kept(mini, tmp_path, monkeypatch, capsys):
     assert rows["attack-weights train, probe"]["adapters"] > 0
     assert rows["attack-weights run"]["attacks"] == ["network_autoencoder:probe", "prior_sampling:class_prompt"]
     assert rows["attack-weights run"]["unknown keys"] == []
+    study = rows["attack-weights evaluate"]
+    assert study["victims"] == 4 and study["line-up"] >= 200 and study["attacks"][recipe.EVALUATED]["n"] == 4
+
+
+def test_a_command_that_fails_ends_it():
+    with pytest.raises(SystemExit, match="no-such-command ended with"):
+        recipe.command("no-such-command")
