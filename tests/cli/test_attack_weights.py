@@ -88,6 +88,8 @@ def test_two_processes_share_the_people_and_one_speaks(mini, tmp_path):
         (("train", "--out", "a.safetensors", "--encoder", "telepathy", "--quick"), "telepathy"),
         (("run", "a.safetensors", "b.safetensors", "--attacker", "c.safetensors", "--truth", "x"), "one file"),
         (("run", "a.safetensors", "--attacker", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("run", "a.safetensors", "--steps", "0"), "--steps 0"),
+        (("run", "a.safetensors", "--class", " "), "--class"),
         (("evaluate", "--effort", "heroic"), "heroic"),
         (("evaluate", "--attacks", "clairvoyance"), "prior_sampling"),
     ],

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.adapters import formats
+from sfumato.adapters import formats, train_one
+from sfumato.adapters.dreambooth import Task
+from sfumato.adapters.lora import LoraSettings
 from sfumato.attacker.weights import _autoencoder as autoencoder
 from sfumato.attacker.weights import network_autoencoder
+from sfumato.attacker.weights.base import Trigger
 from sfumato.core.artifact import from_bytes, to_bytes
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
@@ -75,7 +78,7 @@ def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, tmp_path):
     assert good["header"]["tensors"]["rank"] == [4] and "error" in found["files"]["bad.safetensors"]
     assert json.loads((tmp_path / "out" / "attack.json").read_text()) == found
     near = weights.attack_files(tiny, [victim.file], [file], tmp_path / "out", truth=truth)["files"][victim.file.name]["scores"]
-    assert set(near) == {"prior_sampling:class_prompt", "network_autoencoder:linear"}
+    assert set(near) == {weights.BASE, "prior_sampling:class_prompt", "prior_sampling:rare_tokens", "network_autoencoder:linear"}
     assert all(0 <= scores["nearest private picture"] <= 1 and -1 <= scores["identity similarity"] <= 1 for scores in near.values())
 
 
@@ -126,6 +129,31 @@ def test_what_an_attacker_does_not_know_is_listed_and_files_of_one_name_keep_the
     assert len({answer["pictures"] for answer in answers}) == 3 and all(Path(answer["pictures"]).exists() for answer in answers)
     assert answers[1]["budget"]["network_autoencoder:linear"]["rank"].startswith("2, ")
     assert answers[2]["budget"]["network_autoencoder:linear"]["layers taken as zeros"] > 0  # a text encoder's adapter alone
+
+
+def test_what_the_header_gives_away_is_used_and_one_attack_takes_nothing_from_another(tiny, tmp_path, monkeypatch):
+    attacker = tmp_path / "linear.safetensors"
+    weights.train_attacker(tiny, SMALL, tmp_path / "work", attacker, {"encoder": "linear", "budget": 2, "together": 2})
+    good = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0].file
+    told = changed(good, tmp_path / "told.safetensors", notes={"ss_steps": "2", "ss_tag_frequency": json.dumps({"5_anna smith": {"x": 1}})})
+    other = LoraSettings(rank=2, targets=("to_k",), text_targets=())
+    formats.write(
+        train_one.first_adapter(tiny, other, Task(latents=torch.zeros(1, 4, 16, 16), prompts=("x",), seed=0)), tmp_path / "k.safetensors"
+    )
+    called, attempt = [], weights.attacks.attempt
+
+    def spy(row, given, **how):
+        called.extend([given[Trigger].prompt] if given.get(Trigger) else [])
+        return attempt(row, given, **how)
+
+    monkeypatch.setattr(weights.attacks, "attempt", spy)
+    answers = weights.attack_files(tiny, [told, tmp_path / "k.safetensors"], [attacker], tmp_path / "out")["files"]
+    leaked, blind = answers["told.safetensors"], answers["k.safetensors"]
+    assert leaked["budget"]["network_autoencoder:linear"]["fine-tuning steps"] == "2, known"
+    assert "guided_extraction:plain, trigger of the header" in leaked["budget"] and leaked["failed"] == {}
+    assert called == ["a photo of anna smith peep"]
+    assert "other layers" in blind["failed"]["network_autoencoder:linear"] and "error" not in blind
+    assert set(blind["budget"]) == {"prior_sampling:class_prompt", "prior_sampling:rare_tokens"} and Path(blind["pictures"]).exists()
 
 
 def test_the_contact_sheet_shows_people_on_whom_everything_was_tried(tiny, tmp_path):

@@ -21,6 +21,7 @@ Rank = Annotated[int, typer.Option(help="Of adapters, as people usually make the
 UsualSteps = Annotated[int, typer.Option(help="For how many steps they usually fine-tune; 0.6 to 1.4 times as many are drawn.")]
 Prior = Annotated[bool, typer.Option("--prior/--no-prior", help="Fine-tuned with or without prior preservation.")]
 Rate = Annotated[float, typer.Option(help="At which learning rate; 0.7 to 1.4 times that is drawn. SD 1.x wants about 1e-4.")]
+NOTES = ("rank", "layers not read", "layers taken as zeros", "fine-tuning steps")  # of an attack's budget, that say what it made of a file
 Quick = Annotated[bool, typer.Option("--quick", help="A few people and steps: does it run? The figures mean nothing.")]
 
 
@@ -112,26 +113,56 @@ def run(
 
     if truth is not None and len(files) != 1:
         raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps {steps}", expected="at least 1")
+    if not kind.strip():
+        raise UserError("--class with no word", expected="what is on the pictures, as a common word")
     loaded = weights.base_of(base)
     with _output.bar("attacking", len(files)) as advance:
         found = weights.attack_files(
-            loaded, files, attacker or [], out, truth=truth, steps=steps, seed=seed, prompt=f"a photo of {kind}", tell=_teller(advance)
+            loaded,
+            files,
+            attacker or [],
+            out,
+            truth=truth,
+            steps=steps,
+            seed=seed,
+            prompt=f"a photo of {kind.strip()}",
+            tell=_teller(advance),
         )
     if as_json:
         _output.emit(found)
     else:
         for name, answer in found["files"].items():
-            _output.say(f"{name}: {answer['error']}" if "error" in answer else f"{name}: {answer['pictures']}")
-            for key, value in answer.get("header", {}).items():
-                _output.say(f"  {key:20} {value}")
-            if answer.get("unknown keys"):
-                _output.say(f"  {'unknown keys':20} {', '.join(answer['unknown keys'])}")
-            for key, value in answer.get("budget", {}).items():
-                _output.say(f"  {key:20} {value}")
-            for key, value in answer.get("scores", {}).items():
-                _output.say(f"  {key:20} {value}")
-    if any("error" in answer for answer in found["files"].values()):
+            for line in _answer(name, answer):
+                _output.say(line)
+        _output.say("guarantee none: whoever has such a file can try this, and better attacks. docs/weights.md says how far they got")
+    if any(answer.get("error") or answer.get("failed") for answer in found["files"].values()):
         raise typer.Exit(1)
+
+
+def _answer(name: str, answer: dict[str, Any]) -> list[str]:
+    """One file's answer in lines."""
+    lines = [f"{name}: {answer['error'] if 'error' in answer else answer['pictures']}"]
+    header = {key: value for key, value in answer.get("header", {}).items() if key != "read_from"}
+    if header.get("triggers"):
+        lines.append(f"  THE HEADER NAMES THE TRIGGER: {', '.join(header['triggers'])}")
+    lines += [f"  in the header: {key:20} {value}" for key, value in header.items()]
+    lines += [f"  unknown keys: {', '.join(answer['unknown keys'])}"] if answer.get("unknown keys") else []
+    for row, budget in answer.get("budget", {}).items():
+        near = answer["scores"].get(row)
+        told = "" if near is None else f"alike {near['identity similarity']:5.2f}, distance {near['nearest private picture']:.3f}"
+        notes = [
+            f"{key}: {budget[key]}" for key in ("rank", "layers not read", "layers taken as zeros", "fine-tuning steps") if key in budget
+        ]
+        lines.append(f"  {row:48} {told}{'  ' if told else ''}{'; '.join(notes)}")
+    if answer.get("scores"):
+        (floor, near), *_ = answer["scores"].items()
+        lines.append(f"  {floor:48} alike {near['identity similarity']:5.2f}, distance {near['nearest private picture']:.3f}")
+        lines.append(
+            "  alike: 1 is the very person, strangers lie about where the base does. distance: to the nearest private picture, 0 is a copy"
+        )
+    return lines + [f"  {row}: came to nothing ({why}), which is no proof of safety" for row, why in answer.get("failed", {}).items()]
 
 
 @app.command()
@@ -177,6 +208,8 @@ def evaluate(
     words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
     words += [] if attacks == "all" else [f"--attacks {attacks}"]
     only = known.chosen(attacks)
+    if quick:
+        _output.say("--quick: a few people and steps, to see whether it runs. The figures mean nothing, and the gate will not be passed")
     with _output.bar("starting") as advance:
         figures = weights.study(
             weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, only=only,

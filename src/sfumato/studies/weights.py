@@ -17,9 +17,10 @@ from sfumato.attacker.attempt import Effort, Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
+from sfumato.attacker.weights._sampling import GUIDANCE, PICTURES, STEPS, pictures
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.attacker.weights._train_autoencoder import train
-from sfumato.attacker.weights.base import Class, File, Guess, PublicPeople, Published, Steps
+from sfumato.attacker.weights.base import Class, File, Guess, PublicPeople, Published, Steps, Trigger
 from sfumato.attacker.weights.network_autoencoder import Trained
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device
@@ -33,6 +34,7 @@ from sfumato.owner.folder import read_folder
 from sfumato.studies import lora_people, weights_more, weights_table
 from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
 
+BASE = "the base itself, same prompt"
 WAIT = timedelta(days=7)  # for the first process, which trains the encoder alone: longer than the libraries' half an hour
 Tell = Callable[[str, int, int], None]
 
@@ -139,7 +141,8 @@ def attack_files(
     others go on.
 
     Returns:
-        by file what its header says; where the pictures are, and with ``truth`` how near they came; or, as ``error``, why there are none.
+        by file what its header says; where the pictures are, which attacks ``failed``, and with ``truth`` how near each came, beside
+        what the base itself draws; or, as ``error``, why there are no pictures.
     """
     encoders = _named(base, attackers or [shipped(base)])
     real = None
@@ -154,7 +157,9 @@ def attack_files(
         answer: dict[str, Any] = {"header": _header(path, effort=effort)}
         found["files"][name] = answer
         try:
-            answer |= _one(base, path, encoders, sheet, real=real, steps=steps, seed=seed, prompt=prompt, effort=effort)
+            answer |= _one(
+                base, path, encoders, sheet, header=answer["header"], real=real, steps=steps, seed=seed, prompt=prompt, effort=effort
+            )  # fmt: skip
         except UserError as error:
             answer["error"] = str(error)
     write_json(out / "attack.json", found)
@@ -171,31 +176,46 @@ def _header(path: Path, *, effort: Effort) -> dict[str, Any]:
 
 
 def _one(
-    base: Base, path: Path, encoders: dict[str, Autoencoder], sheet: Path, *, real: np.ndarray | None, steps: int | None, seed: int,
-    prompt: str, effort: Effort,
+    base: Base, path: Path, encoders: dict[str, Autoencoder], sheet: Path, *, header: dict[str, Any], real: np.ndarray | None,
+    steps: int | None, seed: int, prompt: str, effort: Effort,
 ) -> dict[str, Any]:  # fmt: skip
+    """What anybody gets by sampling, with the trigger where the header gives it away; then what each encoder reads. One that comes to
+    nothing takes nothing from the others."""
     adapter = formats.read(path)
     check_fits(adapter, base)
     known = Scenario(base, Published(adapter), Class(prompt))
-    if steps is not None:
-        known = known.having(Steps(steps))
-    rows = [("prior_sampling:class_prompt", "prior_sampling:class_prompt", known)]
+    if (told := header.get("steps") if steps is None else steps) is not None:
+        known = known.having(Steps(int(told)))
+    rows = [(name, name, known) for name in ("prior_sampling:class_prompt", "prior_sampling:rare_tokens")]
+    for trigger in header.get("triggers", [])[:1]:
+        called = known.having(Trigger(f"{prompt.rpartition(' ')[0]} {trigger} {prompt.rpartition(' ')[2]}"))
+        rows.append(("guided_extraction:plain, trigger of the header", "guided_extraction:plain", called))
     for name, model in encoders.items():
         kind = model.config.encoder
         rows.append((f"network_autoencoder:{name}", f"network_autoencoder:{kind}", known.having(Trained({kind: model}))))
     shown = [] if real is None else [("private", real)]
-    answer: dict[str, Any] = {"unknown keys": list(adapter.unknown), "scores": {}}
+    answer: dict[str, Any] = {"unknown keys": list(adapter.unknown), "scores": {}, "budget": {}, "failed": {}}
+    if real is not None:
+        shown.append((BASE, _of_base(base, prompt, effort=effort, seed=seed)))
+        answer["scores"][BASE] = _near(shown[-1][1], real)
     for label, row, given in rows:
         guess = attacks.attempt(row, given, effort=effort, seed=seed)
         if not isinstance(guess, Guess) or guess.images is None:
-            why = guess.cause if isinstance(guess, Failed) else guess
-            raise UserError(f"{path}: {label} came to nothing ({why})", privacy="that is no proof of safety")
+            answer["failed"][label] = guess.cause if isinstance(guess, Failed) else str(guess)
+            continue
         shown.append((label, guess.images))
-        answer.setdefault("budget", {})[label] = guess.budget
+        answer["budget"][label] = guess.budget
         if real is not None:
             answer["scores"][label] = _near(guess.images, real)
     write_atomic(sheet, pages.png(pages.contact_sheet(shown)))
     return {**answer, "pictures": str(sheet)}
+
+
+def _of_base(base: Base, prompt: str, *, effort: Effort, seed: int) -> np.ndarray:
+    """What the undamaged base draws for the class: how alike strangers are."""
+    return pictures(
+        base, [prompt] * PICTURES[effort], steps=STEPS[effort], guidance=GUIDANCE, seed=seed, tell=lambda done, total: None
+    )  # fmt: skip
 
 
 def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
