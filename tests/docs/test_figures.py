@@ -18,7 +18,9 @@ from tests_support import load_recipe
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 FIGURES = sorted((ROOT / "docs").glob("*.json"))
-VICTIMS = {"weights.json": 50, "weights_odd.json": 20}  # studies of people, each of whom is trained for; others have 64 pictures or more
+VICTIMS = {  # studies of people, each of whom is trained for; others have 64 pictures or more
+    "weights.json": 100, "weights_first.json": 50, "weights_odd.json": 20, "weights_noprior.json": 20,
+}  # fmt: skip
 
 
 def read(name):
@@ -275,13 +277,22 @@ def shown(name):
     return f"| `{attack}`{',' + rest if rest else ''} |"
 
 
-@pytest.mark.parametrize(("file", "heading"), [("weights.json", "## Measured"), ("weights_odd.json", "## Victims of another recipe")])
+@pytest.mark.parametrize(
+    ("file", "heading"),
+    [
+        ("weights.json", "## Measured"),
+        ("weights_first.json", "A first look at the first 25 of each pool"),
+        ("weights_odd.json", "## Victims of another recipe"),
+        ("weights_noprior.json", "## Victims without prior preservation"),
+    ],
+)
 def test_the_page_on_weights_says_what_was_attacked(file, heading):
     figures, page = read(file), (ROOT / "docs/weights.md").read_text()
     part = page.partition(heading)[2].partition("\n## ")[0]
     assert figures["gate"]["passed"]
     rows = {"| the owner, with the trigger |": figures["owner"], "| the same prompt on the base |": figures["floor"]}
-    rows |= {shown(name): row for name, row in figures["attacks"].items()}
+    again = read("weights.json")["attacks"] if file == "weights_first.json" else {}  # what was asked again is not said twice
+    rows |= {shown(name): row for name, row in figures["attacks"].items() if name not in again}
     for label, row in rows.items():
         line = next(line for line in part.splitlines() if line.startswith(label))
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -290,16 +301,15 @@ def test_the_page_on_weights_says_what_was_attacked(file, heading):
 
 def test_the_page_on_weights_compares_encoders_as_they_were_compared():
     figures, page = read("weights.json"), (ROOT / "docs/weights.md").read_text()
-    ours = "network_autoencoder:invariant"
-    for other in (
-        "prior_sampling:rare_tokens",
-        "network_autoencoder:hypernet",
-        "network_autoencoder:constant",
-        f"{ours}, of another's file",
-    ):
-        pair = figures["pairs"][f"{ours} / {other}"]  # the one that names more people stands first
-        line = next(line for line in page.splitlines() if line.startswith(shown(other)) and "p = " in line)
-        assert f"{pair['difference']:.2f} [{pair['low']:.2f}, {pair['high']:.2f}]" in line
+    for encoder in ("probe", "invariant"):
+        ours = f"network_autoencoder:{encoder}"
+        part = page.partition(f"| `{encoder}` against |")[2].partition("\n\n")[0]
+        others = [name for name in figures["attacks"] if name.startswith(("prior_sampling", "gradient_matching"))]
+        others += ["network_autoencoder:hypernet", "network_autoencoder:constant", f"{ours}, of another's file"]
+        for other in others:
+            pair = figures["pairs"][f"{ours} / {other}"]  # the one that names more people stands first
+            line = next(line for line in part.splitlines() if line.startswith(shown(other)))
+            assert f"{pair['difference']:.2f} [{pair['low']:.2f}, {pair['high']:.2f}] | {pair['p']:.4f} |" in line
 
 
 def test_the_page_on_weights_says_how_large_files_are_at_sd_size():
@@ -311,8 +321,9 @@ def test_the_page_on_weights_says_how_large_files_are_at_sd_size():
 
 def test_the_readme_says_what_a_shared_lora_gives_away():
     figures, text = read("weights.json"), " ".join(README.split())
-    probe = figures["attacks"]["network_autoencoder:probe"]
-    assert f"our attackers recognise {probe['top1']:.2f} [{probe['low']:.2f}, {probe['high']:.2f}] of the people" in text
+    ships, rare = (figures["attacks"][name] for name in ("network_autoencoder:invariant", "prior_sampling:rare_tokens"))
+    assert f"the attacker that ships recognises {ships['top1']:.2f} [{ships['low']:.2f}, {ships['high']:.2f}] of the people" in text
+    assert f"sampling under rare words {rare['top1']:.2f} [{rare['low']:.2f}, {rare['high']:.2f}]" in text
     assert f"owner's own pictures reach {figures['owner']['top1']:.2f}" in text
 
 
@@ -327,9 +338,11 @@ def test_the_page_on_weights_says_how_encoders_learned():
     found, page = read("weights_encoders.json")["attackers"], (ROOT / "docs/weights.md").read_text()
     part = page.partition("## Encoders")[2].partition("\n## ")[0]
     rows = {row.strip("| ").partition("`")[2].partition("`")[0]: row for row in part.splitlines() if row.startswith("| `")}
-    assert set(rows) == set(found) - {"hypernet-final"}  # which was trained, and not used
+    assert set(rows) == set(found)
     for name, row in rows.items():
         best = min(found[name]["curve"], key=lambda one: one[2])
         assert f"| {best[2]:.4f} | {best[3]:.4f} | {int(best[0]):,} |" in row and f"| {found[name]['bytes'] / 1e6:.1f} MB |" in row
     hypernet = [(own, other) for _, _, own, other in found["hypernet"]["curve"]]
     assert all(abs(own / other - 1) < 0.02 for own, other in hypernet)  # it reads nothing of people that it has not seen
+    published = min(found["hypernet-published"]["curve"], key=lambda one: one[2])
+    assert abs(published[2] / published[3] - 1) < 0.001  # nor does it with the paper's own choices
