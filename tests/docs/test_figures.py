@@ -317,6 +317,8 @@ def test_the_page_on_weights_says_how_large_files_are_at_sd_size():
     assert f"{commands['finetune, diffusers']['bytes'] / 1e6:.1f} MB" in page and commands["attack-weights run"]["unknown keys"] == []
     for encoder in ("hypernet", "invariant"):
         assert f"{commands[f'attack-weights train, {encoder}']['bytes'] / 1e6:.1f} MB" in page
+    study = commands["attack-weights evaluate"]
+    assert study["victims"] == 4 and not study["gate passed"] and "on four victims" in page  # two steps teach nothing
 
 
 def test_the_readme_says_what_a_shared_lora_gives_away():
