@@ -42,7 +42,9 @@ def test_every_command_is_run_and_kept(mini, tmp_path, monkeypatch, capsys):
     assert one["layers"] == other["layers"] and one["parameters"] == one["numbers"]
     assert other["tensors"] == 3 * other["layers"] and other["numbers"] == other["parameters"] + other["layers"]  # alpha beside A and B
     assert rows["attack-weights train, probe"]["adapters"] > 0
-    assert rows["attack-weights run"]["attacks"] == ["network_autoencoder:probe", "prior_sampling:class_prompt"]
+    assert rows["attack-weights run"]["attacks"] == [
+        "network_autoencoder:probe", "prior_sampling:class_prompt", "prior_sampling:rare_tokens"
+    ]  # fmt: skip
     assert rows["attack-weights run"]["unknown keys"] == []
     study = rows["attack-weights evaluate"]
     assert study["victims"] == 4 and study["line-up"] >= 200 and study["attacks"][recipe.EVALUATED]["n"] == 4

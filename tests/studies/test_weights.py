@@ -82,6 +82,16 @@ def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, tmp_path):
     assert all(0 <= scores["nearest private picture"] <= 1 and -1 <= scores["identity similarity"] <= 1 for scores in near.values())
 
 
+@pytest.fixture(scope="module")
+def attacked(tiny, tmp_path_factory):
+    """A trained attacker, and a victim's file."""
+    work, attacker = tmp_path_factory.mktemp("attacked"), tmp_path_factory.mktemp("attacker") / "linear.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lora_people, "CLASS_PICTURES", 2)
+        weights.train_attacker(tiny, SMALL, work, attacker, {"encoder": "linear", "budget": 2, "together": 2})
+        return attacker, lora_people.train_victims(tiny, SMALL, work / "victims")[0].file
+
+
 def changed(file, out, **values):
     """A copy of a LoRA file whose tensors are passed through ``values["tensors"]``, with ``values["notes"]``."""
     tensors = from_bytes(file.read_bytes(), name="x")
@@ -89,10 +99,8 @@ def changed(file, out, **values):
     return out
 
 
-def test_whatever_is_wrong_with_a_file_is_named_and_what_its_header_says_is_kept(tiny, base, tmp_path):
-    attacker = tmp_path / "linear.safetensors"
-    weights.train_attacker(tiny, SMALL, tmp_path / "work", attacker, {"encoder": "linear", "budget": 2, "together": 2})
-    good = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0].file
+def test_whatever_is_wrong_with_a_file_is_named_and_what_its_header_says_is_kept(tiny, attacked, tmp_path):
+    attacker, good = attacked
     notes = {"ss_tag_frequency": json.dumps({"5_alice": {"a photo of alice at home": 1}})}
     first = next(iter(from_bytes(good.read_bytes(), name="x")))
     layer = first.removesuffix(".lora_A.weight").removesuffix(".lora_B.weight")
@@ -114,10 +122,8 @@ def test_whatever_is_wrong_with_a_file_is_named_and_what_its_header_says_is_kept
         assert "5_alice" in json.dumps(answer["header"]) and "alice at home" in json.dumps(answer["header"]), name
 
 
-def test_what_an_attacker_does_not_know_is_listed_and_files_of_one_name_keep_their_pictures(tiny, tmp_path):
-    attacker = tmp_path / "linear.safetensors"
-    weights.train_attacker(tiny, SMALL, tmp_path / "work", attacker, {"encoder": "linear", "budget": 2, "together": 2})
-    good = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0].file
+def test_what_an_attacker_does_not_know_is_listed_and_files_of_one_name_keep_their_pictures(tiny, attacked, tmp_path):
+    attacker, good = attacked
     files = [tmp_path / who / "pytorch_lora_weights.safetensors" for who in ("alice", "bob", "carol")]
     for file in files:
         file.parent.mkdir()
@@ -131,10 +137,8 @@ def test_what_an_attacker_does_not_know_is_listed_and_files_of_one_name_keep_the
     assert answers[2]["budget"]["network_autoencoder:linear"]["layers taken as zeros"] > 0  # a text encoder's adapter alone
 
 
-def test_what_the_header_gives_away_is_used_and_one_attack_takes_nothing_from_another(tiny, tmp_path, monkeypatch):
-    attacker = tmp_path / "linear.safetensors"
-    weights.train_attacker(tiny, SMALL, tmp_path / "work", attacker, {"encoder": "linear", "budget": 2, "together": 2})
-    good = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0].file
+def test_what_the_header_gives_away_is_used_and_one_attack_takes_nothing_from_another(tiny, attacked, tmp_path, monkeypatch):
+    attacker, good = attacked
     told = changed(good, tmp_path / "told.safetensors", notes={"ss_steps": "2", "ss_tag_frequency": json.dumps({"5_anna smith": {"x": 1}})})
     other = LoraSettings(rank=2, targets=("to_k",), text_targets=())
     formats.write(
