@@ -152,9 +152,7 @@ def _answer(name: str, answer: dict[str, Any]) -> list[str]:
     for row, budget in answer.get("budget", {}).items():
         near = answer["scores"].get(row)
         told = "" if near is None else f"alike {near['identity similarity']:5.2f}, distance {near['nearest private picture']:.3f}"
-        notes = [
-            f"{key}: {budget[key]}" for key in ("rank", "layers not read", "layers taken as zeros", "fine-tuning steps") if key in budget
-        ]
+        notes = [f"{key}: {budget[key]}" for key in NOTES if key in budget]
         lines.append(f"  {row:48} {told}{'  ' if told else ''}{'; '.join(notes)}")
     if answer.get("scores"):
         (floor, near), *_ = answer["scores"].items()
