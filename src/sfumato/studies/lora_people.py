@@ -207,9 +207,7 @@ def _victim(
             seed=draws.randrange(2**62),
             of_class=of_class(),
         )
-        finetune = FinetuneConfig(
-            steps=steps, batch=config.batch, prior_batch=max(1, config.prior_batch), lr=lr, precision=config.precision
-        )
+        finetune = replace(config.finetune, steps=steps, lr=lr)
         checkpoint = path.with_suffix(".checkpoint.safetensors")
         trained = train_one(base, task, lora, finetune, checkpoint=checkpoint)
         kept.unlink(missing_ok=True)  # which would vouch for what is about to be written

@@ -17,7 +17,6 @@ from sfumato.attacker.attempt import Effort, Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
-from sfumato.attacker.weights._sampling import GUIDANCE, PICTURES, STEPS, pictures
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.attacker.weights._train_autoencoder import train
 from sfumato.attacker.weights.base import Class, File, Guess, PublicPeople, Published, Steps, Trigger
@@ -196,7 +195,7 @@ def _one(
     shown = [] if real is None else [("private", real)]
     answer: dict[str, Any] = {"unknown keys": list(adapter.unknown), "scores": {}, "budget": {}, "failed": {}}
     if real is not None:
-        shown.append((BASE, _of_base(base, prompt, effort=effort, seed=seed)))
+        shown.append((BASE, weights_table.drawn(base, prompt, effort, seed)))
         answer["scores"][BASE] = _near(shown[-1][1], real)
     for label, row, given in rows:
         guess = attacks.attempt(row, given, effort=effort, seed=seed)
@@ -209,13 +208,6 @@ def _one(
             answer["scores"][label] = _near(guess.images, real)
     write_atomic(sheet, pages.png(pages.contact_sheet(shown)))
     return {**answer, "pictures": str(sheet)}
-
-
-def _of_base(base: Base, prompt: str, *, effort: Effort, seed: int) -> np.ndarray:
-    """What the undamaged base draws for the class: how alike strangers are."""
-    return pictures(
-        base, [prompt] * PICTURES[effort], steps=STEPS[effort], guidance=GUIDANCE, seed=seed, tell=lambda done, total: None
-    )  # fmt: skip
 
 
 def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:

@@ -202,14 +202,15 @@ def _attempt(
 
 def _owner(base: Base, victim: Victim, known: Scenario, config: PeopleConfig, effort: Effort, number: int) -> Guess:
     with adapted(base, formats.read(victim.file)) as own:
-        return Guess(images=_drawn(own, victim.facts["prompt"], effort, config.seed + number))
+        return Guess(images=drawn(own, victim.facts["prompt"], effort, config.seed + number))
 
 
 def _floor(base: Base, victim: Victim, known: Scenario, config: PeopleConfig, effort: Effort, number: int) -> Guess:
-    return Guess(images=_drawn(base, victim.facts["prompt"], effort, config.seed + number))
+    return Guess(images=drawn(base, victim.facts["prompt"], effort, config.seed + number))
 
 
-def _drawn(base: Base, prompt: str, effort: Effort, seed: int) -> np.ndarray:
+def drawn(base: Base, prompt: str, effort: Effort, seed: int) -> np.ndarray:
+    """What ``base`` draws for ``prompt``, as many pictures as any guess has."""
     return pictures(base, [prompt] * PICTURES[effort], steps=STEPS[effort], guidance=GUIDANCE, seed=seed, tell=lambda done, total: None)
 
 
