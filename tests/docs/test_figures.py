@@ -324,7 +324,8 @@ def test_the_page_on_weights_says_how_large_files_are_at_sd_size():
 def test_the_readme_says_what_a_shared_lora_gives_away():
     figures, text = read("weights.json"), " ".join(README.split())
     ships, rare = (figures["attacks"][name] for name in ("network_autoencoder:invariant", "prior_sampling:rare_tokens"))
-    assert f"the attacker that ships recognises {ships['top1']:.2f} [{ships['low']:.2f}, {ships['high']:.2f}] of {ships['n']} people" in text
+    said = f"{ships['top1']:.2f} [{ships['low']:.2f}, {ships['high']:.2f}] of {ships['n']} people"
+    assert f"the attacker that ships recognises {said}" in text
     assert f"sampling under rare words {rare['top1']:.2f} [{rare['low']:.2f}, {rare['high']:.2f}]" in text
     assert f"owner's own pictures reach {figures['owner']['top1']:.2f}" in text
 
