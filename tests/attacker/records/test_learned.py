@@ -20,6 +20,7 @@ def short(monkeypatch):
     """Every attack at a size for tests."""
     monkeypatch.setitem(inverse_network.STEPS, "quick", 40)
     monkeypatch.setitem(direct_identity.STEPS, "quick", 40)
+    monkeypatch.setattr(direct_identity, "LOOKING", 100)
     monkeypatch.setitem(diffusion_prior.STEPS, "quick", 5)
     monkeypatch.setitem(diffusion_prior.DRAWS, "quick", 2)
     monkeypatch.setitem(diffusion_prior.TUNING, "quick", 2)
@@ -65,6 +66,25 @@ def test_a_person_is_read_off_a_weak_seal(tiny, people):
     names, centres = _identity.people_of(public)
     assert names == sorted(set(public.identities)) and centres.shape == (len(names), 128)
     assert torch.allclose(centres.norm(dim=1), torch.ones(len(names)), atol=1e-5)
+
+
+def test_on_latents_without_noise_the_eye_sees_nearly_what_is_in_the_picture(tiny, people):
+    """The VAE takes little from an eye that was trained behind it; what is missing is what so few public people do not teach."""
+    _, own, _, _ = people
+    guess = attempt("direct_identity", scenario(tiny, people, -1, None))
+    real = guess.embed(own.images)
+    same = np.array([[a == b for b in own.identities] for a in own.identities])
+    said, clean = (float(x[same].mean() - x[~same].mean()) for x in (guess.embeddings @ real.T, real @ real.T))
+    assert said > 0.4 * clean > 0
+
+
+def test_on_noise_a_person_is_not_read_off(tiny, people):
+    _, own, _, _ = people
+    blind = attempt("direct_identity", scenario(tiny, people, 999, None))
+    real = blind.embed(own.images)
+    same = np.array([[a == b for b in own.identities] for a in own.identities])
+    similar = blind.embeddings @ real.T
+    assert similar[same].mean() < similar[~same].mean() + 0.05
 
 
 def test_pooling_says_the_same_of_all_records_of_a_person(tiny, people):
