@@ -210,13 +210,24 @@ def test_the_page_on_attacks_says_what_was_attacked():
 
 
 def test_the_readme_says_how_many_people_come_back():
-    figures, text = read("matrix.json"), " ".join(README.split())
-    table = figures["matrix"]
-    assert 2 <= figures["cells"]["sealed/pooling:records"]["budget"]["records of a person"] <= 3
-    pooled, drawn = table["sealed"]["pooling"], table["sealed-derived"]["diffusion_prior"]["variants"]["ddim"]
-    for found, where in ((pooled, "{} of people from two or three records"), (drawn, "no condition leaves, {};")):
-        cell = found["pools"]["recombined"]["targets"]["person"]
-        assert where.format(f"{cell['score']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]") in text
+    cells, text = read("people.json")["cells"], " ".join(README.split())
+    for scheme, where in (("sealed", "{} of people from five records of each"), ("sealed-derived", "no condition leaves, {};")):
+        found = cells[f"{scheme}/pooling:records"]
+        assert found["budget"]["records of a person"] == 5
+        assert where.format(person(found, "recombined")) in text and found["pools"]["recombined"]["person"]["n"] == 1000
+        for name in ("attacks.md", "frontier.md"):
+            assert person(found, "recombined") in (ROOT / "docs" / name).read_text()
+    page = " ".join((ROOT / "docs/attacks.md").read_text().split())
+    for scheme in ("sealed", "sealed-derived"):
+        assert person(cells[f"{scheme}/pooling:records"], "unseen_part") in page
+    for pool in ("recombined", "unseen_part"):
+        assert person(cells["sealed/direct_identity"], pool) in page
+
+
+def person(found, pool):
+    """How many people of a pool a cell led to, as the pages say it."""
+    cell = found["pools"][pool]["person"]
+    return f"{cell['score']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
 
 
 def best_attack(attacks, target, pool):

@@ -54,7 +54,7 @@ def train(scenario: Scenario, *, releases: int, steps: int, seed: int, tell: Tel
     """An eye for what the scenario's mechanism leaves of people, from ``releases`` looks at every public picture."""
     base, public, mechanism = scenario[Base], scenario[Public], scenario[Mechanism]
     _, embedded = learned(public)
-    names, centres = people_of(public)
+    member, centres = people_of(public)
     looks = [
         described(see(mechanism.push(public.z_0, public.c, generator(seed, 37, k)), base.schedule), base, public, tell=tell)
         for k in range(releases)
@@ -62,7 +62,7 @@ def train(scenario: Scenario, *, releases: int, steps: int, seed: int, tell: Tel
     x = torch.cat(looks)
     mean, std = x.mean(0), x.std(0).clamp(min=1e-2)
     x = (x - mean) / std
-    own, person = embedded.repeat(releases, 1), torch.tensor([names.index(name) for name in public.identities]).repeat(releases)
+    own, person = embedded.repeat(releases, 1), member.repeat(releases)
     weight = (torch.randn(embedded.shape[1], x.shape[1], generator=generator(seed, 41)) / x.shape[1] ** 0.5).requires_grad_()
 
     def loss(step: int) -> torch.Tensor:
@@ -70,7 +70,7 @@ def train(scenario: Scenario, *, releases: int, steps: int, seed: int, tell: Tel
         rows = torch.randint(len(x), (BATCH,), generator=draws)
         kept = (torch.rand(BATCH, x.shape[1], generator=draws) >= DROPOUT) / (1 - DROPOUT)
         said = F.normalize((x[rows] * kept) @ weight.T, dim=1)
-        right = F.one_hot(person[rows], len(names))
+        right = F.one_hot(person[rows], len(centres))
         near = F.cross_entropy(SCALE * (said @ centres.T - MARGIN * right), person[rows])
         return near + PULL * (1 - (said * own[rows]).sum(1).mean())
 

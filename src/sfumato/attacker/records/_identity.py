@@ -21,10 +21,10 @@ def learned(public: Public) -> tuple[identity.Head, torch.Tensor]:
     return head, torch.from_numpy(head.embed_described(described))
 
 
-def people_of(public: Public) -> tuple[list[str], torch.Tensor]:
-    """The P public people and where each lies, the mean of its pictures, ``(P, D)`` of unit norm."""
+def people_of(public: Public) -> tuple[torch.Tensor, torch.Tensor]:
+    """Who is on each of P public pictures, int64 ``(P,)``, and where these K people lie: the means of their pictures, ``(K, D)``."""
     embedded = learned(public)[1]
-    names = sorted(set(public.identities))
-    member = torch.tensor([names.index(person) for person in public.identities])
-    sums = torch.zeros(len(names), embedded.shape[1]).index_add_(0, member, embedded)
-    return names, F.normalize(sums, dim=1)
+    number = {person: k for k, person in enumerate(sorted(set(public.identities)))}
+    member = torch.tensor([number[person] for person in public.identities])
+    sums = torch.zeros(len(number), embedded.shape[1]).index_add_(0, member, embedded)
+    return member, F.normalize(sums, dim=1)

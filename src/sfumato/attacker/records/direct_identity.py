@@ -45,8 +45,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     public = scenario[Public]
     reader, eye, curve = trained(scenario, effort=effort, seed=seed, tell=tell)
     seen = see(scenario, scenario[Base].schedule)
-    digest = hashlib.sha256(seen.x.contiguous().numpy().tobytes()).digest()
-    said = _said(scenario[Mechanism], (public, seed, effort, digest), lambda: _look(scenario, seen, reader, eye, tell))
+    said = _said(scenario[Mechanism], (public, seed, effort, _digest(seen)), lambda: _look(scenario, seen, reader, eye, tell))
     budget = {"steps": STEPS[effort], "releases": RELEASES[effort]}
     budget |= {"public people": len(set(public.identities)), "public pictures": len(public.images)}
     return Guess(embeddings=said.copy(), embed=learned(public)[0].embed, curve=curve, budget=budget)
@@ -60,6 +59,14 @@ def _look(scenario: Scenario, seen: Evidence, reader: Reader, eye: Eye, tell: Te
     return said
 
 
+def _digest(seen: Evidence) -> bytes:
+    """What tells one evidence from another."""
+    digest = hashlib.sha256()
+    for part in (seen.x, seen.v, seen.y, seen.w):
+        digest.update(b"-" if part is None else part.contiguous().numpy().tobytes())
+    return digest.digest()
+
+
 def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader, Eye, Curve]:
     """The reader and the eye of a scenario's mechanism, made once: ``pooling`` reads by them, too. The curve is the reader's."""
     key = (scenario[Public], seed, STEPS[effort], RELEASES[effort])
@@ -69,8 +76,8 @@ def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tup
 def _trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader, Eye, Curve]:
     base, public = scenario[Base], scenario[Public]
     _, embedded = learned(public)
-    names, centres = people_of(public)
-    person = centres[[names.index(name) for name in public.identities]]
+    member, centres = people_of(public)
+    person = centres[member]
     with seeded(seed, 1):
         reader = Reader(embedded.shape[1], pooled=True)
 
