@@ -59,3 +59,5 @@ def test_decoding_pixels_is_decoding_a_few_at_a_time(base):
         pixels = base.decode_pixels(latents, batch=batch)
         assert pixels.dtype == "uint8" and pixels.shape == (5, 32, 32, 3)
         assert abs(pixels.astype(float) - whole).max() <= 1  # a last bit may round otherwise in another batch
+    rough = base.decode_pixels(latents, precision="bf16").astype(float)
+    assert abs(rough - whole).mean() < 2 and not torch.is_autocast_enabled("cpu")

@@ -66,9 +66,13 @@ def test_an_owner_learns_what_comes_back_and_an_audit_goes_on_where_it_stopped(s
     alpha, sigma = (float(f(300)) for f in (load_base().schedule.alpha, load_base().schedule.sigma))
     assert 0.2 * sigma / alpha < errors[0] < 2 * sigma / alpha and errors[1] < 1
     person = attacks["algebraic"]["pools"]["records"]["targets"]["person"]
+    ceiling = figures["ceiling"]["picture"]
+    assert ceiling["score"] > attacks["linear_mmse"]["score"] and ceiling["beside"]["latent error"] == 0 and ceiling["n"] == 18
     assert person["n"] == 6 and person["gallery"] >= 10  # of three pictures of a person one is looked for, two are in the gallery
     page = (out / "attack.html").read_text()
     assert "Your records: what an attacker gets" in page and "data:image/png" in page and str(pictures) not in page
+    assert f"without any seal, score {ceiling['score']:.3f}" in page and f"psnr&nbsp;{ceiling['beside']['psnr']:.3g}" not in page
+    assert all(f"psnr&nbsp;{attacks[name]['beside']['psnr']:.3g}" in page for name in ("algebraic", "linear_mmse"))
     assert (out / "attack.png").exists() and json.loads((out / "attack.json").read_text())["gates"] == figures["gates"]
 
     monkeypatch.setattr(redteam.attacks, "attempt", lambda *a, **k: pytest.fail("it ran again"))

@@ -86,6 +86,21 @@ def test_options_of_the_seal_are_heeded(tiny, people):
         leaks.scenario("sealed", private, tiny, public, seed=0, seal_stop=700)
 
 
+@pytest.mark.parametrize("scheme", ["sealed", "sealed-derived"])
+def test_what_leaked_in_another_way_stands_beside_the_record(tiny, people, scheme):
+    """The condition is in the clear for the attacker, also where the attacker learns what the mechanism does; the latents are as they were."""
+    public, private = people
+    plain, told = (leaks.scenario(scheme, private, tiny, public, seed=3, **more) for more in ({}, {"condition": "leaked", "captions": "leaked"}))
+    assert torch.equal(told[Latents].z, plain[Latents].z) and told[Captions].prompts == tuple(private.captions)
+    pushed = told[Mechanism].push(private.z_0, private.c, torch.Generator().manual_seed(9))
+    for found in (told, pushed):
+        assert torch.equal(found[Conditions].c[0], private.c) and found[Conditions].m.unique().tolist() == [-1]
+    nothing = leaks.scenario("fedavg", private, tiny, public, seed=3, condition="leaked")
+    assert nothing.get(Conditions) is None and nothing.get(Latents) is None
+    with pytest.raises(UserError, match="condition 'canny'"):
+        leaks.scenario(scheme, private, tiny, public, seed=3, condition="canny")
+
+
 def test_the_same_seed_leaks_the_same_and_the_mechanism_draws_anew(tiny, people):
     public, private = people
     a, b = (leaks.scenario("sealed", private, tiny, public, seed=3) for _ in range(2))

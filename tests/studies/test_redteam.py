@@ -86,8 +86,11 @@ def test_the_attackers_people_are_not_the_judges_and_victims_are_not_in_their_ow
         assert truth.people == private.identities[place :: len(truths)] and (truth.images == private.images[place :: len(truths)]).all()
         assert (private.images[truth.candidates] == truth.images).all() and len(candidates.z_0) == len(private.images)
     assert set(candidates.like) == set(redteam.attacks.attack("linkage").LIKE)
-    far = {name: float((make()[0] - candidates.z_0).square().mean()) for name, make in candidates.like.items()}
+    made = {name: make()[0] for name, make in candidates.like.items()}
+    far = {name: float((z_0 - candidates.z_0[: len(z_0)]).square().mean()) for name, z_0 in made.items()}
     assert 0 < far["jpeg"] < far["cropped"] < far["another"] * 1.5
+    own = private.identities[: len(candidates.like["another"]()[0])]
+    assert len(own) == len(set(own)) == 2 * small.people  # held once for each person, so that only the right record is a hit
     assert all(prior.drawn.shape == prior.mean.shape == truths[pool].images.shape for pool, prior in priors.items())
     assert len(set(people.groups.tolist())) == 2 * small.people
 
@@ -114,10 +117,17 @@ def test_processes_share_the_cells_and_find_the_same(small, tmp_path):
     assert "averaging on sealed" in {what for what, *_ in told}
 
 
+def test_who_asks_what_another_has_said_is_in_its_process():
+    wanted = [redteam.CEILING, *((s, r) for s in ("oneway", "sealed") for r in ("algebraic", "direct_identity", "pooling:records"))]
+    units = redteam._units(wanted)
+    assert [cell for unit in units for cell in unit] == wanted and len(units) == 5
+    assert [("sealed", "direct_identity"), ("sealed", "pooling:records")] in units
+
+
 def test_a_killed_process_is_named_and_what_was_found_stays(small, tmp_path, monkeypatch):
     class Pool:
         def __init__(self, jobs, **how):
-            self.left = [{"outcome": "no channel", "why": "no Noise", "leaked": {}}]
+            self.left = [[{"outcome": "no channel", "why": "no Noise", "leaked": {}}]]
 
         def __enter__(self):
             return self

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit
 from sfumato.diffusion.layout import channels_last
@@ -88,9 +89,11 @@ class Codec:
         decoded: torch.Tensor = self.vae.decode(scaled).sample
         return decoded.clamp(-1, 1).to(latents.device)
 
-    def decode_pixels(self, latents: torch.Tensor, *, batch: int = 32) -> np.ndarray:
-        """Decode ``(N, 4, h, w)`` to uint8 ``(N, H, W, 3)``, a few latents at a time."""
-        return np.concatenate([to_pixels(self.decode(latents[i : i + batch].float())) for i in range(0, len(latents), batch)])
+    def decode_pixels(self, latents: torch.Tensor, *, batch: int = 32, precision: str = "no") -> np.ndarray:
+        """Decode ``(N, 4, h, w)`` to uint8 ``(N, H, W, 3)``, a few latents at a time; ``bf16`` is a third of the time and a grey level off."""
+        with autocast(self.vae.device, precision):
+            parts = [self.decode(latents[i : i + batch].float()).float() for i in range(0, len(latents), batch)]
+        return np.concatenate([to_pixels(part) for part in parts])
 
 
 def to_pixels(images: torch.Tensor) -> np.ndarray:

@@ -69,18 +69,24 @@ def scenario(scheme: str, private: Private, base: Base, public: Public, *, seed:
         base, public: what anybody has.
         seed: of the noise.
         options: of the scheme: ``seal_step``, ``condition_step``, ``clip``, ``bits`` ...; ``t_min``, ``activation``, ``epochs``; and for
-            every scheme ``captions="leaked"``: the attacker came by them in another way.
+            every scheme ``captions="leaked"`` and ``condition="leaked"``: the attacker came by them in another way.
     """
-    told = options.pop("captions", None)
-    if told not in (None, "leaked"):
-        raise UserError(f"captions {told!r}", expected="leaked, or nothing")
+    told, shown = (_leaked(options, what) for what in ("captions", "condition"))
     leaked = mechanism(scheme, base, **options)
+    leaked = _beside_its_condition(leaked) if shown else leaked
     found = leaked(private.z_0, private.c, generator(seed, 1)).having(base, public)
     if found.get(Latents) is not None:
         found = found.having(Mechanism(leaked))
     extra = {"centralised": _files, "fedavg": _update, "split": _split}.get(scheme)
     found = found if extra is None else found.having(*extra(private, base, found, seed))
     return found.having(Captions(tuple(private.captions))) if told else found
+
+
+def _leaked(options: dict[str, Any], what: str) -> bool:
+    value = options.pop(what, None)
+    if value not in (None, "leaked"):
+        raise UserError(f"{what} {value!r}", expected="leaked, or nothing")
+    return value is not None
 
 
 Push = Callable[[torch.Tensor, torch.Tensor, torch.Generator], Scenario]
@@ -106,6 +112,16 @@ def _clear(base: Base) -> Push:
         return Scenario(Latents(z_0[None].clone(), clean), Conditions(c[None].clone(), clean.clone()))
 
     return push
+
+
+def _beside_its_condition(push: Push) -> Push:
+    """The same with the condition in the clear, for an attacker who found it elsewhere: a drawing that was published, say."""
+
+    def leaked(z_0: torch.Tensor, c: torch.Tensor, draws: torch.Generator) -> Scenario:
+        found = push(z_0, c, draws)
+        return found if found.get(Latents) is None else found.having(Conditions(c[None].clone(), torch.full((1, len(c)), CLEAN)))
+
+    return leaked
 
 
 def _nothing(base: Base) -> Push:

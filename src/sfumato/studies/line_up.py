@@ -71,7 +71,8 @@ def victims(
              for (drawn, _), pair in zip(parts, several, strict=True)]  # fmt: skip
     images, who = np.stack([drawn.images[i] for drawn, i, _ in order]), [drawn.identities[i] for drawn, i, _ in order]
     z_0, c = latents_of(base, images, condition)
-    another = np.stack([drawn.images[k] for drawn, _, k in order[:LINKED]])
+    once = min(LINKED, len(pools) * people)  # the first rows show different people: who holds another picture means one person
+    another = np.stack([drawn.images[k] for drawn, _, k in order[:once]])
     like = copies(images[:LINKED], base, condition) | {"another": partial(latents_of, base, another, condition)}
     private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i, _ in order], who)
     truths = {pool: replace(truth, latents=(z_0[truth.candidates], c[truth.candidates])) for pool, truth in truths.items()}

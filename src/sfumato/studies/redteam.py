@@ -123,16 +123,27 @@ def _found(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(min(jobs, len(wanted)), mp_context=get_context("spawn"), initializer=_attend) as pool:
         try:
-            asked = {pool.submit(_cell, config, threads, scheme, row, out): (scheme, row) for scheme, row in wanted}
-            for number, done in enumerate(as_completed(asked), 1):
-                tell("{1} on {0}".format(*asked[done]), number, len(asked))
-                yield asked[done], done.result()
+            asked = {pool.submit(_cells, config, threads, unit, out): unit for unit in _units(wanted)}
+            done = 0
+            for unit in as_completed(asked):
+                for (scheme, row), found in zip(asked[unit], unit.result(), strict=True):
+                    tell(f"{row} on {scheme}", done := done + 1, len(wanted))
+                    yield (scheme, row), found
         except BrokenProcessPool as error:
             raise UserError(
                 "one of the processes was killed", expected="about 2 GB of memory for each", fix="fewer --jobs; run it again to go on"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _units(wanted: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Cells that one process does one after the other: of an attack that asks what another has said, both, for processes share nothing."""
+    units: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for scheme, row in wanted:
+        asked = getattr(attacks.attack(row.partition(":")[0]), "ASKS", row) if scheme else row
+        units.setdefault((scheme, asked), []).append((scheme, row))
+    return list(units.values())
 
 
 def _attend() -> None:
@@ -147,10 +158,10 @@ def _attend() -> None:
     Thread(target=follow, daemon=True).start()
 
 
-def _cell(config: MatrixConfig, threads: int, scheme: str, row: str, out: Path) -> dict[str, Any]:
-    """One cell in a process of its own, which keeps its world for the next."""
+def _cells(config: MatrixConfig, threads: int, unit: list[tuple[str, str]], out: Path) -> list[dict[str, Any]]:
+    """The cells of a unit in a process of its own, which keeps its world for the next."""
     torch.set_num_threads(threads)
-    return _world(config).cell(scheme, row, out, lambda done, total: None)
+    return [_world(config).cell(scheme, row, out, lambda done, total: None) for scheme, row in unit]
 
 
 @cache

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sfumato.attacker.attempt import NoChannel
-from sfumato.attacker.knowledge import Captions, Conditions, Latents, Mechanism, People, Public, Scenario, Trained
+from sfumato.attacker.knowledge import Candidates, Captions, Conditions, Latents, Mechanism, People, Public, Scenario, Trained
 from sfumato.attacker.records import _identity, _network, diffusion_prior, direct_identity, inverse_network, own_controlnet
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records._evidence import Evidence, see
@@ -57,12 +57,11 @@ def test_the_same_seed_finds_the_same(tiny, people, monkeypatch):
 def test_a_person_is_read_off_a_weak_seal(tiny, people):
     """The embedding of a private person's record is nearer to that person's pictures than to other people's."""
     public, own, _, _ = people
-    guess = attempt("direct_identity", scenario(tiny, people, 200, -1))
+    given = scenario(tiny, people, 200, -1)
+    guess = attempt("direct_identity", given)
     assert guess.embeddings.shape == (len(own), 128) and np.allclose(np.linalg.norm(guess.embeddings, axis=1), 1, atol=1e-5)
-    real = guess.embed(own.images)
-    similar = guess.embeddings @ real.T
-    same = np.array([[a == b for b in own.identities] for a in own.identities])
-    assert similar[same].mean() > similar[~same].mean() + 0.04
+    pooled = attempt("pooling:records", given.having(People(torch.arange(len(own)) // 4)))
+    assert nearer(pooled, own) > nearer(guess, own) > 0.04
     member, centres = _identity.people_of(public)
     number = sorted(set(public.identities))
     assert [number[k] for k in member.tolist()] == public.identities and centres.shape == (len(number), 128)
@@ -89,11 +88,10 @@ def test_another_condition_is_another_record(tiny, people):
 
 def test_on_noise_a_person_is_not_read_off(tiny, people):
     _, own, _, _ = people
-    blind = attempt("direct_identity", scenario(tiny, people, 999, None))
-    real = blind.embed(own.images)
-    same = np.array([[a == b for b in own.identities] for a in own.identities])
-    similar = blind.embeddings @ real.T
-    assert similar[same].mean() < similar[~same].mean() + 0.05
+    given = scenario(tiny, people, 999, None)
+    blind = attempt("direct_identity", given)
+    assert nearer(blind, own) < 0.05
+    assert nearer(attempt("pooling:records", given.having(People(torch.arange(len(own)) // 4))), own) < 0.1
 
 
 def test_pooling_says_the_same_of_all_records_of_a_person(tiny, people):
@@ -138,6 +136,35 @@ def test_the_prior_fills_in_what_the_noise_hides(tiny, people):
     plain = error(attempt("algebraic", given), z_0)
     found = {variant: error(attempt(f"diffusion_prior:{variant}", given), z_0) for variant in ("mean", "ddim", "sample")}
     assert max(found.values()) < 0.2 * plain and found["mean"] < found["sample"]
+
+
+@pytest.mark.parametrize("row", ["diffusion_prior:mean", "diffusion_prior:ddim", "own_controlnet:public", "averaging"])
+def test_what_makes_pictures_beats_the_mean_picture_on_a_weak_seal_and_not_on_noise(tiny, people, row):
+    public, _, z_0, _ = people
+    prior = float((public.z_0.mean(0) - z_0).square().mean())
+
+    def found(n, m):
+        given = scenario(tiny, people, n, m)
+        latents = given[Latents]
+        more = sealing(tiny, n, m).push(z_0, people[3], generator(4))[Latents]
+        return error(attempt(row, given.having(Latents(torch.cat([latents.z, more.z]), torch.cat([latents.n, more.n])))), z_0)
+
+    assert found(300, -1) < 0.6 * prior
+    assert found(999, 999) > 0.8 * prior
+
+
+def nearer(guess, own):
+    """How much nearer what was said of records is to their people's pictures than to other people's."""
+    same = np.array([[a == b for b in own.identities] for a in own.identities])
+    similar = guess.embeddings @ guess.embed(own.images).T
+    return float(similar[same].mean() - similar[~same].mean())
+
+
+def test_pictures_of_a_person_lead_to_that_person_on_a_weak_seal_and_not_on_noise(tiny, people):
+    _, own, _, _ = people
+    groups = People(torch.arange(len(own)) // 4)
+    weak, blind = (attempt("pooling:pictures", scenario(tiny, people, n, m).having(groups)) for n, m in ((200, -1), (999, None)))
+    assert nearer(weak, own) > 0.4 and abs(nearer(blind, own)) < 0.25  # six people are six draws of a deviation of 0.1
 
 
 def test_the_prior_takes_a_clean_latent_as_it_is(tiny, people):
@@ -214,8 +241,16 @@ def test_nothing_that_was_given_is_changed(tiny, people, monkeypatch):
     monkeypatch.setitem(direct_identity.STEPS, "quick", 3)
     before = [x.clone() for x in (latents.z, conditions.c, public.z_0, public.c)]
     state = torch.random.get_rng_state()
-    for name in ("algebraic", "linear_mmse", "inverse_network", "direct_identity", "diffusion_prior:mean"):
-        assert isinstance(attempt(name, given.rows(8)), attacks.Guess), name
+    trained = Trained(new_controlnet(tiny, generator=generator(0)).eval(), {"context": "zeros"})
+    candidates = Candidates(people[2].clone(), people[3].clone(), {"jpeg": lambda: (people[2], people[3])})
+    kept = [*trained.controlnet.parameters()][0].clone()
+    twice = Latents(latents.z.repeat(2, 1, 1, 1, 1), latents.n.repeat(2, 1))
+    for name in ("algebraic", "linear_mmse", "inverse_network", "direct_identity", "diffusion_prior:mean", "diffusion_prior:tuned",
+                 "own_controlnet:server", "own_controlnet:public", "pooling:records", "pooling:pictures", "linkage:exact",
+                 "linkage:jpeg"):  # fmt: skip
+        assert isinstance(attempt(name, given.having(trained, candidates).rows(8)), attacks.Guess), name
+    assert isinstance(attempt("averaging", given.having(twice).rows(8)), attacks.Guess) and torch.equal(twice.z[0], before[0])
+    assert torch.equal([*trained.controlnet.parameters()][0], kept) and torch.equal(candidates.z_0, people[2])
     assert all(torch.equal(x, y) for x, y in zip((latents.z, conditions.c, public.z_0, public.c), before, strict=True))
     assert torch.equal(torch.random.get_rng_state(), state)  # no global draw
 

@@ -43,10 +43,11 @@ class Eye:
 
 def described(seen: Evidence, base: Base, public: Public, *, tell: Tell) -> torch.Tensor:
     """The description ``(N, D)`` of each look's picture, and beside it that of its condition where one leaked."""
-    with autocast(base.unet.device, choose_precision()):
-        shown = [base.decode_pixels(posterior_mean(base, seen, tell=tell))]
-        if seen.y is not None:
-            shown.append(base.decode_pixels(estimate(seen, public)[1]))
+    precision = choose_precision()
+    with autocast(base.unet.device, precision):
+        shown = [base.decode_pixels(posterior_mean(base, seen, tell=tell), precision=precision)]
+    if seen.y is not None:
+        shown.append(base.decode_pixels(estimate(seen, public)[1], precision=precision))
     return torch.from_numpy(np.hstack([identity.describe(images) for images in shown])).float()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sfumato.attacker.attempt import Tell
-from sfumato.attacker.knowledge import Activations, Entrance, Latents, Scenario
+from sfumato.attacker.knowledge import Activations, Entrance, Latents, Public, Scenario
 from sfumato.attacker.records._evidence import see
 from sfumato.diffusion.base import Base
 
@@ -59,22 +59,33 @@ def _residual(encode: Encode, look: torch.Tensor, variance: torch.Tensor) -> Res
     return lambda x: (encode(x) - look) / spread
 
 
+def centres(scenario: Scenario, base: Base) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a picture and a condition look like before anything is known of them, ``(N, 3, H, W)`` each: the mean of the public ones, the
+    condition's by its latents; mid-grey where nothing is public."""
+    shape = (scenario[Latents].z.shape[1], 3, scenario[Latents].z.shape[-2] * base.factor, scenario[Latents].z.shape[-1] * base.factor)
+    public = scenario.get(Public)
+    if public is None:
+        return torch.zeros(shape), torch.zeros(shape)
+    picture = torch.from_numpy(public.images.mean(0)).permute(2, 0, 1).float() / 127.5 - 1
+    return picture.expand(shape).clone(), base.decode(public.c.mean(0, keepdim=True)).expand(shape).clone()
+
+
 def variation(x: torch.Tensor) -> torch.Tensor:
     """Squared differences of neighbours, summed over each of ``(B, C, H, W)``: ``(B,)``."""
     return x.diff(dim=2).square().sum((1, 2, 3)) + x.diff(dim=3).square().sum((1, 2, 3))
 
 
 def descend(
-    residual: Residual, shape: tuple[int, ...], *, iterations: int, lr: float, tv: float, l2: float, tell: Tell
+    residual: Residual, centre: torch.Tensor, *, iterations: int, lr: float, tv: float, l2: float, tell: Tell
 ) -> tuple[torch.Tensor, list[tuple[float, float]]]:
-    """Pictures of ``shape`` that explain what leaked: ``sum(residual(x)²) + tv TV(x) + l2 sum(x²)`` by AMSGrad, from mid-grey.
+    """Pictures that explain what leaked: ``sum(residual(x)²) + tv TV(x - centre) + l2 sum((x - centre)²)`` by AMSGrad, from ``centre``.
 
     Records do not share anything, so that one descent serves them all. Pixels stay in [-1, 1].
 
     Returns:
         The pictures, and the objective per record and pixel on the way.
     """
-    x = torch.zeros(shape, requires_grad=True)
+    x = centre.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([x], lr=lr, amsgrad=True)
     falls: list[tuple[float, float]] = []
     for k in range(iterations):
@@ -82,7 +93,8 @@ def descend(
             group["lr"] = lr * min(1.0, 4 * (1 - k / iterations))
         if not bool(x.isfinite().all()):
             raise ArithmeticError(f"diverged: pixels hold NaN or infinity after {k} iterations")
-        loss = residual(x).square().flatten(1).sum(1) + tv * variation(x) + l2 * x.square().sum((1, 2, 3))
+        apart = x - centre
+        loss = residual(x).square().flatten(1).sum(1) + tv * variation(apart) + l2 * apart.square().sum((1, 2, 3))
         (x.grad,) = torch.autograd.grad(loss.sum(), [x])
         optimiser.step()
         with torch.no_grad():

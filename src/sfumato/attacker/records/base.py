@@ -7,6 +7,7 @@ this package with
     DESCRIPTION  one line
     TARGETS      what it recovers, the main thing first
     NEEDS        types of knowledge
+    ASKS         optional: the attack that it asks first, of the same records
     COUNT        how many records it attacks, by effort: what an optimisation can afford
     run(scenario, *, effort, seed, tell) -> Guess
 

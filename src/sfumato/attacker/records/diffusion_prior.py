@@ -21,6 +21,7 @@ from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._once import Once
 from sfumato.attacker.records._sampling import denoise, noised, posterior_mean
 from sfumato.attacker.records.base import Guess, Target
+from sfumato.core.device import choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import eps_from
@@ -68,7 +69,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
 def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tensor:
     """Of K draws ``(N, 4, h, w)`` of every record, the one whose person is nearest to the mean of all."""
     head = learned(public)[0]
-    embedded = np.stack([head.embed(base.decode_pixels(z)) for z in drawn])
+    embedded = np.stack([head.embed(base.decode_pixels(z, precision=choose_precision())) for z in drawn])
     nearest = (embedded * embedded.mean(0, keepdims=True)).sum(-1).argmax(0)
     return torch.stack([drawn[k][i] for i, k in enumerate(nearest.tolist())])
 

@@ -20,7 +20,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "learn to invert the mechanism on public pictures"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
-COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+COUNT: dict[Effort, int] = {"quick": 2000, "full": 4000}
 STEPS: dict[Effort, int] = {"quick": 400, "full": 6000}
 
 

@@ -15,6 +15,7 @@ from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._sampling import denoise
 from sfumato.attacker.records.base import Guess, Target
+from sfumato.core.device import choose_precision
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 
@@ -23,6 +24,7 @@ TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base, People)
 COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
 VARIANTS = ("records", "pictures")
+ASKS = "direct_identity"  # what each record says is kept for who asks again
 STEPS: dict[Effort, int] = {"quick": 10, "full": 50}  # of DDIM
 
 
@@ -46,4 +48,5 @@ def _seen(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess
     """Every record's picture under the base, as the attacker's head sees it."""
     base, head = scenario[Base], learned(scenario[Public])[0]
     z_0 = denoise(base, see(scenario, base.schedule), steps=STEPS[effort], eta=0.0, seed=seed, tell=tell)
-    return Guess(embeddings=head.embed(base.decode_pixels(z_0)), embed=head.embed, budget={"steps": STEPS[effort]})
+    embedded = head.embed(base.decode_pixels(z_0, precision=choose_precision()))
+    return Guess(embeddings=embedded, embed=head.embed, budget={"steps": STEPS[effort]})

@@ -16,7 +16,7 @@ from torch import nn
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
 from sfumato.attacker.records._fit import fit
-from sfumato.attacker.records._invert import descend, of_condition, of_picture, redraw
+from sfumato.attacker.records._invert import centres, descend, of_condition, of_picture, redraw
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base, to_pixels
@@ -33,16 +33,14 @@ BATCH = 32
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     """Fit the shadows, then guess pictures, and conditions where anything leaked of them."""
-    base, latents = scenario[Base], scenario[Latents]
+    base = scenario[Base]
     fit, iterations = FIT[effort], ITERATIONS[effort]
     total = 2 * (fit + iterations)
     images = torch.from_numpy(scenario[Public].images).permute(0, 3, 1, 2).float() / 127.5 - 1
     encode, missed = shadow_encoder(images, scenario[Public].z_0, steps=fit, draws=generator(seed, 1), tell=lambda k: tell(k, total))
-    side = latents.z.shape[-1] * base.factor
-    shape = (latents.z.shape[1], 3, side, side)
-
+    picture, condition = centres(scenario, base)
     x, curve = descend(
-        of_picture(scenario, encode), shape, iterations=iterations, lr=LR, tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(fit + k, total)
+        of_picture(scenario, encode), picture, iterations=iterations, lr=LR, tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(fit + k, total)
     )
     guess = Guess(images=to_pixels(x), curve=curve)
     guess.budget = {"shadow steps": fit, "shadow's error": missed, "iterations": iterations, "lr": LR, "lambda_TV": LAMBDA_TV}
@@ -54,7 +52,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     tell(2 * fit + iterations, total)
     if of_c is not None:
         x, guess.budget["condition curve"] = descend(
-            of_c, shape, iterations=iterations, lr=LR, tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(2 * fit + iterations + k, total)
+            of_c, condition, iterations=iterations, lr=LR, tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(2 * fit + iterations + k, total)
         )
         with torch.no_grad():
             guess.c = encode(x)

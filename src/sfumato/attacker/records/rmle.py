@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Scenario
-from sfumato.attacker.records._invert import descend, encoder, of_condition, of_picture
+from sfumato.attacker.records._invert import centres, descend, encoder, of_condition, of_picture
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base, to_pixels
 
@@ -32,12 +32,10 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     encode, iterations = encoder(base), ITERATIONS[effort]
     of_c = of_condition(scenario, encode)
     total = iterations * (1 if of_c is None else 2)
-    side = scenario[Latents].z.shape[-1] * base.factor
-    shape = (scenario[Latents].z.shape[1], 3, side, side)
-
+    picture, condition = centres(scenario, base)
     x, curve = descend(
         of_picture(scenario, encode),
-        shape,
+        picture,
         iterations=iterations,
         lr=LR[effort],
         tv=LAMBDA_TV,
@@ -47,7 +45,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     guess = Guess(images=to_pixels(x), curve=curve, budget={"iterations": iterations, "lr": LR[effort], "lambda_TV": LAMBDA_TV})
     if of_c is not None:
         x, guess.budget["condition curve"] = descend(
-            of_c, shape, iterations=iterations, lr=LR[effort], tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(iterations + k, total)
+            of_c, condition, iterations=iterations, lr=LR[effort], tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(iterations + k, total)
         )
         guess.c = base.encode(x)
     return guess

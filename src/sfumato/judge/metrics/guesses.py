@@ -14,6 +14,7 @@ import torch
 from scipy import stats
 
 from sfumato.attacker.records.base import Guess, Target
+from sfumato.core.device import choose_precision
 from sfumato.diffusion.base import Base
 from sfumato.features import identity
 from sfumato.features.colour import colour_histogram
@@ -107,7 +108,7 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
     ``condition`` is what extracts one from a picture; None where nothing does, so that only a guess at it itself is scored.
     """
     cells: dict[Target, dict[str, Any]] = {}
-    images = guess.images if guess.images is not None else None if guess.z_0 is None else base.decode_pixels(guess.z_0)
+    images = guess.images if guess.images is not None else None if guess.z_0 is None else base.decode_pixels(guess.z_0, precision=choose_precision())
     if images is not None:
         seen = features(images, size=128)
         cells["picture"] = _picture(images, seen, truth, prior, seed)
@@ -121,7 +122,7 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
         # What it says of other people's records is no guess without records: a reader of few people names each of them often.
         cell = _person(rows, guess.embeddings[rows], guess.embeddings[rows][strangers], guess.embed, truth, seed)
         cells["person"] = {**cell, "guess": cell["chance"]}
-    edges = [] if guess.c is None else [base.decode_pixels(guess.c).max(axis=-1) > 127]
+    edges = [] if guess.c is None else [base.decode_pixels(guess.c, precision=choose_precision()).max(axis=-1) > 127]
     edges += [] if images is None or condition is None else [adherence.edges_of(images, condition)]
     if edges:  # of the condition that was found and of the one that is in the picture, the better
         cells["condition"] = max((_condition(found, truth, prior, condition, seed) for found in edges), key=lambda cell: cell["score"])
