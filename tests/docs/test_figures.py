@@ -210,18 +210,22 @@ def test_the_page_on_attacks_says_what_was_attacked():
 
 
 def test_the_readme_says_how_many_people_come_back():
-    cells, text = read("people.json")["cells"], " ".join(README.split())
+    cells, text = read("matrix.json")["cells"], " ".join(README.split())
     for scheme, where in (("sealed", "{} of people from five records of each"), ("sealed-derived", "no condition leaves, {};")):
         found = cells[f"{scheme}/pooling:records"]
-        assert found["budget"]["records of a person"] == 5
-        assert where.format(person(found, "recombined")) in text and found["pools"]["recombined"]["person"]["n"] == 1000
-        for name in ("attacks.md", "frontier.md"):
-            assert person(found, "recombined") in (ROOT / "docs" / name).read_text()
-    page = " ".join((ROOT / "docs/attacks.md").read_text().split())
+        assert found["budget"]["records of a person"] == 5 and found["pools"]["recombined"]["person"]["n"] == 1000
+        assert where.format(person(found, "recombined")) in text
+
+
+def test_the_page_on_attacks_says_how_many_people_come_back():
+    cells, page = read("matrix.json")["cells"], " ".join((ROOT / "docs/attacks.md").read_text().split())
+    for scheme in ("sealed", "sealed-derived", "oneway-withheld"):
+        for row in ("pooling:records", "direct_identity"):
+            assert person(cells[f"{scheme}/{row}"], "recombined") in page
     for scheme in ("sealed", "sealed-derived"):
         assert person(cells[f"{scheme}/pooling:records"], "unseen_part") in page
-    for pool in ("recombined", "unseen_part"):
-        assert person(cells["sealed/direct_identity"], pool) in page
+    told = cells["sealed-derived:condition=leaked/pooling:records"]
+    assert f"recognises {person(told, 'recombined')} of the recombined people" in page
 
 
 def person(found, pool):

@@ -88,9 +88,11 @@ def test_options_of_the_seal_are_heeded(tiny, people):
 
 @pytest.mark.parametrize("scheme", ["sealed", "sealed-derived"])
 def test_what_leaked_in_another_way_stands_beside_the_record(tiny, people, scheme):
-    """The condition is in the clear for the attacker, also where the attacker learns what the mechanism does; the latents are as they were."""
+    """The condition is in the clear, also where the attacker learns what the mechanism does; the latents are as they were."""
     public, private = people
-    plain, told = (leaks.scenario(scheme, private, tiny, public, seed=3, **more) for more in ({}, {"condition": "leaked", "captions": "leaked"}))
+    plain, told = (
+        leaks.scenario(scheme, private, tiny, public, seed=3, **more) for more in ({}, {"condition": "leaked", "captions": "leaked"})
+    )
     assert torch.equal(told[Latents].z, plain[Latents].z) and told[Captions].prompts == tuple(private.captions)
     pushed = told[Mechanism].push(private.z_0, private.c, torch.Generator().manual_seed(9))
     for found in (told, pushed):

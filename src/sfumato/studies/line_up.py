@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def victims(
     parts: list[tuple[PictureSet, np.ndarray]] = []
     truths: dict[str, Truth] = {}
     priors = dict.fromkeys(pools, prior(base, public, people * each, condition=condition, seed=seed))
-    probes = _probes(seed)
+    probes = cache(lambda: _probes(seed))  # they take longest, and only pictures are scored by them
     for place, pool in enumerate(pools):
         tell(f"drawing private people, {pool}", 0, 0)
         drawn = store.distinct(STYLE, pool, people, 2 * each, seed=seed, purpose="victims")  # type: ignore[arg-type]

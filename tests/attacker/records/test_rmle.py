@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sfumato.attacker.attempt import NoChannel
-from sfumato.attacker.knowledge import Activations, Conditions, Entrance, Latents, Mixed, Noise, Scenario
+from sfumato.attacker.knowledge import Activations, Conditions, Entrance, Latents, Mixed, Noise, Public, Scenario
 from sfumato.attacker.records import _invert, rmle
 from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
@@ -75,6 +75,22 @@ def test_pure_noise_gives_no_more_than_another_picture_s_record(tiny, truth):
     images, _ = truth
     guess = attempt("rmle", Scenario(released(torch.randn(N, 4, 16, 16, generator=generator(4)), 999), tiny))
     assert abs(psnr(guess.images, images) - psnr(np.roll(guess.images, 1, 0), images)) < 1.0
+
+
+def test_where_the_noise_says_nothing_the_guess_is_the_mean_of_what_is_public(tiny, truth):
+    """And not grey: a descent that knows less than anybody is no attack."""
+    images, z_0 = truth
+    public = Public(images, z_0, z_0.flip(0), ["a", "b", "c"], [""] * 3)
+    mean = images.mean(0)
+    blind = released(torch.zeros(N, 4, 16, 16), 999)
+    guess = attempt("rmle", Scenario(blind, Conditions(blind.z, blind.n), tiny, public))
+    assert abs(guess.images - mean).mean() < 12 < abs(attempt("rmle", Scenario(blind, tiny)).images - mean).mean()
+    picture, condition = _invert.centres(Scenario(blind, tiny, public), tiny)
+    assert (
+        picture.shape == condition.shape == (N, 3, 64, 64) and abs((picture[0].numpy() + 1) * 127.5 - mean.transpose(2, 0, 1)).max() < 1e-3
+    )
+    assert torch.allclose(condition[0], tiny.decode(z_0.mean(0, keepdim=True))[0], atol=1e-5)
+    assert not any(grey.any() for grey in _invert.centres(Scenario(blind, tiny), tiny))
 
 
 def test_mixtures_and_activations_give_the_condition(tiny, truth):

@@ -167,7 +167,7 @@ def test_a_condition_that_cannot_be_extracted_is_scored_where_it_was_guessed(tin
 def test_attributes_are_read_off_guesses_where_there_are_probes(tiny, truth, prior, drawn):
     seen = guesses.described(drawn.images, guesses.features(drawn.images, size=128))
     probes = fit_probes(seen, drawn.attributes, ["skin"])
-    known = replace(truth, attributes=(probes, drawn.attributes[::3]), _made={})
+    known = replace(truth, attributes=(lambda: probes, drawn.attributes[::3]), _made={})
     beside = score(Guess(images=truth.images.copy()), known, prior, tiny)["picture"]["beside"]
     assert beside["skin"] == 1 > beside["skin by the prior"]
     assert "skin" not in score(Guess(images=truth.images.copy()), truth, prior, tiny)["picture"]["beside"]

@@ -27,7 +27,7 @@ NEEDS: tuple[type, ...] = (Latents, Public, Base)
 COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
 FIT: dict[Effort, int] = {"quick": 400, "full": 4000}
 ITERATIONS: dict[Effort, int] = {"quick": 200, "full": 500}
-LR, LAMBDA_TV, LAMBDA_2 = 0.1, 0.5, 0.1  # scaled as in rmle
+LR, LAMBDA_TV, LAMBDA_2 = 0.1, 2.0, 0.1  # scaled as in rmle
 BATCH = 32
 
 
@@ -40,7 +40,13 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     encode, missed = shadow_encoder(images, scenario[Public].z_0, steps=fit, draws=generator(seed, 1), tell=lambda k: tell(k, total))
     picture, condition = centres(scenario, base)
     x, curve = descend(
-        of_picture(scenario, encode), picture, iterations=iterations, lr=LR, tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(fit + k, total)
+        of_picture(scenario, encode),
+        picture,
+        iterations=iterations,
+        lr=LR,
+        tv=LAMBDA_TV,
+        l2=LAMBDA_2,
+        tell=lambda k, _: tell(fit + k, total),
     )
     guess = Guess(images=to_pixels(x), curve=curve)
     guess.budget = {"shadow steps": fit, "shadow's error": missed, "iterations": iterations, "lr": LR, "lambda_TV": LAMBDA_TV}
@@ -52,7 +58,13 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     tell(2 * fit + iterations, total)
     if of_c is not None:
         x, guess.budget["condition curve"] = descend(
-            of_c, condition, iterations=iterations, lr=LR, tv=LAMBDA_TV, l2=LAMBDA_2, tell=lambda k, _: tell(2 * fit + iterations + k, total)
+            of_c,
+            condition,
+            iterations=iterations,
+            lr=LR,
+            tv=LAMBDA_TV,
+            l2=LAMBDA_2,
+            tell=lambda k, _: tell(2 * fit + iterations + k, total),
         )
         with torch.no_grad():
             guess.c = encode(x)

@@ -46,7 +46,7 @@ class Truth:
         gallery: uint8 pictures ``(M, H, W, 3)`` and their people, or None where there is no gallery.
         probes: rows whose people are looked for in the gallery; None for all of them.
         latents: the true ``z_0`` and ``c`` ``(N, 4, h, w)``, or None.
-        attributes: probes and the N pictures' exact attributes, or None.
+        attributes: what makes the probes, asked when a picture is scored, and the N pictures' exact attributes; or None.
     """
 
     images: np.ndarray
@@ -57,7 +57,7 @@ class Truth:
     gallery: tuple[np.ndarray, list[str]] | None = None
     probes: np.ndarray | None = None
     latents: tuple[torch.Tensor, torch.Tensor] | None = None
-    attributes: tuple[Probes, list[dict[str, str]]] | None = None
+    attributes: tuple[Callable[[], Probes], list[dict[str, str]]] | None = None
     _made: dict[Any, Gallery] = field(default_factory=dict, repr=False)
     _seen: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
@@ -108,7 +108,13 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
     ``condition`` is what extracts one from a picture; None where nothing does, so that only a guess at it itself is scored.
     """
     cells: dict[Target, dict[str, Any]] = {}
-    images = guess.images if guess.images is not None else None if guess.z_0 is None else base.decode_pixels(guess.z_0, precision=choose_precision())
+    images = (
+        guess.images
+        if guess.images is not None
+        else None
+        if guess.z_0 is None
+        else base.decode_pixels(guess.z_0, precision=choose_precision())
+    )
     if images is not None:
         seen = features(images, size=128)
         cells["picture"] = _picture(images, seen, truth, prior, seed)
@@ -182,7 +188,7 @@ def _attributes(shown: np.ndarray, truth: Truth, prior: Prior) -> dict[str, floa
     """How often a guess shows the true value of each attribute, and how often a draw of the prior does."""
     if truth.attributes is None:
         return {}
-    probes, wanted = truth.attributes[0], truth.attributes[1][: len(shown)]
+    probes, wanted = truth.attributes[0](), truth.attributes[1][: len(shown)]
     own, rival = (recovery.attribute_hits(probes, some, wanted) for some in (shown, prior.described(len(shown))))
     return {f"{name}{of}": float(hits[name].mean()) for name in own for of, hits in (("", own), (" by the prior", rival))}
 
