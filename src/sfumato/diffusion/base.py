@@ -90,7 +90,7 @@ class Codec:
         return decoded.clamp(-1, 1).to(latents.device)
 
     def decode_pixels(self, latents: torch.Tensor, *, batch: int = 32, precision: str = "no") -> np.ndarray:
-        """Decode ``(N, 4, h, w)`` to uint8 ``(N, H, W, 3)``, a few at a time; ``bf16`` takes a third of the time and is a grey level off."""
+        """Decode ``(N, 4, h, w)`` to uint8 ``(N, H, W, 3)``, a few at a time; ``bf16`` takes a third of the time, a grey level off."""
         with autocast(self.vae.device, precision):
             parts = [self.decode(latents[i : i + batch].float()).float() for i in range(0, len(latents), batch)]
         return np.concatenate([to_pixels(part) for part in parts])

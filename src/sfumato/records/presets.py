@@ -34,6 +34,13 @@ def find(level: str, fingerprint: str, latent: tuple[int, ...], *, condition: st
             f"privacy {level!r} for condition {condition!r}", expected=f"{found['condition']}, with which the presets were measured",
             fix="give --seal-step and --condition-step yourself, and run sfumato attack", privacy="another condition shows more or less",
         )  # fmt: skip
+    if row is None and found:
+        raise UserError(
+            f"no preset {level!r} for this base",
+            expected=f"{' or '.join(found['levels'])}: no point that was measured hides as much as {level}",
+            fix="take one of these, or give --seal-step yourself and run sfumato attack",
+            privacy="the best attack recognises more people at every point than this level may give away",
+        )  # fmt: skip
     if row is None:
         raise UserError(
             f"no preset {level!r} for this base ({fingerprint[:12]}, latents of {'x'.join(map(str, latent))})",

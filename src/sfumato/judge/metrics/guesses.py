@@ -108,13 +108,9 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
     ``condition`` is what extracts one from a picture; None where nothing does, so that only a guess at it itself is scored.
     """
     cells: dict[Target, dict[str, Any]] = {}
-    images = (
-        guess.images
-        if guess.images is not None
-        else None
-        if guess.z_0 is None
-        else base.decode_pixels(guess.z_0, precision=choose_precision())
-    )
+    images = guess.images
+    if images is None and guess.z_0 is not None:
+        images = base.decode_pixels(guess.z_0, precision=choose_precision())
     if images is not None:
         seen = features(images, size=128)
         cells["picture"] = _picture(images, seen, truth, prior, seed)
