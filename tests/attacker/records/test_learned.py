@@ -249,7 +249,7 @@ def test_nothing_that_was_given_is_changed(tiny, people, monkeypatch):
                  "own_controlnet:server", "own_controlnet:public", "pooling:records", "pooling:pictures", "linkage:exact",
                  "linkage:jpeg"):  # fmt: skip
         assert isinstance(attempt(name, given.having(trained, candidates).rows(8)), attacks.Guess), name
-    assert isinstance(attempt("averaging", given.having(twice).rows(8)), attacks.Guess) and torch.equal(twice.z[0], before[0])
+    assert isinstance(attempt("averaging", given.having(twice).rows(8)), attacks.Guess) and torch.equal(twice.z[:1], before[0])
     assert torch.equal(next(trained.controlnet.parameters()), kept) and torch.equal(candidates.z_0, people[2])
     assert all(torch.equal(x, y) for x, y in zip((latents.z, conditions.c, public.z_0, public.c), before, strict=True))
     assert torch.equal(torch.random.get_rng_state(), state)  # no global draw
