@@ -29,7 +29,8 @@ def from_unet(unet: Any) -> Any:
 
     width = unet.config.block_out_channels[0]
     width = min(256, 4 * width) if width < 256 else 256
-    return ControlNetModel.from_unet(unet, conditioning_channels=4, conditioning_embedding_out_channels=(width,))
+    with torch.random.fork_rng(devices=[]):  # diffusers draws first weights globally
+        return ControlNetModel.from_unet(unet, conditioning_channels=4, conditioning_embedding_out_channels=(width,))
 
 
 def usual_controlnet(base: Base) -> Any:

@@ -104,7 +104,7 @@ def run(
             figures["cells"][f"{scheme}/{row}"] = found
         write_json(path, figures)
     figures["cells"] = dict(sorted(figures["cells"].items()))  # as the file has them, whichever process was first
-    figures["matrix"] = matrix(figures["cells"])
+    figures["matrix"] = dict(sorted(matrix(figures["cells"]).items()))
     figures |= {"command": command, "interval": "95 %, bootstrap over people", "correction": "Holm, over every test in the matrix"}
     write_json(path, figures)
     report.write(out, figures)

@@ -240,11 +240,11 @@ def test_nothing_that_was_given_is_changed(tiny, people, monkeypatch):
     monkeypatch.setitem(inverse_network.STEPS, "quick", 3)
     monkeypatch.setitem(direct_identity.STEPS, "quick", 3)
     before = [x.clone() for x in (latents.z, conditions.c, public.z_0, public.c)]
-    state = torch.random.get_rng_state()
     trained = Trained(new_controlnet(tiny, generator=generator(0)).eval(), {"context": "zeros"})
     candidates = Candidates(people[2].clone(), people[3].clone(), {"jpeg": lambda: (people[2], people[3])})
     kept = next(trained.controlnet.parameters()).clone()
     twice = Latents(latents.z.repeat(2, 1, 1, 1, 1), latents.n.repeat(2, 1))
+    state = torch.random.get_rng_state()
     for name in ("algebraic", "linear_mmse", "inverse_network", "direct_identity", "diffusion_prior:mean", "diffusion_prior:tuned",
                  "own_controlnet:server", "own_controlnet:public", "pooling:records", "pooling:pictures", "linkage:exact",
                  "linkage:jpeg"):  # fmt: skip
