@@ -244,8 +244,8 @@ def test_nothing_that_was_given_is_changed(tiny, people, monkeypatch):
     candidates = Candidates(people[2].clone(), people[3].clone(), {"jpeg": lambda: (people[2], people[3])})
     kept = next(trained.controlnet.parameters()).clone()
     twice = Latents(latents.z.repeat(2, 1, 1, 1, 1), latents.n.repeat(2, 1))
-    rest = ("diffusion_prior:tuned", "own_controlnet:server", "own_controlnet:public", "pooling:records", "pooling:pictures", "linkage:exact",
-            "linkage:jpeg")  # fmt: skip
+    rest = ("diffusion_prior:tuned", "own_controlnet:server", "own_controlnet:public", "pooling:records", "pooling:pictures",
+            "linkage:exact", "linkage:jpeg")  # fmt: skip
     state = torch.random.get_rng_state()
     for name in ("algebraic", "linear_mmse", "inverse_network", "direct_identity", "diffusion_prior:mean"):
         assert isinstance(attempt(name, given.rows(8)), attacks.Guess), name
