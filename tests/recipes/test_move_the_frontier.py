@@ -106,11 +106,11 @@ def test_the_best_attack_is_named_and_failures_are_not_cells(recipe: Any) -> Non
 def test_attackers_know_the_way(recipe: Any, base: Base, public: Public, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs that are learned from as they are went the same way as the records; those that the mechanism treats did not go it twice."""
     seen: dict[str, Public] = {}
-    monkeypatch.setattr(recipe.line_up, "victims", lambda *a, **k: (Private(public.images, public.z_0, public.c, [], []), {}, {}, []))
     monkeypatch.setattr(recipe.redteam, "attack", lambda known, row, *a, **k: (seen.update({row: known[Public]}), None))
     monkeypatch.setattr(recipe.redteam, "cell", lambda *a, **k: {"why": "nothing"})
     args = Namespace(people=2, each=1, seed=0, seal_step=600, work=tmp_path)
-    recipe.recognised(recipe.Way(before=recipe.blurred(2)), base, public, args, ("linear_mmse", "direct_identity"))
+    victims = Private(public.images, public.z_0, public.c, [], []), {}, {}, []
+    recipe.recognised(recipe.Way(before=recipe.blurred(2)), base, public, lambda: victims, args, ("linear_mmse", "direct_identity"))
     assert torch.equal(seen["direct_identity"].c, public.c) and torch.equal(seen["linear_mmse"].z_0, public.z_0)
     (treated,) = recipe.blurred(2)(base, public, public.z_0, public.c, generator(0))[1:]
     assert torch.allclose(seen["linear_mmse"].c, treated, atol=1e-4) and not torch.allclose(treated, public.c, atol=1e-2)

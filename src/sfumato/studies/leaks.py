@@ -242,20 +242,24 @@ def _channel(private: Private, base: Base, seed: int, *, size: int = 16) -> Grad
 
 def _update(private: Private, base: Base, found: Scenario, seed: int) -> list[object]:
     """One local step on a few pictures, the draws of t and eps known, as the recipe's seed makes them: the worst case for an owner."""
-    model = _trained_a_while(base)
-    names, parameters = zip(*[(name, p) for name, p in model.named_parameters() if p.requires_grad], strict=True)
     draws = generator(seed, 29)
     t = torch.randint(base.schedule.steps, (UPDATE_BATCH,), generator=draws)
     eps = torch.randn((UPDATE_BATCH, *private.z_0.shape[1:]), generator=draws)
-    alpha, sigma = (f(t).float().view(-1, 1, 1, 1) for f in (base.schedule.alpha, base.schedule.sigma))
-    context = base.empty_context.expand(UPDATE_BATCH, -1, -1)
+    return [update_of(base, private.z_0[:UPDATE_BATCH], private.c[:UPDATE_BATCH], t, eps)]
+
+
+def update_of(base: Base, z_0: torch.Tensor, c: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> Update:
+    """The update of one step on a batch ``z_0``, ``c`` ``(B, 4, h, w)`` with those draws of ``t`` ``(B,)`` and ``eps``."""
+    model = _trained_a_while(base)
+    names, parameters = zip(*[(name, p) for name, p in model.named_parameters() if p.requires_grad], strict=True)
+    context = base.empty_context.expand(len(t), -1, -1)
 
     def grad_of(z_0: torch.Tensor, c: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> dict[str, torch.Tensor]:
-        z_t = alpha * z_0 + sigma * eps
-        eps_hat = nets.controlled_eps(base, model, z_t, t, context=context, hint=c, seen=torch.zeros_like(context))
+        alpha, sigma = (f(t).float().view(-1, 1, 1, 1) for f in (base.schedule.alpha, base.schedule.sigma))
+        eps_hat = nets.controlled_eps(base, model, alpha * z_0 + sigma * eps, t, context=context, hint=c, seen=torch.zeros_like(context))
         loss = (eps_hat - eps).square().mean()
         got = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         return {name: g for name, g in zip(names, got, strict=True) if g is not None}
 
-    true = {name: g.detach() for name, g in grad_of(private.z_0[:UPDATE_BATCH], private.c[:UPDATE_BATCH], t, eps).items()}
-    return [Update(true, (UPDATE_BATCH, *private.z_0.shape[1:]), grad_of, t, eps)]
+    true = {name: g.detach() for name, g in grad_of(z_0, c, t, eps).items()}
+    return Update(true, tuple(z_0.shape), grad_of, t, eps)

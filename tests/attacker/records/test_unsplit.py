@@ -5,9 +5,12 @@ import torch
 
 from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
+from sfumato.attacker.records import unsplit
 from sfumato.attacker.records._invert import redraw
 from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
+from sfumato.diffusion import controlnet as nets
+from sfumato.studies import leaks
 
 N = 6
 
@@ -52,6 +55,21 @@ def test_public_pictures_give_the_scale():
     guess = attempt("unsplit", Scenario(latents, Activations(a[None]), Architecture(Gain), public))
     torch.testing.assert_close(guess.c.mean((0, 2, 3)), public.c.mean((0, 2, 3)), atol=1e-4, rtol=0)
     torch.testing.assert_close(guess.c.std((0, 2, 3)), public.c.std((0, 2, 3)), atol=1e-4, rtol=0)
+
+
+def test_conditions_are_found_behind_the_real_entrance(tiny, people, monkeypatch):
+    """Split learning as it is, with nothing granted but the layers' sizes and public pictures: better than the mean condition."""
+    monkeypatch.setitem(unsplit.ROUNDS, "quick", (6, 20))
+    public, _, z_0, c = (part if k < 2 else part[:8] for k, part in enumerate(people))
+    sent = leaks.mechanism("split", tiny)(z_0, c, generator(7))
+    shape = Architecture(lambda draws: nets.Entrance.of(nets.new_controlnet(tiny, generator=draws)))
+    guess, blind = (
+        attempt("unsplit", Scenario(sent[Latents], a, shape, public))
+        for a in (sent[Activations], Activations(sent[Activations].a.roll(1, 1)))
+    )
+    prior = float((public.c.mean(0) - c).square().mean())
+    assert float((guess.c - c).square().mean()) < 0.8 * prior < float((blind.c - c).square().mean())
+    assert float((guess.c - c.roll(1, 0)).square().mean()) > prior
 
 
 def test_pure_noise_gives_chance():

@@ -10,6 +10,7 @@ from torch import nn
 from sfumato.attacker.attempt import Tell
 from sfumato.attacker.knowledge import Activations, Entrance, Latents, Public, Scenario
 from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records.linear_mmse import shrunk
 from sfumato.diffusion.base import Base
 
 FLOOR = 0.1  # what is left open of a latent that bears no noise: many pictures have nearly the same, few of them smooth
@@ -68,6 +69,21 @@ def centres(scenario: Scenario, base: Base) -> tuple[torch.Tensor, torch.Tensor]
         return torch.zeros(shape), torch.zeros(shape)
     picture = torch.from_numpy(public.images.mean(0)).permute(2, 0, 1).float() / 127.5 - 1
     return picture.expand(shape).clone(), base.decode(public.c.mean(0, keepdim=True)).expand(shape).clone()
+
+
+class Whitened:
+    """What pictures are like, as coordinates: standard normal ones are one more row ``(D,)`` like the ``known`` ones ``(P, D)``.
+
+    Their mean, and the axes of their shrunk covariance in units of the spread along each.
+    """
+
+    def __init__(self, known: torch.Tensor) -> None:
+        self.mean = known.mean(0)
+        values, axes = torch.linalg.eigh(shrunk(known.double()))
+        self.axes = (values.clamp(min=0).sqrt() * axes).T.float()
+
+    def __call__(self, coordinates: torch.Tensor) -> torch.Tensor:
+        return self.mean + coordinates @ self.axes
 
 
 def variation(x: torch.Tensor) -> torch.Tensor:
