@@ -239,9 +239,9 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 
 def _panel(axes: Any, figures: dict[str, Any], adherence: dict[str, Any]) -> None:
-    marks = {"sealed": "o", "sealed-derived": "s", "oneway": "x"}
+    marks = {"sealed": ("o", "C0"), "sealed-derived": ("s", "C1"), "oneway": ("x", "C2")}
     people = {name: found["person"] for name, found in figures["points"].items() if found["person"] and name in adherence}
-    for kind, mark in marks.items():
+    for kind, (mark, colour) in marks.items():
         names = [name for name in people if spec.name_of(name) == kind]
         if not names:
             continue
@@ -251,7 +251,7 @@ def _panel(axes: Any, figures: dict[str, Any], adherence: dict[str, Any]) -> Non
              [one[name]["high"] - at for name, at in zip(names, where, strict=True)]]
             for where, one in ((x, people), (y, adherence))
         ]  # fmt: skip
-        axes.errorbar(x, y, xerr=bars[0], yerr=bars[1], fmt=mark, capsize=2, linewidth=0.8, label=kind)
+        axes.errorbar(x, y, xerr=bars[0], yerr=bars[1], fmt=mark, color=colour, capsize=2, linewidth=0.8, label=kind)
         for name, at_x, at_y in zip(names, x, y, strict=True):
             label = "/".join(str(value) for value in spec.parse(name)[1].values())
             axes.annotate(label, (at_x, at_y), fontsize=6, xytext=(3, 3), textcoords="offset points")
