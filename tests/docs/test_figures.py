@@ -278,6 +278,19 @@ def test_the_frontier_page_says_what_was_measured():
     assert {str(limit) for limit in frontier.LEVELS.values()} <= set(re.findall(r"0\.\d+", page.replace("0.30", "0.3")))
 
 
+def test_the_frontier_page_says_what_was_tried_to_move_it():
+    ways, page = read("moved.json")["ways"], (ROOT / "docs/frontier.md").read_text()
+    recipe, compared = load_recipe("move_the_frontier"), read("compare.json")
+    assert set(ways) == set(recipe.WAYS)
+    for name, way in ways.items():
+        person = recipe.best(way.get("people", ways[recipe.PLAIN]["people"]))
+        assert f"| {name} | {said(way['own'])} | {said(way['shifted'])} | {top1(person)} |" in page, name
+    rows = re.findall(r"^\| `(sealed-derived[^`]*)` \| ([^|]+) \| ([^|]+) \|$", page, flags=re.MULTILINE)
+    assert len(rows) >= 5 and {name for name, *_ in rows} == {name for name in compared["schemes"] if name.startswith("sealed-derived")}
+    for name, own, shifted in rows:
+        assert (own, shifted) == tuple(said(compared[style][name]["adherence"]) for style in ("schemes", "shifted")), name
+
+
 def test_presets_that_ship_are_those_that_were_measured(tmp_path, monkeypatch):
     figures, base = read("frontier.json"), load_base()
     assert figures["base"] == base.fingerprint and figures["latent"] == list(base.latent_shape)

@@ -44,7 +44,7 @@ from sfumato.server.train import train
 from sfumato.studies import leaks, line_up, spec
 from sfumato.studies.line_up import Tell
 
-SERVER_STEPS: dict[Effort, int] = {"quick": 200, "full": 1000}
+SERVER_STEPS: dict[Effort, int] = {"quick": 200, "full": 500}
 POOLS = ("recombined", "unseen_part")
 CEILING = ("", "ceiling")  # the cell of no scheme and no attack: the true latents, decoded
 

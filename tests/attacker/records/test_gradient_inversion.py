@@ -118,13 +118,18 @@ def test_one_small_picture_s_gradients_give_it_away(tiny, people, monkeypatch):
     update = leaks.update_of(tiny, z_0, c, torch.tensor([20]), torch.randn(z_0.shape, generator=generator(8)))
     noise = {k: g.std() * torch.randn(g.shape, generator=generator(9, i)) for i, (k, g) in enumerate(update.gradients.items())}
 
+    inverting = gradient_inversion._inverting
+    monkeypatch.setattr(
+        gradient_inversion, "_inverting", lambda problem, unknown, steps, tell: inverting(problem, unknown, 5, tell)
+    )  # the slower way here
+
     def missing(update, iterations):
         monkeypatch.setitem(gradient_inversion.ITERATIONS, "quick", iterations)
         guess = attempt("gradient_inversion", Scenario(update, public))
         pairs = ((guess.z_0, z_0, public.z_0), (guess.c, c, public.c))
         return [missed(guessed - known.mean(0), truth - known.mean(0)) for guessed, truth, known in pairs]
 
-    assert max(missing(update, 60)) < 0.9
+    assert max(missing(update, 100)) < 0.9
     assert min(missing(replace(update, gradients=noise), 10)) > 0.95
 
 

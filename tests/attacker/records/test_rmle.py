@@ -52,6 +52,15 @@ def test_clean_latents_give_the_picture(tiny, truth):
     assert guess.c is None and told[-1] == (100, 100)
 
 
+def test_half_precision_is_far_finer_than_what_is_left_open(tiny, truth):
+    images, _ = truth
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1).requires_grad_(True)
+    coarse, fine = (_invert.encoder(tiny, precision)(x) for precision in ("bf16", "no"))
+    assert coarse.dtype == torch.float32 and 0 < (coarse - fine).std() < 0.5 * _invert.FLOOR
+    slopes = [torch.autograd.grad(found.square().sum(), [x])[0] for found in (coarse, fine)]
+    assert (slopes[0] - slopes[1]).norm() < 0.05 * slopes[1].norm()
+
+
 def test_a_little_noise_still_gives_it_and_the_condition(tiny, truth):
     images, z_0 = truth
     (z, _), (c, _) = noised(tiny, z_0, 50), noised(tiny, z_0.flip(0), 50, seed=2)

@@ -11,6 +11,7 @@ from sfumato.attacker.attempt import Tell
 from sfumato.attacker.knowledge import Activations, Entrance, Latents, Public, Scenario
 from sfumato.attacker.records._evidence import see
 from sfumato.attacker.records.linear_mmse import shrunk
+from sfumato.core.device import autocast
 from sfumato.diffusion.base import Base
 
 FLOOR = 0.1  # what is left open of a latent that bears no noise: many pictures have nearly the same, few of them smooth
@@ -19,12 +20,13 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 Residual = Callable[[torch.Tensor], torch.Tensor]
 
 
-def encoder(base: Base) -> Encode:
+def encoder(base: Base, precision: str = "no") -> Encode:
     """The base's own encoder as ``base.encode`` has it, with gradients: ``(B, 3, H, W)`` in [-1, 1] to ``(B, 4, h, w)``."""
 
     def encode(x: torch.Tensor) -> torch.Tensor:
-        mean: torch.Tensor = base.vae.encode(x).latent_dist.mean
-        return mean * base.vae.config.scaling_factor
+        with autocast(base.vae.device, precision):
+            mean: torch.Tensor = base.vae.encode(x).latent_dist.mean
+        return mean.float() * base.vae.config.scaling_factor
 
     return encode
 

@@ -29,11 +29,11 @@ from sfumato.diffusion.noising import eps_from
 DESCRIPTION = "let the base fill in what the noise hides"
 TARGETS: tuple[Target, ...] = ("picture", "person")
 NEEDS: tuple[type, ...] = (Latents, Base)
-COUNT: dict[Effort, int] = {"quick": 200, "full": 1000}
+COUNT: dict[Effort, int] = {"quick": 200, "full": 400}
 VARIANTS = ("mean", "ddim", "sample", "best", "tuned")
-STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
-DRAWS: dict[Effort, int] = {"quick": 3, "full": 16}
-TUNING: dict[Effort, int] = {"quick": 60, "full": 2000}
+STEPS: dict[Effort, int] = {"quick": 15, "full": 25}
+DRAWS: dict[Effort, int] = {"quick": 3, "full": 6}
+TUNING: dict[Effort, int] = {"quick": 60, "full": 200}
 BATCH = 16
 
 _made: Once[tuple[Base, Curve]] = Once()

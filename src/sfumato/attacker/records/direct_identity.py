@@ -31,8 +31,8 @@ DESCRIPTION = "read the person off the record, by what it shows and by what it i
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
 COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
-STEPS: dict[Effort, int] = {"quick": 600, "full": 10_000}  # of the reader
-RELEASES: dict[Effort, int] = {"quick": 1, "full": 4}  # of each public picture, for the eye
+STEPS: dict[Effort, int] = {"quick": 600, "full": 1200}  # of the reader
+RELEASES: dict[Effort, int] = {"quick": 1, "full": 2}  # of each public picture, for the eye
 LOOKING = 600  # steps of the eye, which is linear
 READER = 0.5  # its weight beside the eye's
 

@@ -24,7 +24,7 @@ DESCRIPTION = "feature-space hijacking: lying gradients turn the owner's layers 
 TARGETS: tuple[Target, ...] = ("condition",)
 NEEDS: tuple[type, ...] = (GradientChannel, Public)
 COUNT: dict[Effort, int] = {"quick": 64, "full": 200}
-STEPS: dict[Effort, int] = {"quick": 1000, "full": 10000}
+STEPS: dict[Effort, int] = {"quick": 1000, "full": 3000}
 LR, LR_CRITIC, PENALTY, LOOKS, BATCH = 1e-3, 1e-3, 1.0, 3, 16
 LISTEN = 0.2  # share of the steps, the last ones, in which the server only reads
 

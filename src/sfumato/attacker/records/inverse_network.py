@@ -21,7 +21,7 @@ DESCRIPTION = "learn to invert the mechanism on public pictures"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
 COUNT: dict[Effort, int] = {"quick": 2000, "full": 4000}
-STEPS: dict[Effort, int] = {"quick": 400, "full": 6000}
+STEPS: dict[Effort, int] = {"quick": 400, "full": 1200}
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:

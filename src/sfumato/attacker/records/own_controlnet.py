@@ -24,10 +24,10 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "let a ControlNet fill in what the noise hides, under the record's own condition"
 TARGETS: tuple[Target, ...] = ("picture", "person")
 NEEDS: tuple[type, ...] = (Latents, Base)
-COUNT: dict[Effort, int] = {"quick": 200, "full": 1000}
+COUNT: dict[Effort, int] = {"quick": 200, "full": 400}
 VARIANTS = ("server", "public")
-STEPS: dict[Effort, int] = {"quick": 15, "full": 50}
-TRAINING: dict[Effort, int] = {"quick": 300, "full": 2000}
+STEPS: dict[Effort, int] = {"quick": 15, "full": 25}
+TRAINING: dict[Effort, int] = {"quick": 300, "full": 800}
 BATCH = 16
 
 _made: Once[tuple[Any, Curve]] = Once()

@@ -25,7 +25,7 @@ NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base, People)
 COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
 VARIANTS = ("records", "pictures")
 ASKS = "direct_identity"  # what each record says is kept for who asks again
-STEPS: dict[Effort, int] = {"quick": 10, "full": 50}  # of DDIM
+STEPS: dict[Effort, int] = {"quick": 10, "full": 20}  # of DDIM
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "records") -> Guess:

@@ -25,8 +25,8 @@ DESCRIPTION = "query-free inversion: regularised maximum likelihood through a sh
 TARGETS: tuple[Target, ...] = ("picture", "condition")
 NEEDS: tuple[type, ...] = (Latents, Public, Base)
 COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
-FIT: dict[Effort, int] = {"quick": 400, "full": 4000}
-ITERATIONS: dict[Effort, int] = {"quick": 200, "full": 500}
+FIT: dict[Effort, int] = {"quick": 400, "full": 1600}
+ITERATIONS: dict[Effort, int] = {"quick": 200, "full": 300}
 LR, LAMBDA_TV, LAMBDA_2 = 0.1, 2.0, 0.1  # scaled as in rmle
 BATCH = 32
 
