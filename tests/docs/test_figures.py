@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sfumato.attacker.records import base as attacks
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.shapes import sd15
 from sfumato.judge.gates import ENOUGH
@@ -226,6 +227,21 @@ def test_the_page_on_attacks_says_how_many_people_come_back():
         assert person(cells[f"{scheme}/pooling:records"], "unseen_part") in page
     told = cells["sealed-derived:condition=leaked/pooling:records"]
     assert f"recognises {person(told, 'recombined')} of the recombined people" in page
+
+
+def test_the_page_on_attacks_says_what_twice_the_effort_gets():
+    quick, full = read("matrix.json"), read("matrix_full.json")
+    assert full["settings"] == {**quick["settings"], "effort": "full"}
+    page, text = (ROOT / "docs/attacks.md").read_text(), " ".join(README.split())
+    for scheme in ("sealed", "sealed-derived"):
+        assert {f"{scheme}/{row}" for row in attacks.rows()} <= set(full["cells"])
+    rows = re.findall(r"^\| `([\w:]+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, flags=re.MULTILINE)
+    assert len(rows) >= 5
+    for row, *said_there in rows:
+        found = [figures["cells"][f"{scheme}/{row}"] for scheme in ("sealed", "sealed-derived") for figures in (quick, full)]
+        assert said_there == [person(one, "recombined") if one["outcome"] == "scored" else "-" for one in found], row
+    best = [person(full["cells"][f"{scheme}/pooling:records"], "recombined") for scheme in ("sealed", "sealed-derived")]
+    assert f"with twice the time get {best[0]} and {best[1]}" in text
 
 
 def person(found, pool):
