@@ -240,6 +240,8 @@ def test_the_page_on_attacks_says_what_twice_the_effort_gets():
     for row, *said_there in rows:
         found = [figures["cells"][f"{scheme}/{row}"] for scheme in ("sealed", "sealed-derived") for figures in (quick, full)]
         assert said_there == [person(one, "recombined") if one["outcome"] == "scored" else "-" for one in found], row
+    unseen = [person(figures["cells"]["sealed/pooling:records"], "unseen_part") for figures in (full, quick)]
+    assert f"`pooling` {unseen[0]} against {unseen[1]}" in page
     best = [person(full["cells"][f"{scheme}/pooling:records"], "recombined") for scheme in ("sealed", "sealed-derived")]
     assert f"with twice the time get {best[0]} and {best[1]}" in text
 
