@@ -18,9 +18,10 @@ from sfumato.diffusion.base import Base, load_base
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.pictures import store
+from sfumato.server import derive, generate
 from sfumato.studies import line_up, redteam
 from sfumato.studies.leaks import Private
-from tests_support import load_recipe
+from tests_support import few_steps, load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,7 @@ def test_attackers_know_the_way(recipe: Any, base: Base, public: Public, tmp_pat
 
 def test_ways_are_measured_once_and_the_rest_goes_on_where_it_stopped(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+    few_steps(monkeypatch, generate, derive)
     of, drawn, probes = Gallery.of, line_up.prior, line_up._probes
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
     monkeypatch.setattr(line_up, "_probes", lambda seed: probes(seed, count=120))

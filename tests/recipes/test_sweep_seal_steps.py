@@ -13,7 +13,8 @@ import torch
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.schedule import CLEAN
 from sfumato.records.reader import Records
-from tests_support import load_recipe
+from sfumato.server import generate
+from tests_support import few_steps, load_recipe
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(module, "SEAL_STEPS", (None, 600))
     monkeypatch.setattr(module, "CONDITION_STEPS", (200,))
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+    few_steps(monkeypatch, generate)
     return module
 
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from sfumato.core.errors import UserError
+from sfumato.server import generate
 from sfumato.studies import compare
 from sfumato.studies.compare import CompareConfig
+from tests_support import few_steps
 
 CONFIG = CompareConfig(domains=("own", "shifted"), arms=("public", "oneway", "sealed"), pictures=4, conditions=4, steps=2, batch=4)
 
@@ -18,6 +20,7 @@ def small(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFUMATO_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(compare, "choose_precision", lambda: "no")
+        few_steps(patch, generate)
         measure, load = compare.speed.measure, compare.store.load
         patch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
         patch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
@@ -59,12 +62,12 @@ def test_nothing_runs_twice_and_other_settings_are_refused(run, small):
     out, figures = run
     kept = dict(figures["runs"])
     saved = json.loads((out / "compare.json").read_text())
-    del saved["runs"]["own/sealed/0"]
+    del saved["runs"]["own/public/0"]
     (out / "compare.json").write_text(json.dumps(saved))
     trained, train = [], compare._train
     small.setattr(compare, "_train", lambda name, *rest: trained.append(name) or train(name, *rest))
     again = compare.run(CONFIG, out)
-    assert trained == ["sealed"] and again["runs"]["own/oneway/0"] == kept["own/oneway/0"]
+    assert trained == ["public"] and again["runs"]["own/oneway/0"] == kept["own/oneway/0"]
     fewer = compare.run(replace(CONFIG, arms=("public",), domains=("own",)), out)
     assert fewer["schemes"] == again["schemes"] and fewer["shifted"] == again["shifted"]  # what ran in an earlier call stays
     assert fewer["seeds"] == again["seeds"]

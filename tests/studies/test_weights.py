@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.adapters import formats, train_one
+from sfumato.adapters import dreambooth, formats, train_one
 from sfumato.adapters.dreambooth import Task
 from sfumato.adapters.lora import LoraSettings
 from sfumato.attacker.weights import _autoencoder as autoencoder
-from sfumato.attacker.weights import network_autoencoder
+from sfumato.attacker.weights import _sampling, network_autoencoder
 from sfumato.attacker.weights.base import Trigger
 from sfumato.core.artifact import from_bytes, to_bytes
 from sfumato.core.errors import UserError
@@ -21,6 +21,7 @@ from sfumato.judge.metrics.identity import Gallery
 from sfumato.studies import lora_people, weights, weights_judge, weights_table
 from sfumato.studies.lora_people import PeopleConfig
 from sfumato.studies.weights_table import Row, all_rows
+from tests_support import few_steps
 
 SMALL = PeopleConfig(public=4, victims=2, each=2, rank=4, steps=2, batch=2, keep=2, together=4)
 
@@ -41,6 +42,7 @@ def small(monkeypatch):
     monkeypatch.setattr(weights_table, "STEPS", {"quick": 2})
     monkeypatch.setattr(weights_table, "PICTURES", {"quick": 2})
     monkeypatch.setattr(lora_people, "CLASS_PICTURES", 2)
+    few_steps(monkeypatch, dreambooth, _sampling, steps=2)
 
 
 def test_a_study_goes_from_public_people_to_a_table_and_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):

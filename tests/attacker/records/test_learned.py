@@ -1,5 +1,7 @@
 """The attacks that learn or sample: better than the prior on a weak seal of the shipped base, no better than it on noise."""
 
+from functools import lru_cache, partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,16 @@ from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records.base import attempt
 from sfumato.core.randomness import generator, seeded
 from sfumato.diffusion.controlnet import new_controlnet
+from sfumato.features import identity
 from tests_support import sealing
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Every attack at a size for tests."""
+    monkeypatch.setattr(_identity.identity, "train", partial(identity.train, steps=400))
+    for module in (inverse_network, direct_identity):
+        monkeypatch.setattr(module, "learn", partial(_network.learn, batch=32))
     monkeypatch.setitem(inverse_network.STEPS, "quick", 40)
     monkeypatch.setitem(direct_identity.STEPS, "quick", 40)
     monkeypatch.setattr(direct_identity, "LOOKING", 100)
@@ -30,8 +36,11 @@ def short(monkeypatch):
 
 def scenario(tiny, people, n, m, *more):
     public, _, z_0, c = people
-    mechanism = sealing(tiny, n, m)
+    mechanism = sealed(tiny, n, m)
     return mechanism.push(z_0, c, generator(3)).having(tiny, public, mechanism, *more)
+
+
+sealed = lru_cache(sealing)  # one mechanism for a pair of steps: what is learned of it is learned once in this file
 
 
 def error(guess, z_0):
@@ -78,8 +87,9 @@ def test_on_latents_without_noise_most_of_what_few_public_people_teach_is_seen(t
     assert said > 0.4 * clean > 0
 
 
-def test_another_condition_is_another_record(tiny, people):
+def test_another_condition_is_another_record(tiny, people, monkeypatch):
     """What was said of a record is kept for who asks again: of that latent and that condition."""
+    monkeypatch.setitem(direct_identity.STEPS, "quick", 3)
     given = scenario(tiny, people, 600, 200).rows(4)
     other = given.having(Conditions(given[Conditions].c.flip(1), given[Conditions].m))
     first, again, second = (attempt("direct_identity", one).embeddings for one in (given, given, other))
