@@ -233,22 +233,59 @@ def test_the_page_on_attacks_says_what_twice_the_effort_gets():
     quick, full = read("matrix.json"), read("matrix_full.json")
     assert full["settings"] == {**quick["settings"], "effort": "full"}
     page, text = (ROOT / "docs/attacks.md").read_text(), " ".join(README.split())
-    for scheme in ("sealed", "sealed-derived"):
-        assert {f"{scheme}/{row}" for row in attacks.rows()} <= set(full["cells"])
+    assert set(full["cells"]) == {f"{scheme}/{row}" for scheme in full["matrix"] for row in attacks.rows()} and len(full["matrix"]) == 7
     rows = re.findall(r"^\| `([\w:]+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, flags=re.MULTILINE)
     assert len(rows) >= 5
     for row, *said_there in rows:
         found = [figures["cells"][f"{scheme}/{row}"] for scheme in ("sealed", "sealed-derived") for figures in (quick, full)]
         assert said_there == [person(one, "recombined") if one["outcome"] == "scored" else "-" for one in found], row
+    assert f"attacks of {sum(cell.get('seconds') or 0 for cell in full['cells'].values()) / 3600:.1f} hours, summed" in page
     unseen = [person(figures["cells"]["sealed/pooling:records"], "unseen_part") for figures in (full, quick)]
     assert f"`pooling` {unseen[0]} against {unseen[1]}" in page
     best = [person(full["cells"][f"{scheme}/pooling:records"], "recombined") for scheme in ("sealed", "sealed-derived")]
     assert f"with twice the time get {best[0]} and {best[1]}" in text
+    moved = (("split/fsha", "condition"), ("oneway/query_free", "picture"), ("oneway-withheld/inverse_network", "picture"))
+    for place, target in moved:
+        before, after = (cell_of(figures["cells"][place], "recombined", target) for figures in (quick, full))
+        assert f"{before} to {after}" in " ".join(page.split()), place
+
+
+def test_the_page_on_attacks_says_which_scores_and_verdicts_twice_the_effort_changes():
+    quick, full = (dict(every_test(read(name)["matrix"])) for name in ("matrix.json", "matrix_full.json"))
+    assert set(full) < set(quick)  # which has columns with options, too
+    apart = {test: (quick[test], now) for test, now in full.items() if now["low"] > quick[test]["high"] or now["high"] < quick[test]["low"]}
+    assert all(now["score"] > before["score"] for before, now in apart.values())
+    assert {(scheme, row) for scheme, row, *_ in apart} == {
+        ("split", "fsha"), *((s, "query_free") for s in ("oneway", "split", "centralised")),
+        *((s, "inverse_network") for s in ("sealed", "sealed-derived", "oneway-withheld", "oneway", "centralised")),
+    }  # fmt: skip
+    turned = {test: now["effective"] for test, now in full.items() if now["effective"] != quick[test]["effective"]}
+    assert turned == {
+        **{("sealed", f"diffusion_prior:{how}", "unseen_part", "person"): True for how in ("ddim", "mean", "tuned")},
+        ("sealed-derived", "direct_identity", "recombined", "person"): True,
+        **{("sealed-derived", "inverse_network", pool, "condition"): True for pool in ("recombined", "unseen_part")},
+        ("sealed-derived", "pooling:records", "unseen_part", "person"): False,
+    }  # fmt: skip
+    assert "Seven of the tests that both runs made turn. Six become effective" in (ROOT / "docs/attacks.md").read_text()
+
+
+def every_test(matrix):
+    """Every test of a matrix, by ``(scheme, attack and variant, pool, target)``."""
+    for scheme, entries in matrix.items():
+        for name, entry in entries.items():
+            for variant, one in entry.get("variants", {"": entry}).items():
+                for pool, found in one.get("pools", {}).items():
+                    for target, test in found["targets"].items():
+                        yield (scheme, f"{name}:{variant}" if variant else name, pool, target), test
 
 
 def person(found, pool):
     """How many people of a pool a cell led to, as the pages say it."""
-    cell = found["pools"][pool]["person"]
+    return cell_of(found, pool, "person")
+
+
+def cell_of(found, pool, target):
+    cell = found["pools"][pool][target]
     return f"{cell['score']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]"
 
 
