@@ -240,6 +240,8 @@ def test_the_page_on_attacks_says_what_twice_the_effort_gets():
         found = [figures["cells"][f"{scheme}/{row}"] for scheme in ("sealed", "sealed-derived") for figures in (quick, full)]
         assert said_there == [person(one, "recombined") if one["outcome"] == "scored" else "-" for one in found], row
     assert f"attacks of {sum(cell.get('seconds') or 0 for cell in full['cells'].values()) / 3600:.1f} hours, summed" in page
+    seconds = sum(quick["cells"][cell].get("seconds") or 0 for cell in full["cells"])
+    assert f"of the seven schemes now sum to {seconds / 60:.0f} minutes" in page
     unseen = [person(figures["cells"]["sealed/pooling:records"], "unseen_part") for figures in (full, quick)]
     assert f"`pooling` {unseen[0]} against {unseen[1]}" in page
     best = [person(full["cells"][f"{scheme}/pooling:records"], "recombined") for scheme in ("sealed", "sealed-derived")]
