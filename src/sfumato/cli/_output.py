@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sfumato.core.outside import printable
 
 console = Console(stderr=True, highlight=False)
 
@@ -22,8 +23,8 @@ def emit(value: dict[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something, on stderr."""
-    console.print(escape(text), soft_wrap=True)
+    """Tell a person something, on stderr. Whatever it quotes from outside is shown, and does nothing to the terminal."""
+    console.print(printable(text), soft_wrap=True, markup=False, emoji=False)
 
 
 @contextlib.contextmanager
@@ -36,17 +37,17 @@ def bar(title: str, total: int | None = None) -> Iterator[Any]:
         yield lambda done, total=total, note="": print(f"progress {done} {total or 0}", file=sys.stderr, flush=True)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total, note="")
+        task = progress.add_task(printable(title), total=total, note="")
 
         def advance(done: int, total: int | None = None, note: str = "") -> None:
-            progress.update(task, total=total, completed=done, note=note)
+            progress.update(task, total=total, completed=done, note=printable(note))
 
         yield advance
 

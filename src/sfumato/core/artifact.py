@@ -16,6 +16,7 @@ from safetensors.torch import load as _load
 from safetensors.torch import save as _save
 
 from sfumato.core.errors import UserError
+from sfumato.core.outside import parse_json, read_bytes
 
 JSON_BYTES = 2**24
 NO_PICKLE = "never load a pickle of somebody else's: it runs code; ask for .safetensors"
@@ -70,15 +71,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, *, what: str) -> Any:
-    """Read JSON; ``what`` names the file in the error."""
-    try:
-        if path.exists() and not (path.is_file() and path.stat().st_size <= JSON_BYTES):
-            raise ValueError(f"not a file of at most {JSON_BYTES} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no {what} there", fix="check the path; a folder without it is unfinished or not ours") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a readable {what} ({error})", fix="fetch the file again") from error
+    """Read JSON of at most ``JSON_BYTES`` that holds no key twice; ``what`` names the file in the error."""
+    return parse_json(read_bytes(path, what=what, limit=JSON_BYTES), name=str(path), what=what)
 
 
 def to_bytes(tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> bytes:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sfumato.core.artifact import read_json, write_json
-from sfumato.core.errors import RecordError
+from sfumato.core.errors import RecordError, UserError
 from sfumato.records import privacy
 from sfumato.records.record import SCHEMA, SealSettings
 
@@ -114,7 +114,10 @@ def read(folder: Path) -> Manifest:
         RecordError: not a manifest, unsigned, altered, or of another schema.
     """
     path = folder / NAME
-    body = read_json(path, what="manifest of sealed records")
+    try:
+        body = read_json(path, what="manifest of sealed records")
+    except UserError as error:
+        raise RecordError(error.got, expected=error.expected, fix=error.fix) from error
     if not isinstance(body, dict) or body.get("kind") != "sfumato-records":
         raise RecordError(f"{path}: not a manifest of sealed records", fix="pass a folder that sfumato seal wrote")
     if body.get("schema") != SCHEMA:
