@@ -9,8 +9,9 @@ from sfumato.attacker import attempt as attempts
 def stub(monkeypatch):
     """Put an attack of one's own under the name ``stub``."""
 
-    def put(run, needs):
-        module = type("Stub", (), {"NEEDS": needs, "run": staticmethod(run)})
+    def put(run, needs, may_use=(), **more):
+        module = type("Stub", (), {"NEEDS": needs, "MAY_USE": may_use, "run": staticmethod(run), **more})
         monkeypatch.setattr(attempts.registry, "get", lambda package, name: module)
+        return module
 
     return put

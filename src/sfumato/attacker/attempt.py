@@ -1,7 +1,8 @@
 """Run an attack on what a scenario grants: a guess, or why there is none. What ran and came to nothing is never called safe.
 
-An attack is a module with ``NEEDS``, the types of knowledge without which it makes no sense, and ``run(scenario, *, effort, seed, tell)``,
-which returns a ``Guess`` of its kind; where it has several ways, also ``VARIANTS`` and ``run(..., variant=...)``.
+An attack is a module with ``NEEDS``, the types of knowledge without which it makes no sense, ``MAY_USE``, those that it uses where they are
+granted, and ``run(scenario, *, effort, seed, tell)``, which returns a ``Guess`` of its kind; where it has several ways, also ``VARIANTS``
+and ``run(..., variant=...)``. It is handed what it declares and nothing else, and must not write on it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
 
-from sfumato.attacker.knowledge import Scenario
+from sfumato.attacker.knowledge import Scenario, Undeclared
 from sfumato.core import registry
 from sfumato.core.errors import UserError
 
-Effort = Literal["quick", "full"]
-EFFORTS: tuple[Effort, ...] = ("quick", "full")
+Effort = Literal["glance", "quick", "full"]
+EFFORTS: tuple[Effort, ...] = ("glance", "quick", "full")
 Tell = Callable[[int, int], None]
 
 
@@ -55,6 +56,17 @@ class Failed:
     """The attack ran and came to nothing, and why. That says nothing about safety."""
 
     cause: str
+
+
+def count(module: Any, effort: Effort) -> int | None:
+    """How many records an attack takes at an effort, by its ``COUNT``; None: at that effort it is left out."""
+    counts: dict[Effort, int] = module.COUNT
+    return counts.get(effort)
+
+
+def declared(module: Any) -> tuple[type, ...]:
+    """The types of knowledge that an attack is handed where they are granted."""
+    return (*module.NEEDS, *getattr(module, "MAY_USE", ()))
 
 
 class Attacks(Generic[G]):
@@ -95,12 +107,12 @@ class Attacks(Generic[G]):
     def attempt(
         self, row: str, scenario: Scenario, *, effort: Effort = "quick", seed: int = 0, tell: Tell = lambda done, total: None
     ) -> G | NoChannel | Failed:
-        """Run an attack on what a scenario grants.
+        """Run an attack on what it declares of a scenario.
 
         Args:
             row: an attack's name, or ``NAME:VARIANT``.
             scenario: what leaked and what is known.
-            effort: "quick" or "full".
+            effort: "glance", "quick" or "full"; an attack that has no ``COUNT`` for a glance makes the quick effort.
             seed: of the attacker's own draws.
             tell: progress.
         """
@@ -109,14 +121,20 @@ class Attacks(Generic[G]):
         missing = scenario.lacks(module.NEEDS)
         if missing:
             return NoChannel(missing)
-        started = time.monotonic()
+        if effort == "glance" and "glance" not in getattr(module, "COUNT", {}):
+            effort = "quick"
+        given = scenario.only(declared(module))
+        before, started = given.state(), time.monotonic()
         try:
-            guess: G = module.run(scenario, effort=effort, seed=seed, tell=tell, **more)
+            guess: G = module.run(given, effort=effort, seed=seed, tell=tell, **more)
         except Lacking as lacking:
             return NoChannel(lacking.missing)
-        except (ArithmeticError, RuntimeError, ValueError) as error:
+        except (ArithmeticError, RuntimeError, ValueError, Undeclared) as error:
             return Failed(f"{type(error).__name__}: {error}")
         guess.seconds = time.monotonic() - started
+        after = given.state()
+        if changed := [name for name, value in before.items() if after.get(name) != value]:
+            return Failed(f"it wrote on what it was given: {', '.join(changed)}")
         for what in guess.NUMBERS:
             value = getattr(guess, what)
             if value is not None and not bool(torch.as_tensor(value).isfinite().all()):

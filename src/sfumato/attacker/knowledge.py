@@ -1,10 +1,12 @@
 """What leaked of N pictures, and what an attacker may know beside it, by type.
 
-A scenario grants knowledge; an attack names the types that it needs, and is offered no more than the scenario grants.
+A scenario grants knowledge; an attack names the types that it needs and those that it may use, and is handed these alone, where the
+scenario grants them.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
@@ -201,17 +203,28 @@ class Releases:
     """A second release of the same picture."""
 
 
+class Undeclared(LookupError):
+    """An attack asks for knowledge that it names neither in ``NEEDS`` nor in ``MAY_USE``."""
+
+
 class Scenario:
-    """Everything an attacker has, by type."""
+    """Everything an attacker has, by type; of a scenario that was cut down with ``only``, nothing else can be asked for."""
 
     def __init__(self, *known: object) -> None:
+        self._declared: frozenset[type] | None = None
         self._known: dict[type, object] = {type(item): item for item in known}
         for item in known:
             if isinstance(item, Base):
                 self._known[Base] = item
 
     def get(self, kind: type[K]) -> K | None:
-        """The knowledge of type ``kind``, or ``None`` where there is none."""
+        """The knowledge of type ``kind``, or ``None`` where there is none.
+
+        Raises:
+            Undeclared: ``only`` left no room for that type.
+        """
+        if self._declared is not None and kind not in self._declared:
+            raise Undeclared(f"reads {kind.__name__}, which it does not declare")
         found = self._known.get(kind)
         assert found is None or isinstance(found, kind)
         return found
@@ -222,13 +235,20 @@ class Scenario:
             raise UserError(f"no {kind.__name__} in this scenario", expected="what the attack names in NEEDS")
         return found
 
+    def only(self, kinds: tuple[type, ...]) -> Scenario:
+        """What is of these types, and what is by record or may be a record's own picture as copies: an attack may write on them."""
+        found = Scenario()
+        found._declared = frozenset(kinds)
+        found._known = {kind: _copied(item) for kind, item in self._known.items() if kind in found._declared}
+        return found
+
     def lacks(self, needs: tuple[type, ...]) -> tuple[type, ...]:
         """Those of ``needs`` that are not granted."""
         return tuple(kind for kind in needs if kind not in self._known)
 
     def having(self, *more: object) -> Scenario:
         """The same with more knowledge."""
-        return Scenario(*self._known.values(), *more)
+        return self._like(Scenario(*self._known.values(), *more))
 
     def kinds(self) -> list[type]:
         """The types that are granted."""
@@ -241,4 +261,32 @@ class Scenario:
 
     def rows(self, count: int) -> Scenario:
         """The same of the first ``count`` records; what is not by record stays."""
-        return Scenario(*(item.rows(count) if isinstance(item, ByRecord) else item for item in self._known.values()))
+        return self._like(Scenario(*(item.rows(count) if isinstance(item, ByRecord) else item for item in self._known.values())))
+
+    def _like(self, found: Scenario) -> Scenario:
+        """``found``, as closed as this one; what an attack adds itself it may ask for."""
+        found._declared = None if self._declared is None else self._declared | frozenset(found._known)
+        return found
+
+    def state(self) -> dict[str, object]:
+        """By name, what changes when somebody writes on a tensor or an array in here."""
+        found: dict[str, object] = {}
+        for kind, item in self._known.items():
+            for name, value in vars(item).items() if isinstance(item, ByRecord | Candidates | Public | Update) else ():
+                for key, part in value.items() if isinstance(value, dict) else (("", value),):
+                    if isinstance(part, torch.Tensor) and not part.is_inference():
+                        found[f"{kind.__name__}.{name}{key}"] = part._version
+                    elif isinstance(part, np.ndarray):
+                        found[f"{kind.__name__}.{name}{key}"] = zlib.crc32(np.ascontiguousarray(part).data)
+                    elif isinstance(part, list):
+                        found[f"{kind.__name__}.{name}{key}"] = hash(tuple(part))
+        return found
+
+
+def _copied(item: object) -> object:
+    """What is known of every record, or of candidates, once more; anything else itself: what attackers learn once is kept by it."""
+    if not isinstance(item, ByRecord | Candidates):
+        return item
+    values = ((f.name, getattr(item, f.name)) for f in fields(item))
+    own = {k: v.clone() if isinstance(v, torch.Tensor) else v.copy() for k, v in values if isinstance(v, torch.Tensor | np.ndarray)}
+    return replace(item, **own)  # type: ignore[arg-type]  # fields of whichever it is

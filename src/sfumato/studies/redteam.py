@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from sfumato import __version__
+from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Effort, Failed, NoChannel
 from sfumato.attacker.knowledge import Conditions, Latents, Mixed, Scenario, Trained
 from sfumato.attacker.records import _evidence
@@ -44,7 +45,7 @@ from sfumato.server.train import train
 from sfumato.studies import leaks, line_up, spec
 from sfumato.studies.line_up import Tell
 
-SERVER_STEPS: dict[Effort, int] = {"quick": 200, "full": 500}
+SERVER_STEPS: dict[Effort, int] = {"glance": 60, "quick": 200, "full": 500}
 POOLS = ("recombined", "unseen_part")
 CEILING = ("", "ceiling")  # the cell of no scheme and no attack: the true latents, decoded
 
@@ -213,7 +214,8 @@ def attack(
     What the server makes of the records, its ControlNet, is made (in ``work``, which is removed) when an attack lacks nothing else.
     """
     trying = partial(attacks.attempt, row, effort=effort, seed=seed, tell=tell)
-    count = max(records, attacks.attack(row.partition(":")[0]).COUNT[effort])
+    module = attacks.attack(row.partition(":")[0])
+    count = max(records, attempts.count(module, effort) or module.COUNT["quick"])
     answer = trying(scenario.rows(count))
     if isinstance(answer, NoChannel) and answer.missing == (Trained,):
         scenario = scenario.having(*server_trains(scenario, base, work, condition=condition, effort=effort, seed=seed))

@@ -17,6 +17,7 @@ from sfumato.attacker.knowledge import Conditions, Latents, Mixed, Noise, Scenar
 from sfumato.diffusion.controlnet import ACTIVATIONS
 from sfumato.diffusion.schedule import Schedule
 
+TRACES: tuple[type, ...] = (Noise, Mixed, Conditions)  # what ``see`` uses beside latents where it leaked
 _EXACT = 1e-6  # variance of what is known in closed form: fp16 rounding, no more
 
 

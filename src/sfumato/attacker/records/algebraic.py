@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Files, Latents, Scenario
-from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._evidence import TRACES, see
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "solve the record for the picture and the condition"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Base)
+MAY_USE: tuple[type, ...] = (Files, *TRACES)
 COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Latents, Public, Releases, Scenario
 from sfumato.attacker.records import linear_mmse
+from sfumato.attacker.records._evidence import TRACES
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "combine several releases of the same picture"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Public, Base)
+MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
 
 

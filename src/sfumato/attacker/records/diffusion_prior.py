@@ -15,7 +15,7 @@ import torch
 
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Captions, Latents, Public, Scenario
-from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._evidence import TRACES, see
 from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._once import Once
@@ -29,6 +29,7 @@ from sfumato.diffusion.noising import eps_from
 DESCRIPTION = "let the base fill in what the noise hides"
 TARGETS: tuple[Target, ...] = ("picture", "person")
 NEEDS: tuple[type, ...] = (Latents, Base)
+MAY_USE: tuple[type, ...] = (*TRACES, Captions, Public)
 COUNT: dict[Effort, int] = {"quick": 200, "full": 400}
 VARIANTS = ("mean", "ddim", "sample", "best", "tuned")
 STEPS: dict[Effort, int] = {"quick": 15, "full": 25}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, Public, Scenario
 from sfumato.attacker.records import _eye
-from sfumato.attacker.records._evidence import Evidence, see
+from sfumato.attacker.records._evidence import TRACES, Evidence, see
 from sfumato.attacker.records._eye import Eye
 from sfumato.attacker.records._fit import Curve
 from sfumato.attacker.records._identity import learned, people_of
@@ -30,6 +30,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "read the person off the record, by what it shows and by what it is"
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
+MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
 STEPS: dict[Effort, int] = {"quick": 600, "full": 1200}  # of the reader
 RELEASES: dict[Effort, int] = {"quick": 1, "full": 2}  # of each public picture, for the eye

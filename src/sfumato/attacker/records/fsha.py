@@ -23,6 +23,7 @@ from sfumato.core.randomness import generator
 DESCRIPTION = "feature-space hijacking: lying gradients turn the owner's layers into the server's encoder (Pasquini et al. 2021)"
 TARGETS: tuple[Target, ...] = ("condition",)
 NEEDS: tuple[type, ...] = (GradientChannel, Public)
+MAY_USE: tuple[type, ...] = (Latents,)
 COUNT: dict[Effort, int] = {"quick": 64, "full": 200}
 STEPS: dict[Effort, int] = {"quick": 1000, "full": 3000}
 LR, LR_CRITIC, PENALTY, LOOKS, BATCH = 1e-3, 1e-3, 1.0, 3, 16

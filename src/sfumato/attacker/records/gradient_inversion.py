@@ -27,6 +27,7 @@ from sfumato.core.randomness import generator
 DESCRIPTION = "gradient inversion: latents whose gradients are those seen; DLG and Inverting Gradients, the better of the two"
 TARGETS: tuple[Target, ...] = ("picture", "condition")
 NEEDS: tuple[type, ...] = (Update,)
+MAY_USE: tuple[type, ...] = (Public,)
 COUNT: dict[Effort, int] = {"quick": 2, "full": 4}
 ITERATIONS: dict[Effort, int] = {"quick": 300, "full": 400}
 LR_SIGNED, LAMBDA_TV = 0.1, 1e-3  # the paper's 0.2 is for pixels in units of their spread and for networks of far more gradients

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, Public, Scenario
-from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._evidence import TRACES, see
 from sfumato.attacker.records._network import Reader, learn, read
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.randomness import seeded
@@ -20,6 +20,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "learn to invert the mechanism on public pictures"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
+MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"quick": 2000, "full": 4000}
 STEPS: dict[Effort, int] = {"quick": 400, "full": 1200}
 

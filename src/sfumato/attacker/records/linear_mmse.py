@@ -9,13 +9,14 @@ import torch
 
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Public, Scenario
-from sfumato.attacker.records._evidence import Evidence, groups, see
+from sfumato.attacker.records._evidence import TRACES, Evidence, groups, see
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
 DESCRIPTION = "best linear estimate under a Gaussian prior of public pictures"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Public, Base)
+MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
 
 

@@ -10,7 +10,7 @@ import torch
 
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Candidates, Latents, Scenario
-from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._evidence import TRACES, see
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
@@ -18,6 +18,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "match a record against pictures that the attacker holds"
 TARGETS: tuple[Target, ...] = ("candidate",)
 NEEDS: tuple[type, ...] = (Latents, Candidates, Base)
+MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
 LIKE = ("jpeg", "cropped", "another")
 

@@ -12,7 +12,7 @@ import torch
 
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Conditions, Latents, Public, Scenario, Trained
-from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._evidence import TRACES, see
 from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records._once import Once
 from sfumato.attacker.records._sampling import denoise, noised
@@ -24,6 +24,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "let a ControlNet fill in what the noise hides, under the record's own condition"
 TARGETS: tuple[Target, ...] = ("picture", "person")
 NEEDS: tuple[type, ...] = (Latents, Base)
+MAY_USE: tuple[type, ...] = (*TRACES, Trained, Public)
 COUNT: dict[Effort, int] = {"quick": 200, "full": 400}
 VARIANTS = ("server", "public")
 STEPS: dict[Effort, int] = {"quick": 15, "full": 25}

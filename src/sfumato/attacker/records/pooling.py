@@ -11,7 +11,7 @@ import numpy as np
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, People, Public, Scenario
 from sfumato.attacker.records import direct_identity
-from sfumato.attacker.records._evidence import see
+from sfumato.attacker.records._evidence import TRACES, see
 from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._sampling import denoise
 from sfumato.attacker.records.base import Guess, Target
@@ -22,6 +22,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "read the person off all records of the same person"
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base, People)
+MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
 VARIANTS = ("records", "pictures")
 ASKS = "direct_identity"  # what each record says is kept for who asks again

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from sfumato.attacker.attempt import Effort, Tell
-from sfumato.attacker.knowledge import Activations, Architecture, Latents, Public, Scenario
+from sfumato.attacker.knowledge import Activations, Architecture, Entrance, Latents, Public, Scenario
+from sfumato.attacker.records._evidence import TRACES
 from sfumato.attacker.records._fit import fit
 from sfumato.attacker.records._invert import centres, descend, of_condition, of_picture, redraw
 from sfumato.attacker.records.base import Guess, Target
@@ -24,6 +25,7 @@ from sfumato.diffusion.base import Base, to_pixels
 DESCRIPTION = "query-free inversion: regularised maximum likelihood through a shadow fitted on public pictures (He et al. 2019)"
 TARGETS: tuple[Target, ...] = ("picture", "condition")
 NEEDS: tuple[type, ...] = (Latents, Public, Base)
+MAY_USE: tuple[type, ...] = (*TRACES, Activations, Architecture, Entrance)
 COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
 FIT: dict[Effort, int] = {"quick": 400, "full": 1600}
 ITERATIONS: dict[Effort, int] = {"quick": 200, "full": 300}

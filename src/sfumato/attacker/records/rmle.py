@@ -14,7 +14,8 @@ The encoder computes in half precision where that is fast, with an error far bel
 from __future__ import annotations
 
 from sfumato.attacker.attempt import Effort, Tell
-from sfumato.attacker.knowledge import Latents, Scenario
+from sfumato.attacker.knowledge import Activations, Entrance, Latents, Public, Scenario
+from sfumato.attacker.records._evidence import TRACES
 from sfumato.attacker.records._invert import centres, descend, encoder, of_condition, of_picture
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.device import choose_precision
@@ -23,6 +24,7 @@ from sfumato.diffusion.base import Base, to_pixels
 DESCRIPTION = "regularised maximum likelihood: descend on pixels through the known encoder (He et al. 2019)"
 TARGETS: tuple[Target, ...] = ("picture", "condition")
 NEEDS: tuple[type, ...] = (Latents, Base)
+MAY_USE: tuple[type, ...] = (*TRACES, Activations, Entrance, Public)
 COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
 ITERATIONS: dict[Effort, int] = {"quick": 300, "full": 400}
 LR, LAMBDA_TV, LAMBDA_2 = 0.1, 2.0, 0.1

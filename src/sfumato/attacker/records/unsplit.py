@@ -23,6 +23,7 @@ from sfumato.core.randomness import generator
 DESCRIPTION = "UnSplit: the condition and a clone of the owner's layers, guessed in turn from activations (Erdogan et al. 2022)"
 TARGETS: tuple[Target, ...] = ("condition",)
 NEEDS: tuple[type, ...] = (Latents, Activations, Architecture)
+MAY_USE: tuple[type, ...] = (Public,)
 COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
 ROUNDS: dict[Effort, tuple[int, int]] = {"quick": (30, 20), "full": (100, 20)}  # rounds, and steps of each half
 LR = 1e-2

@@ -5,6 +5,7 @@ A scenario is one victim: its published adapter, and what the attacker knows bes
     DESCRIPTION  one line
     TARGETS      what it recovers, the main thing first
     NEEDS        types of knowledge
+    MAY_USE      optional: further types, which it uses where they are granted
     run(scenario, *, effort, seed, tell) -> Guess
 
 and, where it has several ways, ``VARIANTS`` and ``run(..., variant=...)``; where it is dear, ``VICTIMS``, by effort on how many people a

@@ -28,6 +28,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "FineXtract: guide away from the base, draw many, keep the centres of pictures alike"
 TARGETS: tuple[Target, ...] = ("person", "picture")
 NEEDS: tuple[type, ...] = (Published, Base)
+MAY_USE: tuple[type, ...] = (Trigger, Class, Trained, Steps)
 W = {"plain": 1.0, "w2": 2.0, "w3": 3.0, "w5": 5.0, "embedded": 3.0}
 VARIANTS = tuple(W)
 DRAWS: dict[Effort, int] = {"quick": 16, "full": 64}

@@ -53,6 +53,9 @@ class KnownMembers:
     members: torch.Tensor
 
 
+MAY_USE: tuple[type, ...] = (KnownMembers,)
+
+
 class Reader:
     """A base, and how it sees M candidates under their captions, or all of them under the empty prompt."""
 

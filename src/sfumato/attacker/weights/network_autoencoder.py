@@ -46,6 +46,7 @@ class Another:
 
 
 NEEDS: tuple[type, ...] = (Published, Base, Trained)
+MAY_USE: tuple[type, ...] = (Steps, Another)
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "hypernet") -> Guess:

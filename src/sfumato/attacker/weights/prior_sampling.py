@@ -20,6 +20,7 @@ from sfumato.diffusion.base import Base
 DESCRIPTION = "sample the victim under the class's prompt, none, or rare words; the mean of public people, or one of them"
 TARGETS: tuple[Target, ...] = ("person", "picture")
 NEEDS: tuple[type, ...] = (Published, Base)
+MAY_USE: tuple[type, ...] = (Class, PublicPeople)
 VARIANTS = ("class_prompt", "null_prompt", "rare_tokens", "mean_picture", "random_person")
 TOKENS = ("sks", "ohwx", "zwx", "xyz")  # what tutorials advise
 FOR_EACH: dict[Effort, int] = {"quick": 4, "full": 12}  # pictures drawn for every token
