@@ -159,7 +159,7 @@ def adherence(way: Way, style: str, base: Base, public: Public, args: argparse.N
     if way.public:
         seen = store.load(DOMAINS["own"], "public", len(records), seed=args.seed + 1, per_identity=4)
         clear, _ = centralised.from_pictures(seen.images, seen.captions, base, condition=CONDITION)
-        both = [torch.cat([getattr(records, name), getattr(clear, name)]) for name in ("z_n", "c_m", "n", "m")]
+        both = [torch.cat([getattr(records, name)[:], getattr(clear, name)[:]]) for name in ("z_n", "c_m", "n", "m")]
         records = Records(*both, (), (), CONDITION)
     settings = TrainConfig(steps=args.steps, seed=args.seed, held_out=0, precision=choose_precision())
     net, found = load_latent_controlnet(train(records, base, work, settings))

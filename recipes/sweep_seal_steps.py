@@ -43,8 +43,8 @@ SHOWN_C_AT = 600
 def sealed(clean: Records, n: int | None, m: int | None, base: Base, seed: int) -> Records:
     """The records that owners would publish, from a repeatable source so that the sweep can be resumed."""
     noise = InsecureNoise(seed)
-    z_n = sealed_noise.apply(clean.z_n, n, base.schedule, noise=noise).half().float()
-    c_m = sealed_noise.apply(clean.c_m, m, base.schedule, noise=noise).half().float()
+    z_n = sealed_noise.apply(clean.z_n[:], n, base.schedule, noise=noise).half().float()
+    c_m = sealed_noise.apply(clean.c_m[:], m, base.schedule, noise=noise).half().float()
     steps = [torch.full((len(clean),), CLEAN if step is None else step) for step in (n, m)]
     return Records(z_n, c_m, steps[0], steps[1], (), ())
 

@@ -113,7 +113,7 @@ def read(folder: Path) -> Manifest:
     Raises:
         RecordError: not a manifest, unsigned, altered, or of another schema.
     """
-    path = folder / NAME
+    path = inside(folder, NAME)
     try:
         body = read_json(path, what="manifest of sealed records")
     except UserError as error:
@@ -141,6 +141,18 @@ def read(folder: Path) -> Manifest:
             privacy="its settings cannot be believed",
         ) from error
     return _parse(body, path)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file of a release; a link that leads out of the folder is refused before anything is opened."""
+    path = folder / name
+    try:
+        leads_out = path.is_symlink() and not path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        leads_out = True
+    if leads_out:
+        raise RecordError(f"{name}: a link that leads out of {folder}", fix="copy the file itself into the folder")
+    return path
 
 
 def _parse(body: dict[str, Any], path: Path) -> Manifest:

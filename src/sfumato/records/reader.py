@@ -19,18 +19,21 @@ from sfumato.records import manifest as manifests
 from sfumato.records import privacy
 from sfumato.records import shard as shards
 from sfumato.records.manifest import Manifest
-from sfumato.records.record import restore
+from sfumato.records.rows import Levelled, Rows, Stack, View, content
+from sfumato.records.shard import Shard
 
 
 @dataclass(frozen=True)
 class Records:
     """Records of all owners: ``z_n`` and ``c_m`` of shape ``(N, 4, h, w)``; ``n``, ``m`` int64 ``(N,)``, -1 for clean.
 
+    Latents that ``load`` found stay on the disk; ``z_n[index]`` reads some, ``z_n[:]`` all. Whoever has them in memory passes tensors.
+
     ``derived``: no condition left, and ``c_m`` is zeros until ``server.derive`` has found some; ``origin`` then says from what.
     """
 
-    z_n: torch.Tensor
-    c_m: torch.Tensor
+    z_n: Rows
+    c_m: Rows
     n: torch.Tensor
     m: torch.Tensor
     manifests: tuple[Manifest, ...]
@@ -43,22 +46,18 @@ class Records:
         return len(self.z_n)
 
     def level_conditions(self, schedule: Schedule, *, seed: int) -> Records:
-        """Re-noise every condition to the largest m among the owners, once, with the server's own noise."""
-        top = self.m.max()
+        """Every condition at the largest m among the owners, with the server's own noise, which is a function of (seed, record)."""
+        top = int(self.m.max())
         if bool((self.m == top).all()):
             return self
-        a = schedule.alpha(int(top)) / schedule.alpha(self.m)
-        s = (1 - a**2).clamp(min=0).sqrt()
-        noise = torch.randn(self.c_m.shape, generator=generator(seed, 7919))
-        c = a.view(-1, 1, 1, 1).float() * self.c_m + s.view(-1, 1, 1, 1).float() * noise
-        return replace(self, c_m=c, m=torch.full_like(self.m, int(top)))
+        return replace(self, c_m=Levelled(self.c_m, self.m, top, schedule, seed=seed), m=torch.full_like(self.m, top))
 
     def digest(self) -> str:
-        """SHA-256 of every value, or of what they were derived from: another processor may find a last bit of them otherwise."""
+        """SHA-256 of what is in it: of the shards' hashes, of values in memory, or of what they were derived from, as another
+        processor may find a last bit of those otherwise."""
         if self.origin:
             return self.origin
-        parts = (self.z_n, self.c_m, self.n, self.m)
-        return sha256(b"".join(sha256(x.contiguous().numpy().tobytes()).encode() for x in parts))
+        return sha256(" ".join(content(part) for part in (self.z_n, self.c_m, self.n, self.m)).encode())
 
     def split(self, held_out: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A fixed random choice of ``held_out`` records aside, and the others to train on: the indices ``(train, held out)``."""
@@ -66,19 +65,18 @@ class Records:
         return order[held_out:], order[:held_out]
 
     def take(self, index: torch.Tensor) -> Records:
-        """The records at ``index``."""
-        return replace(self, z_n=self.z_n[index], c_m=self.c_m[index], n=self.n[index], m=self.m[index])
+        """The records at ``index``: a view, nothing is copied."""
+        return replace(self, z_n=View(self.z_n, index), c_m=View(self.c_m, index), n=self.n[index], m=self.m[index])
 
 
 def load(folders: list[Path], *, codec: Codec) -> Records:
-    """Read the releases in ``folders``. A bad shard is refused with its name and reason; the rest goes on.
+    """Check the releases in ``folders``; latents are read when they are asked for. A bad shard is refused with its name and reason.
 
     Raises:
         RecordError: a manifest cannot be believed, does not fit the base, or does not fit the others.
         UserError: nothing is left.
     """
-    z: list[torch.Tensor] = []
-    c: list[torch.Tensor] = []
+    found: list[Shard] = []
     n: list[torch.Tensor] = []
     m: list[torch.Tensor] = []
     all_manifests: list[Manifest] = []
@@ -106,21 +104,20 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
                 refused.append(f"{manifest.owner}: {entry.file}: the very shard of {owner_of[entry.sha256]}, which is used already")
                 continue
             try:
-                tensors = shards.read(folder, entry, manifest)
+                found.append(shards.check(folder, entry, manifest))
             except RecordError as error:
                 refused.append(f"{manifest.owner}: {error}")
                 continue
             owner_of[entry.sha256] = manifest.owner
-            z.append(restore(tensors["z_n"]))
-            c.append(restore(tensors["c_m"]) if "c_m" in tensors else torch.zeros_like(z[-1]))
             for steps, step in ((n, manifest.settings.seal_step), (m, manifest.settings.condition_step)):
                 steps.append(torch.full((entry.records,), CLEAN if step is None else step))
         all_manifests.append(manifest)
-    if not z:
+    if not found:
         raise UserError("no usable record in " + ", ".join(map(str, folders)), fix="; ".join(refused) or "seal some pictures first")
     settings = all_manifests[0].settings
-    z_n, c_m, seal_steps, condition_steps = (torch.cat(parts) for parts in (z, c, n, m))
-    return Records(z_n, c_m, seal_steps, condition_steps, tuple(all_manifests), tuple(refused), settings.condition, settings.derived)
+    z_n = Stack(found, "z_n")
+    c_m: Rows = torch.zeros(()).expand(z_n.shape) if settings.derived else Stack(found, "c_m")
+    return Records(z_n, c_m, torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused), settings.condition, settings.derived)
 
 
 def check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:

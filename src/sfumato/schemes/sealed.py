@@ -87,5 +87,5 @@ def _derived(records: Records, job: Job, work: Path) -> Records:
     for number in range(refresh):
         folder = train(pairs, job.base, work / f"refresh-{number}", job.config)
         net, _ = load_latent_controlnet(folder, device=job.base.unet.device)
-        pairs = draw(seed=job.config.seed + number + 1, given=(net, pairs.c_m))
+        pairs = draw(seed=job.config.seed + number + 1, given=(net, pairs.c_m[:]))
     return pairs

@@ -163,9 +163,9 @@ def _releases(records: Records) -> int:
 
 
 def _matched(records: Records, clean: tuple[torch.Tensor, torch.Tensor], settings: SealSettings, base: Base) -> np.ndarray:
-    fields = [(records.z_n, records.n, latent_clip.apply(clean[0], settings.clip))]
+    fields = [(records.z_n[:], records.n, latent_clip.apply(clean[0], settings.clip))]
     if not settings.derived:
-        fields.append((records.c_m, records.m, latent_clip.apply(clean[1], settings.condition_clip)))
+        fields.append((records.c_m[:], records.m, latent_clip.apply(clean[1], settings.condition_clip)))
     return match(fields, base.schedule)
 
 

@@ -106,7 +106,7 @@ def _cropped(image: Image.Image) -> Image.Image:
 def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, drawn: int = 200) -> Prior:
     """Guesses without a record: ``drawn`` samples of the base, used again and again, and the mean public latent, decoded."""
     several = min(count, drawn)
-    images = base.decode_pixels(derive.from_nothing(base, several, condition=condition, seed=seed, steps=15).z_n)
+    images = base.decode_pixels(derive.from_nothing(base, several, condition=condition, seed=seed, steps=15).z_n[:])
     again = np.resize(np.arange(several), count)
     return Prior(images[again], base.decode_pixels(public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
 
