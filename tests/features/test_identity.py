@@ -3,17 +3,15 @@ from __future__ import annotations
 import json
 import random
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import sfumato
 from sfumato.core import artifact
 from sfumato.core.errors import UserError
 from sfumato.features.efficientnet import DIMENSION, features
-from sfumato.features.identity import DESCRIPTION, EMBEDDING, Head, describe, half, judges, train
+from sfumato.features.identity import DESCRIPTION, EMBEDDING, Head, describe, half, train
 from sfumato.pictures import avatars
 
 PEOPLE = 12
@@ -131,24 +129,3 @@ def test_halves_are_disjoint_stable_and_balanced_in_every_pool() -> None:
         share = np.mean([half(key) for key in keys])
         assert {half(key) for key in keys} == {0, 1} and abs(share - 0.5) < 2 / np.sqrt(len(keys))
     assert [half(f"person {i}") for i in range(8)] == [half(f"person {i}") for i in range(8)]
-
-
-def test_the_shipped_head_is_small_and_says_what_it_saw() -> None:
-    path = Path(sfumato.__file__).parent / "assets" / "identity.safetensors"
-    data = path.read_bytes()
-    assert len(data) <= 2**20 and judges() is judges()
-    training = json.loads(artifact.metadata_of(data)["sfumato"])["training"]
-    assert training["pool"] == "public" and training["half"] == 0 and training["people"] >= 250
-
-
-def test_no_attacker_uses_the_judges_head() -> None:
-    sources = (Path(sfumato.__file__).parent / "attacker").rglob("*.py")
-    assert not [path.name for path in sources if "judges" in path.read_text() or "identity.safetensors" in path.read_text()]
-
-
-def test_the_shipped_head_tells_strangers_apart() -> None:
-    people = [avatars.draw_identity("open-peeps", "recombined", rng=random.Random(i)) for i in range(12)]
-    shown = [avatars.draw_picture(person, rng=random.Random(f"{i}/{j}")) for i, person in enumerate(people) for j in range(3)]
-    embedded = judges().embed(np.stack([picture.image for picture in shown]))
-    keys = [picture.identity.key for picture in shown]
-    assert _nearest(embedded, keys) > 0.7

@@ -86,10 +86,10 @@ def test_the_attackers_people_are_not_the_judges_and_victims_are_not_in_their_ow
         assert truth.people == private.identities[place :: len(truths)] and (truth.images == private.images[place :: len(truths)]).all()
         assert (private.images[truth.candidates] == truth.images).all() and len(candidates.z_0) == len(private.images)
     assert set(candidates.like) == set(redteam.attacks.attack("linkage").LIKE)
-    made = {name: make()[0] for name, make in candidates.like.items()}
+    made = {name: make().z_0 for name, make in candidates.like.items()}
     far = {name: float((z_0 - candidates.z_0[: len(z_0)]).square().mean()) for name, z_0 in made.items()}
     assert 0 < far["jpeg"] < far["cropped"] < far["another"] * 1.5
-    own = private.identities[: len(candidates.like["another"]()[0])]
+    own = private.identities[: len(candidates.like["another"]().z_0)]
     assert len(own) == len(set(own)) == 2 * small.people  # held once for each person, so that only the right record is a hit
     assert all(prior.drawn.shape == prior.mean.shape == truths[pool].images.shape for pool, prior in priors.items())
     assert len(set(people.groups.tolist())) == 2 * small.people

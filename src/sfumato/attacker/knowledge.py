@@ -180,15 +180,25 @@ class Trained:
 
 
 @dataclass(frozen=True, eq=False)
+class Copies:
+    """M pictures that somebody holds in place of others: uint8 ``images`` ``(M, H, W, 3)``, latents ``z_0`` and ``c`` ``(M, 4, h, w)``."""
+
+    images: np.ndarray
+    z_0: torch.Tensor
+    c: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """Latents ``(M, 4, h, w)`` of pictures, some of which may be among the records', and of the conditions extracted from them.
 
-    ``like``: by what was done to them, what gives the same of pictures that are not quite those: row i is like candidate i.
+    ``like``: by what was done to them, what gives pictures that are not quite those. Their order says nothing, neither in one nor in the
+    other.
     """
 
     z_0: torch.Tensor
     c: torch.Tensor
-    like: Mapping[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]] = field(default_factory=dict)
+    like: Mapping[str, Callable[[], Copies]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ description, maps it to 128 dimensions and scales the result to length 1, so tha
 Training is a softmax over the known people by cosine similarity, from which the own person's is reduced by a margin
 (CosFace, arXiv 1801.09414). It knows the style that it was trained on, and no other.
 
-The public people are split into two halves by their key. The judge's head, which ships, saw half 0 only; an attacker
-trains its own on half 1: an attack that pleases one network by accident does not please the other.
+The public people are split into two halves by their key. The judge's head, which ships with the judge, saw half 0 only; an
+attacker trains its own on half 1: an attack that pleases one network by accident does not please the other.
 Notation: N pictures of H x W pixels, D values that describe a picture.
 """
 
@@ -16,8 +16,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -157,13 +155,6 @@ def train(
         optimiser.step()
         schedule.step()
     return Head(mean=mean, std=std, weight=_half(weight.detach().numpy()))
-
-
-@lru_cache(maxsize=1)
-def judges() -> Head:
-    """The head that ships, by which the judge tells people apart. Attackers must not use it: train another on half 1."""
-    path = files("sfumato") / "assets" / "identity.safetensors"
-    return Head.from_bytes(path.read_bytes(), name=str(path))
 
 
 def _half(values: np.ndarray) -> np.ndarray:

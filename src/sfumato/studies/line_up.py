@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sfumato.attacker.knowledge import Candidates, People, Public
+from sfumato.attacker.knowledge import Candidates, Copies, People, Public
 from sfumato.core import registry
 from sfumato.diffusion.base import Base
 from sfumato.features.efficientnet import features
@@ -73,20 +73,25 @@ def victims(
     z_0, c = latents_of(base, images, condition)
     once = min(LINKED, len(pools) * people)  # the first rows show different people: who holds another picture means one person
     another = np.stack([drawn.images[k] for drawn, _, k in order[:once]])
-    like = copies(images[:LINKED], base, condition) | {"another": partial(latents_of, base, another, condition)}
+    like = copies(images[:LINKED], base, condition) | {"another": partial(held, base, another, condition)}
     private = leaks.Private(images, z_0, c, [drawn.captions[i] for drawn, i, _ in order], who)
     truths = {pool: replace(truth, latents=(z_0[truth.candidates], c[truth.candidates])) for pool, truth in truths.items()}
     names = {person: k for k, person in enumerate(dict.fromkeys(who))}
     return private, truths, priors, [Candidates(z_0, c, like), People(torch.tensor([names[person] for person in who]))]
 
 
-def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
-    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``, as ``latents_of`` when asked: JPEGs, or crops."""
+def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable[[], Copies]]:
+    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``, made when asked: JPEGs, or crops."""
 
-    def like(change: Callable[[Image.Image], Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        return latents_of(base, np.stack([np.asarray(change(Image.fromarray(image))) for image in images]), condition)
+    def like(change: Callable[[Image.Image], Image.Image]) -> Copies:
+        return held(base, np.stack([np.asarray(change(Image.fromarray(image))) for image in images]), condition)
 
     return {"jpeg": partial(like, _jpeg), "cropped": partial(like, _cropped)}
+
+
+def held(base: Base, images: np.ndarray, condition: str) -> Copies:
+    """Pictures uint8 ``(N, H, W, 3)`` as somebody holds them who knows the base and what conditions are."""
+    return Copies(images, *latents_of(base, images, condition))
 
 
 def _jpeg(image: Image.Image) -> Image.Image:

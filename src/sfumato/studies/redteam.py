@@ -35,6 +35,7 @@ from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.quiet import quiet_libraries
 from sfumato.diffusion.schedule import CLEAN
+from sfumato.judge import shuffle
 from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.guesses import Prior, Truth
 from sfumato.judge.report import matrix as report
@@ -213,7 +214,11 @@ def attack(
 
     What the server makes of the records, its ControlNet, is made (in ``work``, which is removed) when an attack lacks nothing else.
     """
-    trying = partial(attacks.attempt, row, effort=effort, seed=seed, tell=tell)
+
+    def trying(known: Scenario) -> Guess | NoChannel | Failed:
+        answer = attacks.attempt(row, shuffle.shuffled(known, seed), effort=effort, seed=seed, tell=tell)
+        return shuffle.restored(answer, seed) if isinstance(answer, Guess) else answer
+
     module = attacks.attack(row.partition(":")[0])
     count = max(records, attempts.count(module, effort) or module.COUNT["quick"])
     answer = trying(scenario.rows(count))

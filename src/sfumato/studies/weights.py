@@ -26,7 +26,7 @@ from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import DEFAULT, Base, load_base
 from sfumato.features.efficientnet import features
-from sfumato.features.identity import judges
+from sfumato.judge.metrics.identity import judges
 from sfumato.judge.metrics.recovery import feature_distance
 from sfumato.judge.report import pages
 from sfumato.owner.folder import read_folder

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from sfumato.features.efficientnet import features
-from sfumato.features.identity import describe, judges
+from sfumato.features.identity import describe
 from sfumato.judge.metrics import guesses
-from sfumato.judge.metrics.identity import MINIMUM, Gallery
+from sfumato.judge.metrics.identity import MINIMUM, Gallery, judges
 from sfumato.judge.metrics.probes import Probes, fit_probes
 from sfumato.judge.metrics.recovery import feature_distance
 from sfumato.pictures import store

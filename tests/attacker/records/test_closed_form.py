@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sfumato.attacker.attempt import NoChannel
-from sfumato.attacker.knowledge import Candidates, Files, Latents, Mixed, Noise, Public, Releases, Scenario
+from sfumato.attacker.knowledge import Candidates, Copies, Files, Latents, Mixed, Noise, Public, Releases, Scenario
 from sfumato.attacker.records import linear_mmse
 from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records.base import Guess, attempt
@@ -126,7 +126,7 @@ def test_linkage_finds_the_picture_and_is_at_chance_on_noise(tiny, people):
     blind = attempt("linkage", Scenario(noise, candidates, tiny)).scores.argmax(1)
     assert float((blind == right[0]).float().mean()) < 0.15
     near = tuple(value + 0.1 * torch.randn(value.shape, generator=generator(4)) for value in (candidates.z_0, candidates.c))
-    few = Candidates(candidates.z_0, candidates.c, {"jpeg": lambda: tuple(value[40:43] for value in near)})
+    few = Candidates(candidates.z_0, candidates.c, {"jpeg": lambda: Copies(np.zeros(3), *(value[40:43] for value in near))})
     ours = sealing(tiny, 600, 200).push(z_0, c, generator(3)).having(tiny, few)
     guess = attempt("linkage:jpeg", ours)
     assert torch.equal(guess.scores.argmax(1), torch.arange(3))  # of as many records as there are copies

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sfumato.attacker.attempt import NoChannel
-from sfumato.attacker.knowledge import Candidates, Captions, Conditions, Latents, Mechanism, People, Public, Scenario, Trained
+from sfumato.attacker.knowledge import Candidates, Captions, Conditions, Copies, Latents, Mechanism, People, Public, Scenario, Trained
 from sfumato.attacker.records import _identity, _network, diffusion_prior, direct_identity, inverse_network, own_controlnet
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records._evidence import Evidence, see
@@ -251,7 +251,7 @@ def test_nothing_that_was_given_is_changed(tiny, people, monkeypatch):
     monkeypatch.setitem(direct_identity.STEPS, "quick", 3)
     before = [x.clone() for x in (latents.z, conditions.c, public.z_0, public.c)]
     trained = Trained(new_controlnet(tiny, generator=generator(0)).eval(), {"context": "zeros"})
-    candidates = Candidates(people[2].clone(), people[3].clone(), {"jpeg": lambda: (people[2], people[3])})
+    candidates = Candidates(people[2].clone(), people[3].clone(), {"jpeg": lambda: Copies(people[1].images, people[2], people[3])})
     kept = next(trained.controlnet.parameters()).clone()
     twice = Latents(latents.z.repeat(2, 1, 1, 1, 1), latents.n.repeat(2, 1))
     state = torch.random.get_rng_state()

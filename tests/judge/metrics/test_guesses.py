@@ -8,11 +8,10 @@ import torch
 
 from sfumato.attacker.records.base import Guess
 from sfumato.diffusion.base import load_base
-from sfumato.features import identity
 from sfumato.judge.metrics import guesses
 from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.guesses import Prior, Truth
-from sfumato.judge.metrics.identity import Gallery
+from sfumato.judge.metrics.identity import Gallery, judges
 from sfumato.judge.metrics.probes import fit_probes
 from sfumato.pictures import store
 
@@ -90,7 +89,7 @@ def test_of_the_condition_that_was_found_and_the_pictures_edges_the_better_count
 
 def test_embeddings_are_scored_in_their_own_space(tiny, truth, prior):
     def flipped(images):
-        return identity.judges().embed(images)[:, ::-1].copy()
+        return judges().embed(images)[:, ::-1].copy()
 
     cells = score(Guess(embeddings=flipped(truth.images), embed=flipped), truth, prior, tiny)
     same = score(Guess(images=truth.images), truth, prior, tiny)
@@ -102,7 +101,7 @@ def test_embeddings_are_scored_in_their_own_space(tiny, truth, prior):
 
 def test_what_a_reader_says_of_others_is_no_guess_without_records(tiny, truth, prior):
     two = np.array([0, 1])
-    guess = Guess(embeddings=identity.judges().embed(truth.images), embed=identity.judges().embed)
+    guess = Guess(embeddings=judges().embed(truth.images), embed=judges().embed)
     cells = score(guess, replace(truth, probes=two, _made={}), prior, tiny)
     assert cells["person"]["score"] == 1 and cells["person"]["guess"] == cells["person"]["chance"] == 1 / PEOPLE
 

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import json
+import random
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import sfumato
+from sfumato.core import artifact
 from sfumato.core.errors import UserError
-from sfumato.judge.metrics.identity import MINIMUM, Gallery
+from sfumato.judge.metrics.identity import MINIMUM, Gallery, judges
+from sfumato.pictures import avatars
 
 G, D = 200, 48
 NAMES = tuple(f"person {i}" for i in range(G))
@@ -108,7 +114,7 @@ def test_the_judges_head_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None
     class Fake:
         embed = staticmethod(_flat)
 
-    monkeypatch.setattr(module.identity, "judges", lambda: Fake())
+    monkeypatch.setattr(module, "judges", lambda: Fake())
     images, people = _pictures(MINIMUM, 1)
     assert np.array_equal(Gallery.of(images, people).embeddings, Gallery.of(images, people, embed=_flat).embeddings)
 
@@ -143,3 +149,27 @@ def test_bad_probes_are_refused() -> None:
         gallery.reidentify(np.full((1, D), np.nan), NAMES[:1])
     with pytest.raises(UserError, match="false_rate 0"):
         gallery.accepted(gallery.embeddings, NAMES, false_rate=0)
+
+
+def test_the_shipped_head_is_small_and_says_what_it_saw() -> None:
+    data = (Path(sfumato.__file__).parent / "assets" / "identity.safetensors").read_bytes()
+    assert len(data) <= 2**20 and judges() is judges()
+    training = json.loads(artifact.metadata_of(data)["sfumato"])["training"]
+    assert training["pool"] == "public" and training["half"] == 0 and training["people"] >= 250
+
+
+def test_the_shipped_head_tells_strangers_apart() -> None:
+    people = [avatars.draw_identity("open-peeps", "recombined", rng=random.Random(i)) for i in range(12)]
+    shown = [avatars.draw_picture(person, rng=random.Random(f"{i}/{j}")) for i, person in enumerate(people) for j in range(3)]
+    embedded = judges().embed(np.stack([picture.image for picture in shown])).astype(np.float64)
+    keys = np.array([picture.identity.key for picture in shown])
+    nearest = (embedded @ embedded.T - 2 * np.eye(len(keys))).argmax(axis=1)
+    assert (keys[nearest] == keys).mean() > 0.7
+
+
+def test_only_the_judges_side_can_reach_its_head() -> None:
+    """It is loaded in one place, which attackers and whatever they are built on cannot import (see the import contracts)."""
+    source = Path(sfumato.__file__).parent
+    told = {path.relative_to(source).parts[0] for path in source.rglob("*.py") if "identity.safetensors" in path.read_text()}
+    asked = {path.relative_to(source).parts[0] for path in source.rglob("*.py") if "judges()" in path.read_text()}
+    assert told == {"judge"} and asked <= {"judge", "studies"}

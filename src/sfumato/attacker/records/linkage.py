@@ -34,7 +34,8 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
     if variant == "exact":
         z_0, c = candidates.z_0, candidates.c
     elif variant in candidates.like:
-        z_0, c = candidates.like[variant]()
+        held = candidates.like[variant]()
+        z_0, c = held.z_0, held.c
     else:
         raise Lacking(Candidates)
     count = len(seen.x) if variant == "exact" else min(len(seen.x), len(z_0))

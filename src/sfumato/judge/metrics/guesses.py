@@ -20,7 +20,7 @@ from sfumato.features import identity
 from sfumato.features.colour import colour_histogram
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics import adherence, recovery, significance
-from sfumato.judge.metrics.identity import Gallery
+from sfumato.judge.metrics.identity import Gallery, judges
 from sfumato.judge.metrics.probes import Probes
 
 AMONG = (100, 500)  # candidates, beside all that there are
@@ -98,7 +98,7 @@ class Prior:
     def embedded(self, rows: np.ndarray) -> np.ndarray:
         """The drawn ones at ``rows`` in the judge's identity space; made once for all."""
         if "people" not in self._made:
-            self._made["people"] = identity.judges().embed(self.drawn)
+            self._made["people"] = judges().embed(self.drawn)
         return self._made["people"][rows]
 
 
@@ -117,7 +117,7 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
         cells["picture"]["beside"] |= _attributes(described(images, seen), truth, prior)
         rows = truth.probed(len(images))
         if len(rows):
-            embedded = identity.judges().embed_described(identity.describe(images[rows], seen=seen[rows]))
+            embedded = judges().embed_described(identity.describe(images[rows], seen=seen[rows]))
             cells["person"] = _person(rows, embedded, prior.embedded(rows), None, truth, seed)
     if guess.embeddings is not None and guess.embed is not None and len(rows := truth.probed(len(guess.embeddings))):
         strangers = _others([truth.people[i] for i in rows], seed)
