@@ -277,8 +277,8 @@ def test_bytes_that_are_no_safetensors(tmp_path):
 
 
 def test_no_file_a_folder_or_one_too_large(tmp_path, monkeypatch):
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(UserError, match="no such file"):
+    for path, said in ((tmp_path / "none", "no such file"), (tmp_path, "not a file")):
+        with pytest.raises(UserError, match=said):
             formats.read(path)
     monkeypatch.setattr(formats, "FILE_BYTES", 10)
     (tmp_path / "x").write_bytes(save(keys(*pair())))

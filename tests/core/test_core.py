@@ -98,3 +98,25 @@ def test_the_same_tensors_and_notes_are_the_same_bytes():
     assert artifact.metadata_of(data) == notes
     read = artifact.from_bytes(data, name="x")
     assert torch.equal(read["b"], tensors["b"]) and torch.equal(read["a"], tensors["a"])
+
+
+def test_headers_that_loaders_would_read_in_different_ways_are_refused():
+    tensor = '{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+
+    def read(header):
+        data = header.encode()
+        return artifact.from_bytes(len(data).to_bytes(8, "little") + data + bytes(4), name="x")
+
+    assert read(f'{{"a": {tensor}}}')["a"].shape == (1,) and read(f'{{"__metadata__": null, "a": {tensor}}}')
+    for header, said in (
+        (f'{{"a": {tensor}, "a": {tensor}}}', "twice"),
+        (f'{{"__metadata__": {{}}, "__metadata__": null, "a": {tensor}}}', "twice"),
+        (f'{{"__metadata__": {{"n": 1}}, "a": {tensor}}}', "not a readable"),
+        (f'{{"{"n" * 1001}": {tensor}}}', "1001 characters"),
+        ('{"a": {"dtype": "F4", "shape": [1], "data_offsets": [0, 4]}}', "not a readable"),
+        (f'{{"a": {tensor}, "b": {{"dtype": "F32", "shape": [{2**63}, 0], "data_offsets": [4, 4]}}}}', "does not say"),
+        (f'{{"a": {tensor}, "b": {{"dtype": "F32", "shape": [0, {2**40}, {2**40}], "data_offsets": [4, 4]}}}}', "does not say"),
+    ):
+        with pytest.raises(UserError, match=said) as raised:
+            read(header)
+        assert "cut short" not in str(raised.value)

@@ -7,43 +7,33 @@ models, counts, times, seeds or settings. What is read is not trusted.
 from __future__ import annotations
 
 import json
-import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sfumato.adapters.conventions import kohya_name, other_kind, other_model, split
 from sfumato.adapters.lora import TEXT, UNET, Adapter
-from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
+from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_atomic
 from sfumato.core.errors import UserError
+from sfumato.core.header import check_header, header_bytes
+from sfumato.core.outside import open_bytes, parse_json
 
 FORMATS = ("diffusers", "kohya")
 FILE_BYTES = 2**32
+_EXPECTED = "a LoRA as .safetensors"
 LARGEST_ALPHA = 1e12
-_NAN = "fetch the file again; if it is yours, train it again with a lower --lr"
-_NOTES = "lora_adapter_metadata"  # where diffusers looks for PEFT's settings
-_KOHYA = {UNET: "lora_unet_", TEXT: "lora_te_text_model_"}
+LARGEST_DELTA = 1e18  # added to one weight: far beyond any adapter, and far from what float32 cannot square
+_MAKER = "the file is whole as it is; ask whoever made it"
+_NAN = f"{_MAKER}; if that is you, train it again with a lower --lr"
+_WHOLE = "the file is whole as it is, but sfumato does not read such adapters"
+_NOTES = ("lora_adapter_metadata", "adapter_config", "peft_config")  # PEFT's settings; diffusers looks for the first
+_CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways to begin that take something off the base's own weights
 
-# How the two factors of a layer are called, and its alpha: diffusers with PEFT, diffusers before, kohya.
-_SUFFIXES = {
-    ".lora_A.weight": "A", ".lora_B.weight": "B", ".lora.down.weight": "A", ".lora.up.weight": "B", "_lora.down.weight": "A",
-    "_lora.up.weight": "B", ".lora_linear_layer.down.weight": "A", ".lora_linear_layer.up.weight": "B", ".lora_down.weight": "A",
-    ".lora_up.weight": "B", ".alpha": "alpha",
-}  # fmt: skip
-_OTHER_KINDS = {
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "oft_": "OFT",
-    "lora_mid": "LoCon (CP)",
-}
-# kohya writes every dot as an underscore; these are the words that had one before.
-_WORDS = (
-    "down_blocks", "up_blocks", "mid_block", "transformer_blocks", "to_q", "to_k", "to_v", "to_out", "proj_in", "proj_out",
-    "time_emb_proj", "time_embedding", "linear_1", "linear_2", "conv_in", "conv_out", "conv_shortcut", "self_attn", "q_proj", "k_proj",
-    "v_proj", "out_proj", "token_embedding",
-)  # fmt: skip
+_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+_CONFIG = "adapter_config.json"  # PEFT's settings, beside its adapter_model.safetensors
 
 
 def write(adapter: Adapter, path: Path, *, format: str = "diffusers") -> None:
@@ -62,38 +52,73 @@ def write(adapter: Adapter, path: Path, *, format: str = "diffusers") -> None:
         if format == "diffusers":
             tensors |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
         else:
-            short = _kohya_name(name)
+            short = kohya_name(name)
             tensors |= {f"{short}.lora_down.weight": a, f"{short}.lora_up.weight": b, f"{short}.alpha": torch.tensor(adapter.alphas[name])}
-    notes = {"format": "pt"} | ({_NOTES: json.dumps(_settings(adapter), sort_keys=True)} if format == "diffusers" else {})
+    notes = {"format": "pt"} | ({_NOTES[0]: json.dumps(_settings(adapter), sort_keys=True)} if format == "diffusers" else {})
     write_atomic(path, to_bytes(tensors, notes))
 
 
 def read(path: Path) -> Adapter:
     """Read an adapter of any of the known formats, in float32. Keys that mean nothing here are listed in ``unknown``.
 
+    Beside PEFT's own ``adapter_model.safetensors``, its ``adapter_config.json`` is read for the scale.
+
     Raises:
         UserError: not such a file; a pair that is not whole, does not fit together or holds values that are no numbers.
     """
     path = Path(path)
-    try:
-        if not path.is_file() or path.stat().st_size > FILE_BYTES:
-            raise UserError(f"{path}: {'larger than any adapter' if path.is_file() else 'no such file'}", expected="a LoRA as .safetensors")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: could not be read ({error.strerror})", expected="a LoRA as .safetensors") from error
-    return parse(data, name=str(path))
+    return parse(read_file(path), name=str(path), config=config_beside(path))
 
 
-def parse(data: bytes, *, name: str) -> Adapter:
-    """``read`` of a file's bytes; ``name`` names it in errors."""
+def read_file(path: Path) -> bytes:
+    """A file's bytes, whole, once its size and header say that they are worth reading: no pipe, no device, nothing huge.
+
+    Raises:
+        UserError: no file, larger than any adapter, or a header that does not fit it.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file", expected=_EXPECTED)
+    with open_bytes(path, what=_EXPECTED, limit=sys.maxsize) as (file, size):
+        if size > FILE_BYTES:
+            raise UserError(f"{path}: larger than any adapter ({size} bytes)", expected=f"{_EXPECTED} of at most {FILE_BYTES} bytes")
+        start = file.read(9)
+        start += file.read(max(0, header_bytes(start) - len(start)))
+        check_header(start, name=str(path), size=size)
+        return start + file.read(size - len(start))
+
+
+def config_beside(path: Path) -> dict[str, Any] | None:
+    """PEFT's settings beside a file of PEFT's own, where there are any.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    beside = path.with_name(_CONFIG)
+    if path.name != "adapter_model.safetensors" or not beside.exists():
+        return None
+    settings = read_json(beside, what="PEFT's settings")
+    if not isinstance(settings, dict):
+        raise UserError(f"{beside}: no object", expected="PEFT's settings as JSON")
+    return settings
+
+
+def parse(data: bytes, *, name: str, config: dict[str, Any] | None = None) -> Adapter:
+    """``read`` of a file's bytes; ``name`` names it in errors, ``config`` is PEFT's, where it was beside it."""
     tensors = from_bytes(data, name=name)
     parts: dict[str, dict[str, torch.Tensor]] = {}
     unknown = []
+    foreign = other_model(tensors)
+    if foreign:
+        raise UserError(f"{name}: a LoRA of {foreign[0]} ({foreign[1]})", expected="one of Stable Diffusion 1.x or 2.x", fix=_WHOLE)
     for key, value in tensors.items():
-        kind = next((said for mark, said in _OTHER_KINDS.items() if mark in key), None)
+        kind = other_kind(key)
         if kind:
-            raise UserError(f"{name}: {key} is part of a {kind} adapter", expected="plain LoRA: two matrices for each layer")
-        layer, part = _split(key)
+            raise UserError(
+                f"{name}: {key} is part of a {kind} adapter",
+                expected="plain LoRA: two matrices for each layer and nothing else",
+                fix=_WHOLE,
+            )
+        layer, part = split(key)
         if layer is None:
             unknown.append(key)
         elif part in parts.setdefault(layer, {}):
@@ -103,12 +128,13 @@ def parse(data: bytes, *, name: str) -> Adapter:
     if not parts:
         got = f"{name}: no LoRA weights in it" + (f" (its first key is {unknown[0][:80]!r})" if unknown else "")
         raise UserError(got, expected="a LoRA of SD 1.x or 2.x in diffusers', PEFT's or kohya's format")
-    said = _alphas(metadata_of(data).get(_NOTES), name)
+    said = settings_of(metadata_of(data), name) if config is None else config
     factors, alphas = {}, {}
     for layer, found in sorted(parts.items()):
         factors[layer] = _pair(name, layer, found)
         rank = len(factors[layer][0])
-        alphas[layer] = _alpha(name, layer, found["alpha"]) if "alpha" in found else said(layer, rank)
+        alphas[layer] = _alpha(name, layer, found["alpha"]) if "alpha" in found else _said_alpha(said, name, layer, rank)
+        _bounded(name, layer, *factors[layer], scale=alphas[layer] / rank)
     return Adapter(factors=factors, alphas=alphas, unknown=tuple(sorted(unknown)))
 
 
@@ -116,7 +142,7 @@ def _pair(name: str, layer: str, found: dict[str, torch.Tensor]) -> tuple[torch.
     """The two factors of a layer, float32, when they are what they should be."""
     missing = [part for part in "AB" if part not in found]
     if missing:
-        raise UserError(f"{name}: {layer} has no {missing[0]}", expected="both factors of every layer", fix="fetch the file again")
+        raise UserError(f"{name}: {layer} has no {missing[0]}", expected="both factors of every layer", fix=_MAKER)
     a, b = found["A"], found["B"]
     plain = a.ndim == b.ndim == 2
     convolution = a.ndim == b.ndim == 4 and b.shape[2:] == (1, 1)
@@ -126,37 +152,82 @@ def _pair(name: str, layer: str, found: dict[str, torch.Tensor]) -> tuple[torch.
             expected="(r, in) and (out, r) with one r, or a convolution's (r, in, h, w) and (out, r, 1, 1)",
         )
     for part, value in (("A", a), ("B", b)):
-        if not value.is_floating_point():
-            raise UserError(f"{name}: {layer} has {part} as {value.dtype}", expected="floating-point numbers")
+        if value.dtype not in _FLOATS:
+            raise UserError(f"{name}: {layer} has {part} as {value.dtype}", expected="floating-point numbers of 8 to 64 bits")
         if not bool(value.float().isfinite().all()):
             raise UserError(f"{name}: {layer} has values in {part} that are no finite numbers", expected="finite numbers", fix=_NAN)
     return a.float(), b.float()
 
 
+def _bounded(name: str, layer: str, a: torch.Tensor, b: torch.Tensor, *, scale: float) -> None:
+    """Finite factors may still add what is not: no element of the product exceeds this."""
+    most = scale * len(a) * float(a.abs().max()) * float(b.abs().max())
+    if not most < LARGEST_DELTA:
+        raise UserError(
+            f"{name}: {layer} may add {most:.0e} to a weight",
+            expected=f"at most {LARGEST_DELTA:.0e}",
+            fix=f"such weights draw nothing; {_MAKER}",
+        )
+
+
 def _alpha(name: str, layer: str, value: Any) -> float:
-    number = value.float().item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+    number = value
+    if isinstance(value, torch.Tensor):
+        number = value.double().item() if value.numel() == 1 and value.dtype in (*_FLOATS, *_NUMBERS) else None
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < LARGEST_ALPHA:
-        raise UserError(f"{name}: alpha of {layer} is {str(value)[:80]}", expected="one number above 0")
+        raise UserError(f"{name}: alpha of {layer} is {str(value)[:80]}", expected=f"one number above 0 and below {LARGEST_ALPHA:.0e}")
     return float(number)
 
 
-def _alphas(notes: str | None, name: str) -> Any:
-    """Reads ``(layer, rank)`` to ``lora_alpha`` by PEFT's settings; where nothing is said it is the rank, as diffusers has it."""
-    try:
-        settings = json.loads(notes) if notes else {}
-        if not isinstance(settings, dict):
-            raise ValueError("not an object")
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name}: its notes {_NOTES} cannot be read ({error})", expected="PEFT's settings as JSON") from error
+def settings_of(notes: dict[str, str], name: str) -> dict[str, Any]:
+    """PEFT's settings among a file's notes, by part (``unet.r``) or for the whole file (``r``); empty where there are none.
 
-    def alpha(layer: str, rank: int) -> float:
-        part, _, path = layer.partition(".")
-        patterns = settings.get(f"{part}.alpha_pattern")
-        patterns = patterns if isinstance(patterns, dict) else {}
-        special = [value for key, value in patterns.items() if f".{path}".endswith(f".{key.removeprefix('^')}")]
-        return _alpha(name, layer, special[0] if special else settings.get(f"{part}.lora_alpha", rank))
+    Raises:
+        UserError: there are, and they are none that can be read.
+    """
+    for key in _NOTES:
+        if key in notes:
+            settings = parse_json(notes[key], name=f"{name}, note {key}", what="list of PEFT's settings")
+            if not isinstance(settings, dict):
+                raise UserError(f"{name}: its note {key} is no object", expected="PEFT's settings as JSON")
+            return settings
+    return {}
 
-    return alpha
+
+def _said_alpha(settings: dict[str, Any], name: str, layer: str, rank: int) -> float:
+    """``lora_alpha`` of a layer by PEFT's settings; where nothing is said it is the rank, as diffusers has it.
+
+    A rank-stabilised adapter's scale is ``lora_alpha / sqrt(rank)``: the value given back is that which, divided by the rank, gives it.
+    """
+    part, _, path = layer.partition(".")
+    path = path.removeprefix("text_model.")
+
+    def said(what: str) -> Any:
+        return settings.get(f"{part}.{what}", settings.get(what))
+
+    if said("use_dora") not in (None, False):
+        raise UserError(f"{name}: its notes say use_dora: a DoRA adapter", expected="plain LoRA", fix=_WHOLE)
+    start = said("init_lora_weights")
+    if isinstance(start, str) and start.startswith(_CHANGED):
+        raise UserError(
+            f"{name}: its notes say that it adds to a base changed by {start[:40]}", expected="a LoRA of a base as it is", fix=_WHOLE
+        )
+    stable = said("use_rslora")
+    if stable not in (None, False, True) or (isinstance(stable, int) and not isinstance(stable, bool)):
+        raise UserError(f"{name}: its notes say use_rslora: {str(stable)[:40]}", expected="true or false")
+    patterns = said("alpha_pattern")
+    patterns = patterns if isinstance(patterns, dict) else {}
+    special = [value for key, value in patterns.items() if _ends(path, key)]
+    value = special[0] if special else said("lora_alpha")
+    alpha = _alpha(name, layer, rank if value is None else value)
+    return alpha * rank**0.5 if stable else alpha
+
+
+def _ends(path: str, pattern: str) -> bool:
+    """Whether PEFT's pattern (a regular expression for the end of a path) is the end of this one, as far as it is plain: somebody else's
+    expressions are not run."""
+    plain = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".").removeprefix("text_model.")
+    return f".{path}".endswith(f".{plain}")
 
 
 def _settings(adapter: Adapter) -> dict[str, Any]:
@@ -178,32 +249,3 @@ def _settings(adapter: Adapter) -> dict[str, Any]:
             f"{part}.alpha_pattern": {path: value for path, value in alphas.items() if value != lora_alpha},
         }
     return settings
-
-
-def _split(key: str) -> tuple[str | None, str]:
-    """A file's key to the layer's canonical name and the part of it; no name where the key is unknown."""
-    stem, part = next(((key.removesuffix(end), part) for end, part in _SUFFIXES.items() if key.endswith(end)), (key, ""))
-    if not part:
-        return None, ""
-    for prefix, short in (*_KOHYA.items(), (TEXT, "lora_te1_text_model_")):
-        if stem.startswith(short):
-            return prefix + _dotted(stem.removeprefix(short)), part
-    stem = stem.removeprefix("base_model.model.").replace(".processor.", ".")
-    if stem.startswith(UNET):
-        return re.sub(r"\.to_out$", ".to_out.0", stem), part
-    if stem.startswith("text_encoder."):
-        path = stem.removeprefix("text_encoder.").removeprefix("text_model.")
-        return TEXT + re.sub(r"\.to_(q|k|v|out)$", r".\1_proj", path), part
-    return None, ""
-
-
-def _kohya_name(layer: str) -> str:
-    prefix = UNET if layer.startswith(UNET) else TEXT
-    return _KOHYA[prefix] + layer.removeprefix(prefix).replace(".", "_")
-
-
-def _dotted(flat: str) -> str:
-    """kohya's underscores to dots, but for those that belong to a word."""
-    for word in _WORDS:
-        flat = re.sub(rf"(^|_){word}(?=_|$)", lambda found, word=word: found[1] + word.replace("_", "\0"), flat)  # type: ignore[misc]
-    return flat.replace("_", ".").replace("\0", "_")

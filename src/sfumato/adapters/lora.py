@@ -200,7 +200,7 @@ def collect(layers: dict[str, Any], alphas: dict[str, float]) -> Adapter:
 def check_fits(adapter: Adapter, base: Base) -> None:
     """Raise UserError where the adapter names a layer that ``base`` has not, or of another shape."""
     known = {name: module for prefix, model in ((UNET, base.unet), (TEXT, base.text_encoder)) for name, module in _modules(prefix, model)}
-    fix = "pass --base with the base that the adapter was trained on"
+    fix = "pass --base with the base that the adapter was trained on; SDXL, SD 3 and Flux are none that sfumato loads"
     if not adapter.factors:
         raise UserError("an adapter without a single matrix pair", expected="A and B of at least one layer")
     for name, shape in adapter.shapes.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from safetensors.torch import load as _load
 from safetensors.torch import save as _save
 
 from sfumato.core.errors import UserError
+from sfumato.core.header import check_header
 from sfumato.core.outside import parse_json, read_bytes
 
 JSON_BYTES = 2**24
-NO_PICKLE = "never load a pickle of somebody else's: it runs code; ask for .safetensors"
 
 
 def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -89,29 +88,23 @@ def to_bytes(tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None =
 
 
 def from_bytes(data: bytes, *, name: str) -> dict[str, torch.Tensor]:
-    """Parse safetensors; ``name`` names the file in the error."""
+    """Parse safetensors; ``name`` names the file in the error.
+
+    Raises:
+        UserError: no such file, one that is cut short, or a header that libraries would read in different ways.
+    """
+    check_header(data, name=name)
     try:
         return _load(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        kind = kind_of(data)
-        if "pickle" in kind:
-            raise UserError(f"{name}: {kind}, and no safetensors file", expected="tensors as .safetensors", fix=NO_PICKLE) from error
-        raise UserError(f"{name}: not a readable safetensors file ({error})", fix="fetch the file again; it may be cut short") from error
-
-
-def kind_of(data: bytes) -> str:
-    """What a file is that is no safetensors file, as far as its first bytes say."""
-    if data[:4] == b"PK\x03\x04":
-        return "a zip archive, such as PyTorch's pickle files are"
-    if re.match(rb"\x80[\x02-\x05]", data):
-        return "a pickle"
-    return f"only {len(data)} bytes" if len(data) < 10 else "no safetensors file"
+    except (SafetensorError, KeyError, ValueError, TypeError, OverflowError, RuntimeError, AssertionError) as error:
+        got = f"{name}: not a readable safetensors file ({str(error)[:200]})"
+        raise UserError(got, expected="what its own header says", fix="ask for a file that others can load") from error
 
 
 def metadata_of(data: bytes) -> dict[str, str]:
     """The notes in a safetensors file that ``from_bytes`` could read."""
-    notes: dict[str, str] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
-    return notes
+    notes: dict[str, str] | None = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
+    return notes or {}
 
 
 def sha256(data: bytes) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import RecordError
+from sfumato.core.home import home as home
 from sfumato.records.manifest import Manifest
-
-
-def home() -> Path:
-    """Where keys, ledgers and known owners are kept: ``$SFUMATO_HOME`` or ``~/.sfumato``."""
-    return Path(os.environ.get("SFUMATO_HOME") or Path.home() / ".sfumato")
 
 
 def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:

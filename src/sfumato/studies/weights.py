@@ -12,7 +12,7 @@ import numpy as np
 from accelerate import PartialState
 
 from sfumato.adapters import formats
-from sfumato.adapters.lora import check_fits
+from sfumato.adapters.lora import Adapter, check_fits
 from sfumato.attacker.attempt import Effort, Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
@@ -21,6 +21,7 @@ from sfumato.attacker.weights._shadows import Shadows
 from sfumato.attacker.weights._train_autoencoder import train
 from sfumato.attacker.weights.base import Class, File, Guess, PublicPeople, Published, Steps, Trigger
 from sfumato.attacker.weights.network_autoencoder import Trained
+from sfumato.core import faults
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
@@ -149,38 +150,41 @@ def attack_files(
         real = np.stack([example.image() for example in read_folder(truth, size=base.size, condition="canny")])
     found: dict[str, Any] = {"files": {}, "attackers": {name: card(model) for name, model in encoders.items()}}
     out.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
     for number, path in enumerate(files):
         tell(path.name, number, len(files))
-        name = path.name if path.name not in found["files"] else str(path)
-        sheet = out / (f"{path.stem}.png" if name == path.name else f"{path.stem}-{number + 1}.png")
-        answer: dict[str, Any] = {"header": _header(path, effort=effort)}
+        name = next(name for name in (path.name, str(path), f"{path} ({number + 1})") if name not in found["files"])
+        sheet = out / (f"{path.stem}.png" if path.stem not in taken else f"{path.stem}-{number + 1}.png")
+        taken.add(path.stem)
+        answer: dict[str, Any] = {"header": {}}
         found["files"][name] = answer
         try:
+            data = formats.read_file(path)
+            answer["header"] = _header(data, effort=effort)
+            adapter = formats.parse(data, name=str(path), config=formats.config_beside(path))
             answer |= _one(
-                base, path, encoders, sheet, header=answer["header"], real=real, steps=steps, seed=seed, prompt=prompt, effort=effort
+                base, adapter, encoders, sheet, header=answer["header"], real=real, steps=steps, seed=seed, prompt=prompt, effort=effort
             )  # fmt: skip
         except UserError as error:
             answer["error"] = str(error)
+        except Exception as error:  # a fault of ours with this file takes nothing from the others
+            answer["error"] = f"{path}: {faults.keep(error)}"
     write_json(out / "attack.json", found)
     return found
 
 
-def _header(path: Path, *, effort: Effort) -> dict[str, Any]:
+def _header(data: bytes, *, effort: Effort) -> dict[str, Any]:
     """What a file says beside its weights: that needs none that can be used."""
-    try:
-        found = attacks.attempt("metadata", Scenario(File(path.read_bytes())), effort=effort)
-    except OSError:
-        return {}
+    found = attacks.attempt("metadata", Scenario(File(data)), effort=effort)
     return (found.facts or {}) if isinstance(found, Guess) else {}
 
 
 def _one(
-    base: Base, path: Path, encoders: dict[str, Autoencoder], sheet: Path, *, header: dict[str, Any], real: np.ndarray | None,
+    base: Base, adapter: Adapter, encoders: dict[str, Autoencoder], sheet: Path, *, header: dict[str, Any], real: np.ndarray | None,
     steps: int | None, seed: int, prompt: str, effort: Effort,
 ) -> dict[str, Any]:  # fmt: skip
     """What anybody gets by sampling, with the trigger where the header gives it away; then what each encoder reads. One that comes to
     nothing takes nothing from the others."""
-    adapter = formats.read(path)
     check_fits(adapter, base)
     known = Scenario(base, Published(adapter), Class(prompt))
     if (told := header.get("steps") if steps is None else steps) is not None:

@@ -12,12 +12,12 @@ from adapters_support import adapter_of
 from sfumato.adapters import formats
 from sfumato.attacker.attempt import Failed
 from sfumato.attacker.knowledge import Scenario
-from sfumato.attacker.weights import _header
 from sfumato.attacker.weights import base as weights
-from sfumato.attacker.weights._header import read_header
 from sfumato.attacker.weights.base import File, Guess
+from sfumato.core import header as _header
 from sfumato.core.artifact import to_bytes
 from sfumato.core.errors import UserError
+from sfumato.core.header import read_header
 
 LORA = {
     "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight": torch.ones(4, 8),
@@ -91,6 +91,12 @@ def test_it_says_where_each_fact_stands():
     assert {key for keys in where.values() for key in keys} <= set(KOHYA)
 
 
+def test_no_notes_at_all_are_none():
+    good = {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    for said in (None, {}):
+        assert read_header(header_of({"__metadata__": said, **good}, bytes(8))).notes == {}
+
+
 def test_facts_survive_json():
     assert json.loads(json.dumps(facts(KOHYA)))["pictures"] == 12
 
@@ -127,6 +133,26 @@ def test_other_trainers():
     found = facts({"ot_config": json.dumps(config), "trained_words": "sks"})
     assert found["sample_prompts"] == ["jane doe at court"] and found["triggers"] == ["sks"]
     assert found["paths"] == ["/home/jane/pictures/me"] and found["read_from"]["sample_prompts"] == ["ot_config"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "steps", "epochs"),
+    [
+        ({"training_info": '{"step": 1500, "epoch": 30}'}, 1500, 30),  # ai-toolkit
+        ({"training_info": '{"step": "1500", "epoch": 3.0}'}, 1500, 3),
+        ({"training_info": '{"step": -1, "epoch": true}'}, None, None),
+        ({"training_info": '{"step": 1.5, "epoch": [1]}'}, None, None),
+        ({"training_info": "[1500]", "ss_max_train_steps": "9"}, 9, None),
+        ({"training_info": '{"step": 1e99, "epoch": 1}', "ss_epoch": "x"}, None, 1),
+        ({"ss_steps": "12", "training_info": '{"step": 1500}', "ot_config": '{"epochs": 7}'}, 12, 7),
+        ({"ss_steps": "\u0661\u0662"}, None, None),  # digits, but nobody's trainer writes them
+    ],
+)
+def test_steps_and_epochs_by_whoever_wrote_them(notes, steps, epochs):
+    found = facts(notes)
+    assert found.get("steps") == steps and found.get("epochs") == epochs
+    if notes.get("training_info", "").startswith('{"step": 1500, '):
+        assert found["read_from"]["steps"] == ["training_info.step"] and found["read_from"]["epochs"] == ["training_info.epoch"]
 
 
 @pytest.mark.parametrize(

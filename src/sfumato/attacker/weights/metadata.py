@@ -16,9 +16,9 @@ from typing import Any
 from sfumato.adapters.formats import parse
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Scenario
-from sfumato.attacker.weights._header import Header, read_header
 from sfumato.attacker.weights.base import File, Guess, Target
 from sfumato.core.errors import UserError
+from sfumato.core.header import Header, read_header
 
 DESCRIPTION = "read the file's header: captions, folders, counts, times, comments, trigger words, thumbnail"
 TARGETS: tuple[Target, ...] = ("caption", "count")
@@ -35,9 +35,10 @@ TEXTS = {
     "session": ("ss_session_id",),
     "made": ("modelspec.date",),
 }
+# Numbers: a note of its own, or one number of a note that holds several (ai-toolkit's training_info).
 NUMBERS = {
-    "steps": ("ss_steps", "ss_max_train_steps"),
-    "epochs": ("ss_epoch", "ss_num_epochs"),
+    "steps": ("ss_steps", "training_info.step", "training_info.steps", "training_info.global_step", "ss_max_train_steps"),
+    "epochs": ("ss_epoch", "training_info.epoch", "training_info.epochs", "ss_num_epochs", "ot_config.epochs"),
     "pictures_with_repeats": ("ss_num_train_images",),
     "regularisation_pictures": ("ss_num_reg_images",),
 }
@@ -68,12 +69,13 @@ def facts_of(header: Header) -> dict[str, Any]:
     def note(kind: str, value: Any, *keys: str) -> None:
         if value or value == 0:
             facts[kind] = value
-            where[kind] = sorted({key for key in keys if key in notes})
+            where[kind] = sorted({key for key in keys if key in notes or _inside(objects, key) is not None})
 
     for kind, keys in TEXTS.items():
         note(kind, list(dict.fromkeys(notes[key] for key in keys if notes.get(key) not in (None, "", "None"))), *keys)
     for kind, keys in NUMBERS.items():
-        note(kind, next((int(notes[key]) for key in keys if re.fullmatch(r"\d{1,12}", notes.get(key, ""))), None), *keys)
+        numbers = (_number(notes.get(key, _inside(objects, key))) for key in keys)
+        note(kind, next((number for number in numbers if number is not None), None), *keys)
     for kind, key in TIMES.items():
         note(kind, _time(notes.get(key, "")), key)
 
@@ -101,6 +103,21 @@ def facts_of(header: Header) -> dict[str, Any]:
     note("paths", _different(paths), *(key for key, found in paths.items() if found))
     note("hidden_bytes", header.hidden or None)
     return {**facts, "notes": sorted(notes), "read_from": where}
+
+
+def _inside(objects: dict[str, Any], key: str) -> Any:
+    """``training_info.step``: one entry of a note that is an object."""
+    note, _, entry = key.partition(".")
+    found = objects.get(note)
+    return found.get(entry) if isinstance(found, dict) else None
+
+
+def _number(value: Any) -> int | None:
+    """A count from 0 to 10^12 - 1, written as a number or in digits."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    said = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    return int(said) if re.fullmatch(r"[0-9]{1,12}", said) else None
 
 
 def _plain(path: str) -> str:
