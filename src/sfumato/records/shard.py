@@ -19,8 +19,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from sfumato.core.artifact import kind_of, sha256, to_bytes
+from sfumato.core.artifact import sha256, to_bytes
 from sfumato.core.errors import RecordError, UserError
+from sfumato.core.header import kind_of
 from sfumato.core.outside import parse_json, printable
 from sfumato.records.manifest import Manifest, ShardEntry, inside
 
