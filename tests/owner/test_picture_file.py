@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, features
 
 from sfumato.core.errors import UserError
-from sfumato.owner.picture_file import read_picture, shape_of
+from sfumato.owner import picture_file
+from sfumato.owner.picture_file import is_square, read_picture, shape_of
 
 
 def _saved(image: Image.Image, path: Path, **options: object) -> Path:
@@ -100,3 +104,149 @@ def test_more_than_sixteen_bits_are_refused(tmp_path: Path) -> None:
     path = _saved(Image.fromarray(np.full((8, 8), 100000, np.int32)), tmp_path / "a.tif")
     with pytest.raises(UserError, match="more than 16 bits"):
         read_picture(path, size=8)
+
+
+# ---------------------------------------------------------------- bounded memory
+
+MEASURE = """
+import os, struct, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from sfumato.owner import picture_file
+
+W, H = 2500, 2000
+folder, kinds = Path(sys.argv[1]), set(sys.argv[2:])
+Image.init()
+
+def write():
+    smooth = Image.new("RGB", (40, 30), "red").resize((W, H))
+    three = [Image.new("RGB", (W, H), colour) for colour in ("red", "green", "blue")]
+    def save(name, image, **options):
+        if name.split("-")[1].split(".")[-1] in kinds:
+            image.save(folder / name, **options)
+    for mode in ("1", "L", "P", "I;16", "LA", "RGB", "RGBA"):
+        save(f"{mode}-a.png", Image.new(mode, (W, H)), **({"transparency": 0} if mode == "P" else {}))
+    save("animated-b.png", three[0], save_all=True, append_images=three[1:])
+    save("animated-a.gif", three[0], save_all=True, append_images=three[1:])
+    save("still-a.webp", smooth, method=0)
+    save("animated-a.webp", three[0], save_all=True, append_images=three[1:], method=0)
+    save("still-a.avif", smooth, speed=10)
+    save("a-a.bmp", smooth)
+    save("a-a.ppm", smooth)
+    if "ppm" in kinds:
+        (folder / "deep-b.ppm").write_bytes(b"P6 %d %d 65535 " % (W, H) + bytes(6 * W * H))
+        (folder / "odd-b.ppm").write_bytes(b"P6 %d %d 100 " % (W, H) + bytes(3 * W * H))
+    for number, (mode, how) in enumerate([("RGB", {}), ("RGB", {"compression": "tiff_lzw"}), ("I;16", {"compression": "tiff_lzw"}),
+                                          ("CMYK", {"compression": "tiff_deflate", "strip_size": 2**30})]):
+        save(f"a-{number}.tif", Image.new(mode, (W, H)), **how)
+    save("pages-a.tif", three[0], save_all=True, append_images=three[1:])
+    save("full-a.jpg", smooth, subsampling=0)
+    save("progressive-a.jpg", smooth, progressive=True, subsampling=0)
+    save("sub-a.jpg", smooth, progressive=True, subsampling=2)
+    save("cmyk-a.jpg", smooth.convert("CMYK"), progressive=True)
+
+def peak():
+    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+
+def apart(act):
+    child = os.fork()
+    if not child:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+def measure(path):
+    with picture_file._opened(path) as (image, file):
+        image.draft(None, (128, 128))
+        estimate = picture_file.decoding_bytes(image, W * H, file)
+    before = peak()
+    assert picture_file.read_picture(path, size=64).shape == (64, 64, 3)
+    print(path.name, estimate, peak() - before, flush=True)
+
+apart(write)
+picture_file.np.zeros(8).astype(float).round()
+for path in sorted(folder.iterdir()):
+    apart(lambda: measure(path))
+"""
+KINDS = ["png", "gif", "webp", "bmp", "ppm", "tif", "jpg", *(["avif"] if features.check("avif") else [])]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peaks are read from Linux's /proc")
+def test_decoding_takes_no_more_than_is_reckoned(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), *KINDS], capture_output=True, text=True, check=True)
+    found = {name: (int(estimate), int(taken)) for name, estimate, taken in map(str.split, done.stdout.splitlines())}
+    assert len(found) == len(list(tmp_path.iterdir())) >= 20, done.stderr
+    for name, (estimate, taken) in found.items():
+        assert taken < estimate + 16_000_000, (name, estimate, taken)
+    assert max(taken for _, taken in found.values()) > 50_000_000  # they were measured
+
+
+TOO_MANY = [("RGBA", "png", {}), ("I;16", "png", {}), ("P", "png", {"bits": 1, "transparency": 0}), ("CMYK", "tif", {}), ("RGB", "webp", {}),
+            ("RGB", "jpg", {"progressive": True}), ("1", "tif", {"compression": "group4"}), ("P", "gif", {})]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "suffix", "options"), TOO_MANY)
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, suffix: str, options: dict[str, object]
+) -> None:
+    path = _saved(Image.new(mode, (1200, 400)), tmp_path / f"a.{suffix}", **options)
+    monkeypatch.setattr(picture_file, "DECODED_BYTES", 300_000)
+    monkeypatch.setattr(Image.Image, "crop", lambda *_: pytest.fail("it was decoded"))
+    for look in (shape_of, lambda path: read_picture(path, size=8)):
+        with pytest.raises(UserError, match=r"a\.\w+: 480,000 pixels") as error:
+            look(path)
+        allowed = int(error.value.expected.split(" pixels")[0].split()[-1].replace(",", ""))
+        assert 5_000 < allowed < 480_000 and "memory" in error.value.expected
+    assert not is_square(path)
+
+
+def test_an_animation_of_a_huge_canvas_is_refused(tmp_path: Path) -> None:
+    data = bytearray(_saved(Image.new("RGB", (8, 8)), tmp_path / "a.webp", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]).read_bytes())
+    at = data.index(b"VP8X") + 12
+    data[at : at + 6] = (4_000_000).to_bytes(3, "little") + (39).to_bytes(3, "little")
+    (tmp_path / "a.webp").write_bytes(data)
+    with pytest.raises(UserError, match="pixels"):
+        read_picture(tmp_path / "a.webp", size=8)
+
+
+def test_files_too_large_are_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=r"a\.png: 1099511627776 bytes"):
+        read_picture(tmp_path / "a.png", size=8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "P", "RGBA"])
+@pytest.mark.parametrize("shape", [(517, 300), (301, 1203), (64, 64), (1024, 1024), (3000, 9)])
+def test_blocks_first_comes_to_the_same_as_all_at_once(tmp_path: Path, mode: str, shape: tuple[int, int]) -> None:
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize(shape, Image.Resampling.BICUBIC)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    elif mode == "RGBA":
+        image.putalpha(image.convert("L"))
+    else:
+        image = image.convert(mode)
+    path = _saved(image, tmp_path / "a.png")
+    rgb = Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB") if mode == "I;16" else image
+    if mode == "RGBA":
+        rgb = Image.alpha_composite(Image.new("RGBA", shape, "white"), image)
+    wanted = np.asarray(ImageOps.fit(rgb.convert("RGB"), (32, 32), method=Image.Resampling.LANCZOS)).astype(int)
+    off = np.abs(read_picture(path, size=32).astype(int) - wanted)
+    assert off.mean() < 3 and (shape[0] != shape[1] or off.mean() < 1.5)  # at the edges of a square nothing beyond it counts
+    assert shape != (64, 64) or off.max() <= 1
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+def test_every_orientation_is_applied(tmp_path: Path, turn: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    path = _saved(Image.fromarray(pixels), tmp_path / "a.png", exif=exif)
+    with Image.open(path) as image:
+        wanted = ImageOps.fit(ImageOps.exif_transpose(image), (8, 8), method=Image.Resampling.LANCZOS)
+    assert np.abs(read_picture(path, size=8).astype(int) - np.asarray(wanted).astype(int)).mean() < 3
+    assert shape_of(path) == ((24, 16) if turn >= 5 else (16, 24))

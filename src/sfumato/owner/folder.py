@@ -2,33 +2,36 @@
 
 Three layouts, tried in this order:
 
-* diffusers' imagefolder: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name``, optionally
-  ``conditioning_image_file_name``, ``text`` and ``person``; pictures that no row names are left out;
+* diffusers' imagefolder: ``metadata.jsonl``, ``metadata.csv`` or ``metadata.json`` with ``file_name``, optionally
+  ``conditioning_image_file_name``, ``text`` (or ``caption``) and ``person``; pictures that no row names are left out;
 * pairs: ``images/``, optionally ``conditions/`` and ``captions/*.txt``, matched by the file name without its suffix;
-* pictures: the folder's own pictures, without captions.
+* pictures: the folder's own pictures.
+
+In each a picture without a caption may have one beside it, ``a.txt`` or ``a.caption`` for ``a.png``.
 
 Supplied conditions are read only for ``given``; any other is extracted from the picture, so that what
-the manifest names is what was done. Nothing outside the folder is opened, by ``../`` or by a link. Only paths and
-metadata captions stay in memory, never pixels.
+the manifest names is what was done. Nothing outside the folder is opened, by ``../`` or by a link. What is not read is
+named in ``Folder.notes``, and a table that is not read stops the reading. Only paths and captions of tables stay in memory,
+never pixels.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sfumato.core import registry
 from sfumato.core.errors import UserError
-from sfumato.owner.picture_file import SUFFIXES, read_picture, shape_of
+from sfumato.core.outside import read_bytes
+from sfumato.owner import listing, table
+from sfumato.owner.listing import FOLDER, HIDDEN, NO_FILE, OTHER, TABLES, Listing, inside, is_file, note
+from sfumato.owner.picture_file import SUFFIXES, is_square, read_picture, shape_of
 
-METADATA = ("metadata.jsonl", "metadata.csv")
-CONDITION_COLUMN = "conditioning_image_file_name"
+CAPTION_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,19 @@ class Example:
         return read_picture(self.condition_path, size=self.size)
 
     @property
+    def cropped(self) -> bool:
+        """Whether the picture is no square, so that only its middle is taken."""
+        return not is_square(self.path)
+
+    @property
     def caption(self) -> str:
         """The caption, empty where there is none."""
         if isinstance(self.text, str):
             return self.text
+        data = read_bytes(self.text, what="a caption", limit=CAPTION_BYTES)
         try:
-            return self.text.read_text(encoding="utf-8-sig").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            return data.decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
             raise UserError(f"{self.text}: the caption could not be read ({error})", expected="a text file in UTF-8") from error
 
 
@@ -97,12 +106,18 @@ class Folder:
                 loaded = folder.load(example)
             except UserError as report:
                 reports.append(report)
+
+    Attributes:
+        supplied: how many conditions the folder brings, whether or not they are used.
+        notes: what its owner should know: what was left out and why, a line each.
     """
 
     path: Path
     size: int
     condition: str
     examples: tuple[Example, ...]
+    supplied: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -151,57 +166,77 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
     if not folder.is_dir():
         got = f"{folder}: {'a file' if folder.exists() else 'no such folder'}"
         raise UserError(got, expected="a folder of pictures", fix="check the spelling of the path")
-    tables = [name for name in METADATA if (folder / name).is_file()]
+    top = listing.scan(folder, folder)
+    tables = [name for name in TABLES if name in top.tables]
     if len(tables) > 1:
         raise UserError(f"{folder}: both {' and '.join(tables)}", expected="one of them", fix="remove the one that is out of date")
     if tables:
-        found = _from_metadata(folder, tables[0], given=given, size=size)
+        found, supplied, notes = _from_table(top, tables[0], given=given, size=size)
     elif (folder / "images").is_dir():
-        found = _from_pairs(folder, given=given, size=size)
+        found, supplied, notes = _from_pairs(top, given=given, size=size)
     else:
-        found = [Example(path, None, size) for path in _pictures(folder, folder)]
+        found, supplied, notes = _plain(top, size=size)
         if found and given:
             raise UserError(
                 f"{folder}: pictures without conditions, but the condition is '{condition}'",
-                expected=f"metadata.jsonl with `file_name` and `{CONDITION_COLUMN}`, or the folders images/ and conditions/",
+                expected=f"metadata.jsonl with `file_name` and `{table.CONDITION}`, or the folders images/ and conditions/",
                 fix="supply the conditions, or name an extractor such as 'canny'",
             )
     if not found:
-        raise _empty(folder, tables)
-    return Folder(folder, size, condition, tuple(found))
+        raise _empty(top, tables)
+    if supplied and not given:
+        notes.append(
+            f"the folder brings {supplied:,} conditions, and none is used: "
+            f"the condition is {condition!r} (--condition given takes them)"
+        )
+    return Folder(folder, size, condition, tuple(found), supplied, tuple(notes))
 
 
-# ---------------------------------------------------------------- layouts
+# ---------------------------------------------------------------- layouts: examples, how many conditions come with them, notes
+
+Layout = tuple[list[Example], int, list[str]]
 
 
-def _from_metadata(folder: Path, table: str, *, given: bool, size: int) -> list[Example]:
+def _from_table(top: Listing, name: str, *, given: bool, size: int) -> Layout:
+    folder, root = top.where, top.where.resolve()
+    beside = listing.refuse_unread(top, read=name)
     found: list[Example] = []
     lines: dict[Path, int] = {}
-    for line, row in _rows(folder / table):
-        where = f"{folder / table} line {line}"
-        path = _named(folder, row, "file_name", where)
-        condition = _named(folder, row, CONDITION_COLUMN, where) if given else None
-        for named in filter(None, (path, condition)):
-            if named in lines:
+    conditions: set[Path] = set()
+    for line, row in table.rows(folder, name):
+        where = f"{folder / name} line {line}"
+        path = table.named(folder, row, "file_name", where)
+        condition = table.named(folder, row, table.CONDITION, where) if given else None
+        for file in filter(None, (path, condition)):
+            if file in lines:
                 raise UserError(
-                    f"{where}: {named.relative_to(folder.resolve())} was named before, in line {lines[named]}",
+                    f"{where}: {listing.short(str(file.relative_to(root)))} was named before, in line {lines[file]}",
                     expected="a picture, and a condition of its own, in each row",
                     fix="remove one of the rows",
                     privacy="every record draws noise anew: what is in two of them shows through",
                 )
-            lines[named] = line
-        words = {column: row.get(column) for column in ("text", "person")}
-        for column, value in words.items():
-            if not isinstance(value, str | None):
-                raise UserError(f"{where}: `{column}` is {json.dumps(value)}", expected="words in quotes")
-        text, person = ((value or "").strip() for value in words.values())
+            lines[file] = line
+        words = [table.word(row, column, where) for column in table.WORDS]
+        person = table.word(row, "person", where)
+        supplied = row.get(table.CONDITION)
+        if isinstance(supplied, str) and supplied:
+            conditions.add(condition or root / supplied)
+        text = next(filter(None, words), "") or _beside(folder, path)
         found.append(Example(path, condition, size, text, person))
-    return found
+    notes = note("tables that are not read", beside)
+    unnamed = []
+    for where in dict.fromkeys((root, *(example.path.parent for example in found))):
+        seen = listing.scan(folder, folder / where.relative_to(root)).pictures
+        unnamed += [str(path.relative_to(root)) for path in seen if path not in lines and path not in conditions]
+    return found, len(conditions), notes + note(f"no row of {name} names them", unnamed)
 
 
-def _from_pairs(folder: Path, *, given: bool, size: int) -> list[Example]:
-    images = _by_stem(folder, "images")
-    conditions = _by_stem(folder, "conditions") if given else {}
+def _from_pairs(top: Listing, *, given: bool, size: int) -> Layout:
+    folder = top.where
+    seen = {name: listing.scan(folder, folder / name) for name in ("images", "conditions", "captions") if (folder / name).is_dir()}
+    for one in (top, *seen.values()):
+        listing.refuse_unread(one)
+    images, conditions = (_by_stem(seen[name]) if name in seen else {} for name in ("images", "conditions"))
     missing = [stem for stem in images if stem not in conditions] if given else []
     if missing:
         raise UserError(
@@ -209,17 +244,37 @@ def _from_pairs(folder: Path, *, given: bool, size: int) -> list[Example]:
             expected=f"a picture named {missing[0]} (.png, .jpg ...) in conditions/",
             fix="add it, or name an extractor such as 'canny'",
         )
-    captions = {stem: folder / "captions" / f"{stem}.txt" for stem in images}
-    texts = {stem: _inside(folder, str(path.relative_to(folder)), str(path)) for stem, path in captions.items() if path.is_file()}
-    return [Example(path, conditions.get(stem), size, texts.get(stem, "")) for stem, path in images.items()]
+    captions = {stem: _caption(folder, folder.resolve() / "captions" / stem) or _beside(folder, path) for stem, path in images.items()}
+    paired = [stem for stem in conditions if stem in images]
+    notes = note("beside images/, not in it", [path.name for path in top.pictures])
+    notes += _left(seen["images"], captions.values()) + listing.alike(path.name for path in images.values())
+    notes += note("conditions of no picture", [conditions[stem].name for stem in conditions if stem not in images])
+    found = [Example(path, conditions[stem] if given else None, size, captions[stem]) for stem, path in images.items()]
+    return found, len(paired), notes
 
 
-def _by_stem(folder: Path, name: str) -> dict[str, Path]:
+def _plain(top: Listing, *, size: int) -> Layout:
+    listing.refuse_unread(top)
+    found = [Example(path, None, size, _beside(top.where, path)) for path in top.pictures]
+    notes = _left(top, [example.text for example in found])
+    return found, 0, notes + listing.alike(path.name for path in top.pictures)
+
+
+def _left(seen: Listing, captions: Iterable[str | Path]) -> list[str]:
+    """Lines on all of a folder that is neither a picture nor its caption."""
+    used = {path.name for path in captions if isinstance(path, Path)}
+    notes = []
+    for why in (FOLDER, NO_FILE, OTHER, HIDDEN):
+        notes += note(why, [name for name in seen.names(why) if name not in used])
+    return notes
+
+
+def _by_stem(seen: Listing) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in _pictures(folder, folder / name):
+    for path in seen.pictures:
         if path.stem in found:
             raise UserError(
-                f"{folder / name}: both {found[path.stem].name} and {path.name}",
+                f"{seen.where}: both {found[path.stem].name} and {path.name}",
                 expected="names that differ without their suffix: pictures, conditions and captions are matched by them",
                 fix="rename or remove one of the two",
             )
@@ -227,83 +282,26 @@ def _by_stem(folder: Path, name: str) -> dict[str, Path]:
     return found
 
 
-def _pictures(folder: Path, where: Path) -> list[Path]:
-    """The pictures directly in ``where``, in the order of their names."""
-    seen = (p for p in (where.iterdir() if where.is_dir() else ()) if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return [_inside(folder, str(p.relative_to(folder)), str(p)) for p in sorted(seen) if p.is_file()]
+def _beside(folder: Path, picture: Path) -> str | Path:
+    """The caption beside a picture, by its name: the layout of kohya's and other trainers."""
+    return _caption(folder, picture.with_suffix(""))
 
 
-# ---------------------------------------------------------------- metadata
+def _caption(folder: Path, stem: Path) -> str | Path:
+    for suffix in listing.CAPTIONS:
+        path = stem.with_name(stem.name + suffix)
+        if os.path.islink(path) or is_file(path):
+            return inside(folder, str(path.relative_to(folder.resolve())), str(path))
+    return ""
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a metadata file with their line numbers."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            if path.suffix == ".csv":
-                reader = csv.DictReader(lines)
-                for row in reader:
-                    if None in row:
-                        raise UserError(
-                            f"{path} line {reader.line_num}: more cells than columns",
-                            expected=f"the columns {', '.join(reader.fieldnames or [])}",
-                            fix="put captions that contain a comma in double quotes",
-                        )
-                    yield reader.line_num, {str(key): value for key, value in row.items()}
-                return
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise UserError(f"{path} line {number}: not an object", expected='one {"file_name": ...} a line')
-                    yield number, row
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} line {number}: not JSON ({error.msg})",
-            expected='one object a line: {"file_name": "0001.png", "text": "..."}',
-            fix="write every row on a line of its own, without commas between rows",
-        ) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: could not be read ({error})", expected="a text file in UTF-8") from error
-
-
-def _named(folder: Path, row: dict[str, Any], column: str, where: str) -> Path:
-    """The file that ``column`` of ``row`` names."""
-    name = row.get(column)
-    if not isinstance(name, str) or not name:
-        got = f"`{column}` is {json.dumps(name)}" if column in row else f"no `{column}` (it has {', '.join(map(str, row)) or 'nothing'})"
-        other = ", or name an extractor such as 'canny'" if column == CONDITION_COLUMN else ""
-        expected = f"`{column}` with a path relative to {folder}"
-        raise UserError(f"{where}: {got}", expected=expected, fix=f"add `{column}` to every row{other}")
-    path = _inside(folder, name, f"{where}: {name}")
-    if not path.is_file():
-        got = f"`{column}` names {name}, which is not there"
-        raise UserError(f"{where}: {got}", expected=f"a file at {folder / name}", fix="correct or remove the row")
-    return path
-
-
-def _inside(folder: Path, name: str, what: str) -> Path:
-    """``folder / name`` with links resolved, refused where it leaves the folder."""
-    try:
-        path = (folder / name).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{what!r}: not a path ({error})", expected="a path relative to the folder") from error
-    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
-        raise UserError(
-            f"{what}: leads out of {folder}",
-            expected="a path relative to the folder, inside it, links included",
-            fix="copy the file into the folder",
-            privacy="only what lies in the named folder is ever read",
-        )
-    return path
-
-
-def _empty(folder: Path, tables: list[str]) -> UserError:
+def _empty(top: Listing, tables: list[str]) -> UserError:
     if tables:
-        return UserError(f"{folder / tables[0]}: no rows", expected="one row for each picture")
-    below = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir())[:5])
+        return UserError(f"{top.where / tables[0]}: no rows", expected="one row for each picture")
+    below = ", ".join(map(listing.short, top.names(FOLDER)[:5]))
+    others = note(OTHER, top.names(OTHER)) + note(NO_FILE, top.names(NO_FILE))
     return UserError(
-        f"{folder}: no pictures in it" + (f" (its folders: {below})" if below else ""),
+        f"{top.where}: no pictures in it" + (f" (its folders: {below})" if below else "") + "".join(f"; {line}" for line in others),
         expected=f"pictures ({' '.join(sorted(SUFFIXES))}), or metadata.jsonl, or images/ with pictures",
         fix="pass the folder that holds the pictures or the metadata: subfolders are not searched",
     )

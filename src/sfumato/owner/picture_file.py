@@ -1,7 +1,9 @@
-"""One picture file of any common kind to 8-bit RGB."""
+"""One picture file of any common kind to 8-bit RGB, in bounded memory whatever the file claims to be."""
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +12,31 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sfumato.core.errors import UserError
+from sfumato.core.outside import read_bytes
 
 # Only formats whose decoders run no other program (EPS would start Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 # HEIC cannot be read: listing it turns a silent omission into an error with its cure.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".avif", ".heic", ".heif"})
+SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .pjpeg .pjp .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm"
+    " .avif .avifs .heic .heif".split()
+)
+FILE_BYTES = 2**28
+# What decoding one picture may hold at once, its file included. What is made of it after that takes little.
+DECODED_BYTES = 450_000_000
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # as Pillow holds them; others 4
+# What a decoder holds beside the picture, bytes a pixel: canvases, planes. The tests measure it.
+_BESIDE = {"PNG": 0, "GIF": 1, "BMP": 2, "PPM": 8, "AVIF": 10, "WEBP": 12}
+_ROWS, _TILE_SIDES, _SAMPLES = 278, (322, 323), 8  # TIFF tags: rows of a strip, sides of a tile; most bytes of a pixel
+_GAP = 4  # a picture is averaged over blocks down to this many times the wanted side, then resized with care
+_STRIP = 2**20  # pixels that are worked on at once
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def read_picture(path: Path, *, size: int) -> np.ndarray:
@@ -31,34 +51,111 @@ def read_picture(path: Path, *, size: int) -> np.ndarray:
     Raises:
         UserError: not a picture, damaged, too large or of a kind without a fixed range; names the file.
     """
-    with _opened(path) as image:
+    with _opened(path) as (image, file):
+        full = image.width * image.height
         image.draft(None, (2 * size, 2 * size))  # lets a large JPEG be decoded at reduced size
-        rgb = _eight_bit_rgb(ImageOps.exif_transpose(image))
-        return np.array(ImageOps.fit(rgb, (size, size), method=Image.Resampling.LANCZOS), dtype=np.uint8)
+        _check_pixels(image, full, file)
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        square = _middle_square(image, size)
+        if turn is not None:
+            square = square.transpose(turn)
+        return np.array(ImageOps.fit(square, (size, size), method=Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
 def shape_of(path: Path) -> tuple[int, int]:
-    """Width and height of a picture as it is displayed, without decoding it."""
-    with _opened(path) as image:
+    """Width and height of a picture as it is displayed."""
+    with _opened(path) as (image, file):
         w, h = image.size
+        image.draft(None, (1, 1))
+        _check_pixels(image, w * h, file)  # looking for a PNG's orientation may decode it
         return (h, w) if image.getexif().get(_ORIENTATION) in _ROTATED else (w, h)
 
 
+def is_square(path: Path) -> bool:
+    """Whether nothing of a picture is cropped away. Nothing is decoded."""
+    with _opened(path) as (image, _):
+        return image.width == image.height
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
+    data = read_bytes(path, what="a picture", limit=FILE_BYTES)
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about large pictures, which are counted here, and odd notes in files
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                yield image, len(data)
     except UserError as error:
         raise UserError(f"{path}: {error.got}", expected=error.expected, fix=error.fix) from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: too many pixels ({error})", fix="scale the picture down first") from error
+        raise UserError(
+            f"{path}: too many pixels ({error})",
+            expected=f"at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels",
+            fix="scale the picture down first",
+        ) from error
     except Exception as error:  # decoders raise nearly anything on a damaged file
         raise UserError(
             f"{path}: could not be read as a picture ({type(error).__name__}: {error})",
             expected=f"an undamaged file of one of the formats {', '.join(FORMATS)}",
             fix="open it in a picture viewer and save it again as PNG or JPEG, or take it out of the folder",
         ) from error
+
+
+def _check_pixels(image: Image.Image, full: int, file: int) -> None:
+    """Refuse, before it is decoded, what would take more than ``DECODED_BYTES``."""
+    needed = decoding_bytes(image, full, file)
+    if needed > DECODED_BYTES:
+        raise UserError(
+            f"{full:,} pixels in a {image.format} file of mode {image.mode}",
+            expected=f"at most {DECODED_BYTES * full // needed:,} pixels of that kind, so that it fits into memory",
+            fix="scale the picture down first",
+        )
+
+
+def decoding_bytes(image: Image.Image, full: int, file: int) -> int:
+    """What decoding takes at most, beside a few megabytes.
+
+    Args:
+        image: opened, not decoded; a JPEG perhaps drafted.
+        full: its pixels before any draft.
+        file: the bytes of its file.
+    """
+    held = _PIXEL_BYTES.get(image.mode, 4) * image.width * image.height + file
+    if image.format == "TIFF":
+        return held + file + _SAMPLES * _piece(image, full)
+    layers = getattr(image, "layer", None)
+    if layers is None:
+        return held + _BESIDE.get(str(image.format), max(_BESIDE.values())) * full
+    # A JPEG in several passes keeps all its coefficients, and how many passes there are nobody knows before.
+    each = [across * down for _, across, down, *_ in layers]
+    most = max((across for _, across, *_ in layers), default=1) * max((down for _, _, down, *_ in layers), default=1)
+    return held + 2 * full * sum(each) // max(1, most)
+
+
+def _piece(image: Image.Image, full: int) -> int:
+    """Pixels of the largest piece of a TIFF that is decoded at once."""
+    tags = getattr(image, "tag_v2", {})
+    try:
+        if _TILE_SIDES[0] in tags:
+            return int(tags[_TILE_SIDES[0]]) * int(tags[_TILE_SIDES[1]])
+        return min(full, int(tags[_ROWS]) * image.width)
+    except (KeyError, TypeError, ValueError):
+        return full
+
+
+def _middle_square(image: Image.Image, size: int) -> Image.Image:
+    """The middle square in 8-bit RGB, averaged over blocks down to ``_GAP * size`` or a little more; worked on in strips, so
+    that nothing but the decoded picture is ever held whole."""
+    side = min(image.size)
+    block = max(1, side // (_GAP * size))
+    whole = side // block * block
+    left, top = (image.width - whole) // 2, (image.height - whole) // 2
+    rows = max(1, _STRIP // whole // block) * block
+    square = Image.new("RGB", (whole // block, whole // block))
+    for y in range(0, whole, rows):
+        strip = image.crop((left, top + y, left + whole, top + min(whole, y + rows)))
+        square.paste(_eight_bit_rgb(strip).reduce(block), (0, y // block))
+    return square
 
 
 def _eight_bit_rgb(image: Image.Image) -> Image.Image:
