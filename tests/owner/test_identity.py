@@ -1,5 +1,6 @@
 """Keys are made once, belong to their owner, and are never replaced in silence."""
 
+import os
 import stat
 
 import pytest
@@ -48,3 +49,29 @@ def test_a_key_of_another_length_is_refused(tmp_path, size):
     (folder / "signing.key").write_bytes(b"x" * size)
     with pytest.raises(UserError, match=f"{size} bytes"):
         identity.signing_key(folder)
+
+
+@pytest.mark.parametrize("name", ["signing.key", "ledger.key"])
+@pytest.mark.parametrize("how", ["folder", "pipe", "nowhere", "huge"])
+def test_what_is_no_key_is_said_and_not_replaced(tmp_path, name, how):
+    get, folder = {
+        "signing.key": (identity.signing_key, identity.owner_folder("clinic", tmp_path)),
+        "ledger.key": (identity.ledger_key, identity.ledger_folder(tmp_path)),
+    }[name]
+    path = folder / name
+    if how == "huge":
+        with path.open("wb") as file:
+            file.truncate(2**40)
+    else:
+        {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "nowhere": lambda: path.symlink_to(tmp_path / "gone")}[how]()
+    with pytest.raises(UserError, match=name):
+        get(folder)
+    assert (tmp_path / "gone").exists() is False and path.is_symlink() == (how == "nowhere")
+
+
+def test_a_home_that_cannot_be_one_is_said(tmp_path):
+    (tmp_path / "home").write_text("")
+    for make in (identity.ledger_folder, lambda store: identity.owner_folder("clinic", store)):
+        with pytest.raises(UserError, match="could not be made") as error:
+            make(tmp_path / "home")
+        assert "SFUMATO_HOME" in error.value.fix

@@ -115,7 +115,7 @@ import numpy as np
 from PIL import Image
 from sfumato.owner import picture_file
 
-W, H = 2500, 2000
+W, H = 1600, 1250
 folder, kinds = Path(sys.argv[1]), set(sys.argv[2:])
 Image.init()
 
@@ -127,7 +127,7 @@ def write():
             image.save(folder / name, **options)
     for mode in ("1", "L", "P", "I;16", "LA", "RGB", "RGBA"):
         save(f"{mode}-a.png", Image.new(mode, (W, H)), **({"transparency": 0} if mode == "P" else {}))
-    save("animated-b.png", three[0], save_all=True, append_images=three[1:])
+    save("animated-b.png", three[0], compress_level=1, save_all=True, append_images=three[1:])
     save("animated-a.gif", three[0], save_all=True, append_images=three[1:])
     save("still-a.webp", smooth, method=0)
     save("animated-a.webp", three[0], save_all=True, append_images=three[1:], method=0)
@@ -180,8 +180,8 @@ def test_decoding_takes_no_more_than_is_reckoned(tmp_path: Path) -> None:
     found = {name: (int(estimate), int(taken)) for name, estimate, taken in map(str.split, done.stdout.splitlines())}
     assert len(found) == len(list(tmp_path.iterdir())) >= 20, done.stderr
     for name, (estimate, taken) in found.items():
-        assert taken < estimate + 16_000_000, (name, estimate, taken)
-    assert max(taken for _, taken in found.values()) > 50_000_000  # they were measured
+        assert taken < estimate + 10_000_000, (name, estimate, taken)
+    assert max(taken for _, taken in found.values()) > 25_000_000  # they were measured
 
 
 TOO_MANY = [("RGBA", "png", {}), ("I;16", "png", {}), ("P", "png", {"bits": 1, "transparency": 0}), ("CMYK", "tif", {}), ("RGB", "webp", {}),
@@ -220,7 +220,7 @@ def test_files_too_large_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "P", "RGBA"])
-@pytest.mark.parametrize("shape", [(517, 300), (301, 1203), (64, 64), (1024, 1024), (3000, 9)])
+@pytest.mark.parametrize("shape", [(517, 300), (301, 1203), (64, 64), (640, 640)])
 def test_blocks_first_comes_to_the_same_as_all_at_once(tmp_path: Path, mode: str, shape: tuple[int, int]) -> None:
     draw = np.random.default_rng(0)
     image = Image.fromarray(draw.integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize(shape, Image.Resampling.BICUBIC)
@@ -236,8 +236,14 @@ def test_blocks_first_comes_to_the_same_as_all_at_once(tmp_path: Path, mode: str
         rgb = Image.alpha_composite(Image.new("RGBA", shape, "white"), image)
     wanted = np.asarray(ImageOps.fit(rgb.convert("RGB"), (32, 32), method=Image.Resampling.LANCZOS)).astype(int)
     off = np.abs(read_picture(path, size=32).astype(int) - wanted)
-    assert off.mean() < 3 and (shape[0] != shape[1] or off.mean() < 1.5)  # at the edges of a square nothing beyond it counts
+    assert off.mean() < 1.5  # at the edges of the square nothing beyond it counts
     assert shape != (64, 64) or off.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(3000, 9), (9, 3000), (70_000, 40), (1, 5), (1, 1)])
+def test_extreme_proportions_are_read(tmp_path: Path, shape: tuple[int, int]) -> None:
+    path = _saved(Image.new("RGB", shape, (200, 40, 40)), tmp_path / "a.png")
+    assert np.unique(read_picture(path, size=8).reshape(-1, 3), axis=0).tolist() == [[200, 40, 40]]
 
 
 @pytest.mark.parametrize("turn", range(2, 9))

@@ -81,3 +81,14 @@ def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="could not be written") as error:
         write_aside(tmp_path / "missing" / "shard", b"data")
     assert "nothing of this shard" in error.value.privacy and not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize("damage", ["{", "3", "[]", "null", '{"release": 3}', '{"base": "x"}', '{"release": "a", "release": "b"}'])
+def test_a_damaged_state_is_said_and_nothing_is_begun(tmp_path, ledger, damage):
+    release = opened(tmp_path, ledger)
+    ledger.append(Entry(release, "a" * 64, 1, 4, ["p"], ["f"], None))
+    (state,) = (tmp_path / "home" / "folders").iterdir()
+    state.write_text(damage)
+    with pytest.raises(UserError, match="state of a release") as error:
+        opened(tmp_path, ledger)
+    assert str(state) in error.value.got and state.read_text() == damage

@@ -1,7 +1,9 @@
 """The ledger: what was released, once for each release, and never less after a kill."""
 
 import json
+import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis.strategies import lists, sampled_from, tuples
 
 from sfumato.core.errors import UserError
+from sfumato.owner import release_ledger
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
 
 KEY = b"k" * 32
@@ -70,25 +73,60 @@ def test_lines_of_an_older_version_are_read(tmp_path):
     assert ReleaseLedger(tmp_path, KEY).draws("r") == [[1.5]]
 
 
-def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path):
+def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path, monkeypatch):
+    """Cut where a kill may cut it: what had not reached the disk is not counted, and all that had is."""
     ledger = ReleaseLedger(tmp_path, KEY)
     ledger.append(entry())
-    path = tmp_path / "releases.jsonl"
-    path.write_bytes(path.read_bytes() + b'{"release": "r2", "sha')
+    path, before = tmp_path / "releases.jsonl", (tmp_path / "releases.jsonl").read_bytes()
+    monkeypatch.setattr(release_ledger, "sync_file", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        ledger.append(entry("r2"))
+    monkeypatch.undo()
+    whole = path.read_bytes()
+    for end in (len(before) + 1, len(before) + 20, len(whole) - 2):
+        path.write_bytes(whole[:end])
+        assert ReleaseLedger(tmp_path, KEY).entries == [entry()] and path.read_bytes() == before
+    for end in (len(whole) - 1, len(whole)):  # the end of the line alone is gone
+        path.write_bytes(whole[:end])
+        assert ReleaseLedger(tmp_path, KEY).entries == [entry(), entry("r2")] and path.read_bytes() == whole
     again = ReleaseLedger(tmp_path, KEY)
-    assert again.entries == [entry()]
     again.append(entry("r3"))
-    assert [json.loads(line)["release"] for line in path.read_text().splitlines()] == ["r1", "r3"]
+    assert [json.loads(line)["release"] for line in path.read_text().splitlines()] == ["r1", "r2", "r3"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["releases.jsonl"]
 
 
-@pytest.mark.parametrize("damage", ["{\n", "[]\n", '{"release": "r2"}\n', '{"unknown": 1}\n'])
-def test_a_damaged_line_is_not_skipped(tmp_path, damage):
-    ReleaseLedger(tmp_path, KEY).append(entry())
+GOOD = json.dumps(asdict(entry()))
+DAMAGE = [
+    "{", "[]", '{"release": "r2"}', '{"unknown": 1}', "", "null", "3", '"text"', GOOD[:-1], GOOD + GOOD, "[" * 100_000, "\x00",
+    GOOD.replace('["p1"]', '[["p1"]]'), GOOD.replace('["p1"]', "[1]"), GOOD.replace('["p1"]', "[]"), GOOD.replace('["p1"]', '"p"'),
+    GOOD.replace('["f1"]', '["f1", "f2"]'), GOOD.replace('["f1"]', "[NaN]"), GOOD.replace('["f1"]', "null"), GOOD.replace('["f1"]', '[""]'),
+    GOOD.replace('"conditions": []', '"conditions": ["c", "d"]'), GOOD.replace('"mu": 1.0', '"mu": NaN'),
+    GOOD.replace('"mu": 1.0', '"mu": -1'), GOOD.replace('"mu": 1.0', '"mu": "1"'), GOOD.replace('"mu": 1.0', '"mu": true'),
+    GOOD.replace('"mu": 1.0', '"mu": 1e999'), GOOD.replace('"bytes": 10', '"bytes": ' + "1" * 5000), GOOD.replace('"bytes": 10', '"bytes": -1'),
+    GOOD.replace('"records": 1', '"records": true'), GOOD.replace('"records": 1', '"records": 2'), GOOD.replace('"r1"', "7"),
+    GOOD.replace('"r1"', '""'), GOOD.replace("}", ', "release": "r9"}'), GOOD.replace("}", ', "more": 1}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, GOOD.encode()[:-9] + b"\xff" + GOOD.encode()[-9:]])
+def test_a_damaged_line_is_neither_skipped_nor_read(tmp_path, damage):
+    ReleaseLedger(tmp_path, KEY).append(entry("r0"))
     path = tmp_path / "releases.jsonl"
-    path.write_text(damage + path.read_text())
-    with pytest.raises(UserError, match="line 1 is damaged") as error:
+    damaged = path.read_bytes() + (damage if isinstance(damage, bytes) else damage.encode()) + b"\n" + path.read_bytes()
+    last = [damaged.rpartition(path.read_bytes())[0][:-1]] if damage else []  # without its end an empty line is none
+    for text in (damaged, damaged.replace(b"\n", b"\r\n"), *last):
+        path.write_bytes(text)
+        with pytest.raises(UserError, match=r"releases\.jsonl: line 2 is damaged") as error:
+            ReleaseLedger(tmp_path, KEY)
+        assert "twice" in error.value.privacy and len(str(error.value)) < 1000 and path.read_bytes() == text
+
+
+@pytest.mark.parametrize("how", ["folder", "pipe", "nowhere"])
+def test_what_is_no_ledger_is_not_an_empty_one(tmp_path, how):
+    path = tmp_path / "releases.jsonl"
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "nowhere": lambda: path.symlink_to(tmp_path / "gone")}[how]()
+    with pytest.raises(UserError, match="releases.jsonl"):
         ReleaseLedger(tmp_path, KEY)
-    assert "twice" in error.value.privacy
 
 
 def test_a_ledger_that_cannot_be_written_stops_the_release(tmp_path):

@@ -1,6 +1,7 @@
 """A name belongs to the first key that was remembered under it."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -41,7 +42,27 @@ def test_owners_do_not_disturb_each_other(tmp_path):
     assert not check_owner(signed("clinic", "a"), store=tmp_path) and not check_owner(signed("studio", "b"), store=tmp_path)
 
 
-def test_a_damaged_list_is_no_empty_list(tmp_path):
-    (tmp_path / "known_owners.json").write_text("{")
+DAMAGE = ["{", "3", "[]", "null", '"x"', '{"clinic": 3}', '{"clinic": null}', '{"clinic": "abc"}', '{"clinic": ["a"]}', "",
+          '{"a": "' + "a" * 64 + '", "a": "' + "b" * 64 + '"}', '{"a": NaN}', "[" * 100_000, "\x00"]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [*(text.encode() for text in DAMAGE), b'{"clinic": "\xff"}'])
+def test_a_damaged_list_is_no_empty_list(tmp_path, damage):
+    (tmp_path / "known_owners.json").write_bytes(damage)
+    for look in (check_owner, remember_owner):
+        with pytest.raises(UserError, match="known_owners.json.*known owners") as error:
+            look(signed("clinic", "a"), store=tmp_path)
+        assert not isinstance(error.value, RecordError) and (tmp_path / "known_owners.json").read_bytes() == damage
+
+
+def test_a_list_that_leads_nowhere_is_no_empty_list(tmp_path):
+    (tmp_path / "known_owners.json").symlink_to(tmp_path / "gone.json")
     with pytest.raises(UserError, match="known owners"):
-        check_owner(signed("clinic", "a"), store=tmp_path)
+        remember_owner(signed("clinic", "a"), store=tmp_path)
+
+
+def test_owners_that_are_remembered_at_once_are_all_remembered(tmp_path):
+    names = [f"owner{i}" for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        new = list(pool.map(lambda name: remember_owner(signed(name, "a"), store=tmp_path), names))
+    assert all(new) and sorted(json.loads((tmp_path / "known_owners.json").read_text())) == sorted(names)

@@ -10,8 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sfumato.core.artifact import write_atomic
 from sfumato.core.errors import UserError
+from sfumato.core.outside import read_bytes
 from sfumato.records.manifest import OWNER_NAME
 from sfumato.records.trust import home
+
+KEY_BYTES = 2**12
 
 
 def owner_folder(owner: str, store: Path | None = None) -> Path:
@@ -22,9 +25,7 @@ def owner_folder(owner: str, store: Path | None = None) -> Path:
             expected="letters, digits, dots, dashes; at most 64",
             privacy="the name travels in the manifest: choose one that you do not mind being read",
         )
-    folder = (store or home()) / "owners" / owner
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+    return _private((store or home()) / "owners" / owner)
 
 
 def signing_key(folder: Path) -> Ed25519PrivateKey:
@@ -35,15 +36,13 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
 
 def ledger_folder(store: Path | None = None) -> Path:
     """Where the ledger is kept: one for all owner names, because a picture under another name is still the same picture."""
-    folder = (store or home()) / "ledger"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
+    return _private((store or home()) / "ledger")
 
 
 def ledger_key(folder: Path) -> bytes:
     """The key of the ledger's picture names: without it the ledger does not tell which pictures were released."""
     path = folder / "ledger.key"
-    if not path.exists() and (folder / "releases.jsonl").exists():
+    if not os.path.lexists(path) and (folder / "releases.jsonl").exists():
         raise UserError(
             f"{path}: gone, but releases are recorded beside it",
             fix="restore the key from a backup",
@@ -52,15 +51,24 @@ def ledger_key(folder: Path) -> bytes:
     return _secret(path)
 
 
+def _private(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        fix = "set SFUMATO_HOME to a folder of yours"
+        raise UserError(f"{folder}: could not be made ({error.strerror})", expected="a folder for keys and ledgers", fix=fix) from error
+    return folder
+
+
 def _secret(path: Path) -> bytes:
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is a key that is lost, not one to be made anew
         if path.name == "signing.key":
             key = Ed25519PrivateKey.generate()
             raw = key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
         else:
             raw = os.urandom(32)
         write_atomic(path, raw, private=True)  # temporary files are readable by their owner alone, and stay so
-    raw = path.read_bytes()
+    raw = read_bytes(path, what="key of 32 bytes", limit=KEY_BYTES)
     if len(raw) != 32:
         raise UserError(f"{path}: {len(raw)} bytes", expected="a key of 32 bytes", fix="restore it from a backup; a new key is a new owner")
     return raw

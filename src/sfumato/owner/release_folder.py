@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from sfumato.core.artifact import read_json, sha256, write_json
+from sfumato.core.artifact import read_json, sha256, sync_file, write_json
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.owner.release_ledger import Entry, ReleaseLedger
 from sfumato.records.manifest import NAME, ShardEntry
@@ -17,7 +17,13 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
     """The random id that ties ``out`` to its ledger lines. It is kept beside the ledger, so records never meet another owner's ledger."""
     state = ledger_home / "folders" / f"{sha256(str(out.resolve()).encode())}.json"
     wanted = json.loads(json.dumps(wanted))
-    found = read_json(state, what="state of a release") if state.exists() else {}
+    found = read_json(state, what="state of a release") if os.path.lexists(state) else {}
+    if not isinstance(found, dict) or (found and not isinstance(found.get("release"), str)):
+        raise UserError(
+            f"{state}: the state of a release is damaged",
+            fix=f"restore it from a backup; or, if {out} was removed too, remove it",
+            privacy="without it nobody knows which release is in the folder",
+        )
     if not ledger.of_release(str(found.get("release"))):  # nothing was released into this folder yet
         # What waits aside of a folder that this ledger knows was never counted: it is dropped and drawn anew.
         for_others = (out,) if found else (out, aside_of(out))
@@ -92,8 +98,7 @@ def write_aside(path: Path, data: bytes) -> None:
     try:
         with path.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        sync_file(path)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise UserError(

@@ -7,19 +7,23 @@ shard gets its final name, so a kill at any moment leaves the two one to one.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sfumato.core.artifact import sync_file, write_atomic
 from sfumato.core.errors import UserError
+from sfumato.core.lock import held
+from sfumato.core.outside import parse_json, read_bytes
+
+LEDGER_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class ReleaseLedger:
         self._path = folder / "releases.jsonl"
         self._key = key
         self.entries: list[Entry] = []
-        if self._path.exists():
+        if os.path.lexists(self._path):
             self._read()
 
     def name(self, image: np.ndarray) -> str:
@@ -92,13 +96,14 @@ class ReleaseLedger:
         return [mus[group] for group in dict.fromkeys(root(names[0]) for entry, names in records if entry.release == release)]
 
     def append(self, entry: Entry) -> None:
-        """Add a line and wait until it is on the disk."""
+        """Add a line and wait until it is on the disk. The line waits beside the ledger until then: what a kill tore off is known by it."""
         line = json.dumps(asdict(entry)).encode() + b"\n"
         try:
+            write_atomic(self._next, line, private=True)
             with self._path.open("ab") as file:
                 file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            sync_file(self._path)
+            self._next.unlink()
         except OSError as error:
             raise UserError(
                 f"{self._path}: the ledger could not be written ({error.strerror})",
@@ -107,32 +112,67 @@ class ReleaseLedger:
             ) from error
         self.entries.append(entry)
 
+    @property
+    def _next(self) -> Path:
+        return self._path.with_name("releases.next")
+
     def _read(self) -> None:
-        data = self._path.read_bytes()
+        data = read_bytes(self._path, what="ledger of releases", limit=LEDGER_BYTES)
         whole, _, torn = data.rpartition(b"\n")
-        if torn:  # killed while writing: the shard of this line never got its name
-            os.truncate(self._path, len(data) - len(torn))
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                self.entries.append(Entry(**json.loads(line)))
-            except (json.JSONDecodeError, TypeError) as error:
-                raise UserError(
-                    f"{self._path}: line {number} is damaged",
-                    fix="restore the ledger from a backup",
-                    privacy="without it nobody knows which pictures were released already; starting anew may release them twice",
-                ) from error
+        lines = whole.split(b"\n") if whole else []
+        for number, line in enumerate(lines, 1):
+            self.entries.append(self._entry(line, number))
+        if torn:
+            self._mend(torn, len(lines) + 1, at=len(data) - len(torn))
+
+    def _mend(self, torn: bytes, number: int, *, at: int) -> None:
+        """The last line, without its end. One that a kill tore off is dropped: its shard never got its name. A whole one counts."""
+        waiting = read_bytes(self._next, what="line of a ledger", limit=2**30) if self._next.exists() else b""
+        if waiting != torn + b"\n" and waiting.startswith(torn):
+            os.truncate(self._path, at)
+            return
+        self.entries.append(self._entry(torn, number))
+        with self._path.open("ab") as file:
+            file.write(b"\n")
+
+    def _entry(self, line: bytes, number: int) -> Entry:
+        try:
+            return _checked(parse_json(line, name=f"line {number}"))
+        except (UserError, ValueError, TypeError) as error:
+            reason = error.got if isinstance(error, UserError) else str(error)
+            raise UserError(
+                f"{self._path}: line {number} is damaged ({reason})",
+                fix="restore the ledger from a backup",
+                privacy="without it nobody knows which pictures were released already; starting anew may release them twice",
+            ) from error
+
+
+def _checked(row: Any) -> Entry:
+    """An entry in which every value is what it should be."""
+    if not isinstance(row, dict):
+        raise ValueError("no object")
+    wanted = {one.name: one.default_factory is MISSING for one in fields(Entry)}
+    if not set(row) <= set(wanted) or not all(name in row for name, needed in wanted.items() if needed):
+        raise ValueError("not the names that a line has")
+    entry = Entry(**row)
+    if not all(isinstance(value, str) and value for value in (entry.release, entry.sha256)):
+        raise ValueError("a release or digest that is no text")
+    if any(type(value) is not int or value < 1 for value in (entry.records, entry.bytes)):
+        raise ValueError("records or bytes that are no number from 1 up")
+    for names in (entry.pictures, entry.files, entry.conditions):
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError("names that are no list of texts")
+    if {len(entry.pictures), len(entry.files), len(entry.conditions) or entry.records} != {entry.records}:
+        raise ValueError("lists of other lengths than its records")
+    if entry.mu is not None and (type(entry.mu) not in (int, float) or entry.mu < 0):
+        raise ValueError("a mu that is no number from 0 up")
+    return entry
 
 
 def _rows(entry: Entry) -> list[tuple[str, ...]]:
     return list(zip(*filter(None, (entry.pictures, entry.files, entry.conditions)), strict=True))
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Hold the ledger; a second seal at the same time is turned away."""
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError("another seal is running on this machine", fix="wait for it to end") from error
-        yield
+    return held(folder / "lock", what="seal")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from sfumato.core.artifact import read_json, write_json
-from sfumato.core.errors import RecordError
+from sfumato.core.errors import RecordError, UserError
 from sfumato.core.home import home as home
+from sfumato.core.lock import held
 from sfumato.records.manifest import Manifest
+
+KEY = re.compile("[0-9a-f]{64}")
+LOCK_SECONDS = 20.0
 
 
 def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
@@ -29,13 +35,26 @@ def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
 
 def remember_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
     """As ``check_owner``; a new owner's key is remembered, and no other is taken under its name from then on."""
-    new = check_owner(manifest, store=store)
-    if new:
-        path, known = _known(store)
-        write_json(path, {**known, manifest.owner: manifest.public_key})
+    folder = store or home()
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / "known_owners.lock", what="look at the known owners", wait=LOCK_SECONDS):
+        new = check_owner(manifest, store=store)
+        if new:
+            path, known = _known(store)
+            write_json(path, {**known, manifest.owner: manifest.public_key})
     return new
 
 
 def _known(store: Path | None) -> tuple[Path, dict[str, str]]:
     path = (store or home()) / "known_owners.json"
-    return path, read_json(path, what="list of known owners") if path.exists() else {}
+    if not os.path.lexists(path):
+        return path, {}
+    found = read_json(path, what="list of known owners")
+    if not isinstance(found, dict) or not all(isinstance(key, str) and KEY.fullmatch(key) for key in found.values()):
+        raise UserError(
+            f"{path}: the list of known owners is damaged",
+            expected="an object: each owner's name with its key of 64 hexadecimal digits",
+            fix="restore it from a backup",
+            privacy="without it a key under a known name would be taken for that owner's",
+        )
+    return path, found
