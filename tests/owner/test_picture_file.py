@@ -204,7 +204,9 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
 
 
 def test_an_animation_of_a_huge_canvas_is_refused(tmp_path: Path) -> None:
-    data = bytearray(_saved(Image.new("RGB", (8, 8)), tmp_path / "a.webp", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]).read_bytes())
+    data = bytearray(
+        _saved(Image.new("RGB", (8, 8)), tmp_path / "a.webp", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]).read_bytes()
+    )
     at = data.index(b"VP8X") + 12
     data[at : at + 6] = (4_000_000).to_bytes(3, "little") + (39).to_bytes(3, "little")
     (tmp_path / "a.webp").write_bytes(data)

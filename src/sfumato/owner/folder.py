@@ -186,8 +186,7 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
         raise _empty(top, tables)
     if supplied and not given:
         notes.append(
-            f"the folder brings {supplied:,} conditions, and none is used: "
-            f"the condition is {condition!r} (--condition given takes them)"
+            f"the folder brings {supplied:,} conditions, and none is used: the condition is {condition!r} (--condition given takes them)"
         )
     return Folder(folder, size, condition, tuple(found), supplied, tuple(notes))
 

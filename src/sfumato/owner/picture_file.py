@@ -18,8 +18,7 @@ from sfumato.core.outside import read_bytes
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 # HEIC cannot be read: listing it turns a silent omission into an error with its cure.
 SUFFIXES = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .pjpeg .pjp .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm"
-    " .avif .avifs .heic .heif".split()
+    ".png .apng .jpg .jpeg .jpe .jfif .pjpeg .pjp .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .avifs .heic .heif".split()
 )
 FILE_BYTES = 2**28
 # What decoding one picture may hold at once, its file included. What is made of it after that takes little.
