@@ -102,7 +102,8 @@ DAMAGE = [
     GOOD.replace('["f1"]', '["f1", "f2"]'), GOOD.replace('["f1"]', "[NaN]"), GOOD.replace('["f1"]', "null"), GOOD.replace('["f1"]', '[""]'),
     GOOD.replace('"conditions": []', '"conditions": ["c", "d"]'), GOOD.replace('"mu": 1.0', '"mu": NaN'),
     GOOD.replace('"mu": 1.0', '"mu": -1'), GOOD.replace('"mu": 1.0', '"mu": "1"'), GOOD.replace('"mu": 1.0', '"mu": true'),
-    GOOD.replace('"mu": 1.0', '"mu": 1e999'), GOOD.replace('"bytes": 10', '"bytes": ' + "1" * 5000), GOOD.replace('"bytes": 10', '"bytes": -1'),
+    GOOD.replace('"mu": 1.0', '"mu": 1e999'), GOOD.replace('"bytes": 10', '"bytes": ' + "1" * 5000),
+    GOOD.replace('"bytes": 10', '"bytes": -1'),
     GOOD.replace('"records": 1', '"records": true'), GOOD.replace('"records": 1', '"records": 2'), GOOD.replace('"r1"', "7"),
     GOOD.replace('"r1"', '""'), GOOD.replace("}", ', "release": "r9"}'), GOOD.replace("}", ', "more": 1}'),
 ]  # fmt: skip
