@@ -13,9 +13,8 @@ from sfumato.core.lock import held
 
 
 def test_a_second_holder_is_turned_away_until_the_first_is_gone(tmp_path):
-    with held(tmp_path / "lock", what="seal"):
-        with pytest.raises(UserError, match="another seal"), held(tmp_path / "lock", what="seal"):
-            pass
+    with held(tmp_path / "lock", what="seal"), pytest.raises(UserError, match="another seal"), held(tmp_path / "lock", what="seal"):
+        pass
     with held(tmp_path / "lock", what="seal"):
         pass
 

@@ -185,7 +185,8 @@ def test_decoding_takes_no_more_than_is_reckoned(tmp_path: Path) -> None:
 
 
 TOO_MANY = [("RGBA", "png", {}), ("I;16", "png", {}), ("P", "png", {"bits": 1, "transparency": 0}), ("CMYK", "tif", {}),
-            ("RGB", "webp", {}), ("RGB", "jpg", {"progressive": True}), ("1", "tif", {"compression": "group4"}), ("P", "gif", {})]  # fmt: skip
+            ("RGB", "webp", {}), ("RGB", "jpg", {"progressive": True}),
+            ("1", "tif", {"compression": "group4"}), ("P", "gif", {})]  # fmt: skip
 
 
 @pytest.mark.parametrize(("mode", "suffix", "options"), TOO_MANY)

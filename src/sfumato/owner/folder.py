@@ -224,8 +224,8 @@ def _from_table(top: Listing, name: str, *, given: bool, size: int) -> Layout:
         found.append(Example(path, condition, size, text, person))
     notes = note("tables that are not read", beside)
     unnamed = []
-    for where in dict.fromkeys((root, *(example.path.parent for example in found))):
-        seen = listing.scan(folder, folder / where.relative_to(root)).pictures
+    for place in dict.fromkeys((root, *(example.path.parent for example in found))):
+        seen = listing.scan(folder, folder / place.relative_to(root)).pictures
         unnamed += [str(path.relative_to(root)) for path in seen if path not in lines and path not in conditions]
     return found, len(conditions), notes + note(f"no row of {name} names them", unnamed)
 

@@ -17,10 +17,11 @@ from sfumato.owner.picture_file import SUFFIXES
 
 TABLES = ("metadata.jsonl", "metadata.csv", "metadata.json")
 CAPTIONS = (".txt", ".caption")  # beside a picture, by its name
-_TABLE_SUFFIXES = frozenset(
-    ".json .jsonl .ndjson .csv .tsv .tab .psv .parquet .arrow .feather .avro .orc .xlsx .xls .xlsm .ods .numbers"
-    " .sqlite .sqlite3 .db .dbf .pkl .pickle .h5 .hdf5 .npz .sav .dta".split()
-)
+_TABLE_SUFFIXES = frozenset((
+    ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".tab", ".psv", ".parquet", ".arrow", ".feather",
+    ".avro", ".orc", ".xlsx", ".xls", ".xlsm", ".ods", ".numbers", ".sqlite", ".sqlite3", ".db",
+    ".dbf", ".pkl", ".pickle", ".h5", ".hdf5", ".npz", ".sav", ".dta",
+))  # fmt: skip
 _SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 _SHOWN, _NAME = 10, 60  # names in a note, characters of a name
 

@@ -17,9 +17,10 @@ from sfumato.core.outside import read_bytes
 # Only formats whose decoders run no other program (EPS would start Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 # HEIC cannot be read: listing it turns a silent omission into an error with its cure.
-SUFFIXES = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .pjpeg .pjp .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .avif .avifs .heic .heif".split()
-)
+SUFFIXES = frozenset((
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib",
+    ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".heic", ".heif",
+))  # fmt: skip
 FILE_BYTES = 2**28
 # What decoding one picture may hold at once, its file included. What is made of it after that takes little.
 DECODED_BYTES = 450_000_000
