@@ -30,7 +30,15 @@ def test_an_attack_says_what_it_is(name):
     assert attack.__doc__ and 10 < len(attack.DESCRIPTION) <= 140 and "\n" not in attack.DESCRIPTION
     assert attack.TARGETS and set(attack.TARGETS) <= set(records.TARGETS)
     assert {"quick", "full"} <= set(attack.COUNT) <= set(attempts.EFFORTS) and all(type(n) is int and n > 0 for n in attack.COUNT.values())
-    assert (attempts.count(attack, "glance") or 1) <= attack.COUNT["quick"] <= attack.COUNT["full"]
+    assert attack.COUNT.get("glance", 1) <= attack.COUNT["quick"] <= attack.COUNT["full"]
+    assert set(getattr(attack, "GLANCED", ())) <= set(getattr(attack, "VARIANTS", ()))
+
+
+def test_at_a_glance_optimisers_are_left_out_and_closed_forms_are_not():
+    counts = {row: attempts.count(records.attack(row.partition(":")[0]), "glance", row.partition(":")[2]) for row in records.rows()}
+    made = {row for row, count in counts.items() if count}
+    assert {"algebraic", "linear_mmse", "linkage:exact", "linkage:another", "direct_identity", "diffusion_prior:ddim"} <= made
+    assert not made & {"rmle", "query_free", "unsplit", "fsha", "gradient_inversion", "diffusion_prior:tuned", "linkage:jpeg"}
 
 
 @pytest.mark.parametrize("name", ATTACKS)

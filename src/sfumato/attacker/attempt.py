@@ -58,10 +58,11 @@ class Failed:
     cause: str
 
 
-def count(module: Any, effort: Effort) -> int | None:
-    """How many records an attack takes at an effort, by its ``COUNT``; None: at that effort it is left out."""
+def count(module: Any, effort: Effort, variant: str = "") -> int | None:
+    """How many records an attack takes at an effort, by its ``COUNT``; None: then it is left out, or that variant of it."""
     counts: dict[Effort, int] = module.COUNT
-    return counts.get(effort)
+    left_out = effort == "glance" and variant not in getattr(module, "GLANCED", (variant,))
+    return None if left_out else counts.get(effort)
 
 
 def declared(module: Any) -> tuple[type, ...]:
@@ -121,7 +122,7 @@ class Attacks(Generic[G]):
         missing = scenario.lacks(module.NEEDS)
         if missing:
             return NoChannel(missing)
-        if effort == "glance" and "glance" not in getattr(module, "COUNT", {}):
+        if effort == "glance" and "glance" not in getattr(module, "COUNT", ()):
             effort = "quick"
         given = scenario.only(declared(module))
         before, started = given.state(), time.monotonic()

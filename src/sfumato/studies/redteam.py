@@ -219,8 +219,9 @@ def attack(
         answer = attacks.attempt(row, shuffle.shuffled(known, seed), effort=effort, seed=seed, tell=tell)
         return shuffle.restored(answer, seed) if isinstance(answer, Guess) else answer
 
-    module = attacks.attack(row.partition(":")[0])
-    count = max(records, attempts.count(module, effort) or module.COUNT["quick"])
+    name, _, variant = row.partition(":")
+    module = attacks.attack(name)
+    count = max(records, attempts.count(module, effort, variant) or module.COUNT["quick"])
     answer = trying(scenario.rows(count))
     if isinstance(answer, NoChannel) and answer.missing == (Trained,):
         scenario = scenario.having(*server_trains(scenario, base, work, condition=condition, effort=effort, seed=seed))

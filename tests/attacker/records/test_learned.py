@@ -96,6 +96,34 @@ def test_another_condition_is_another_record(tiny, people, monkeypatch):
     assert np.array_equal(first, again) and not np.allclose(first, second)
 
 
+def test_another_picture_of_the_person_is_found_by_who_is_on_it(tiny, people, monkeypatch):
+    """Each record's person among other pictures, one of each; what was read of a record is not read again."""
+    _, own, z_0, c = people
+    rows, others = torch.arange(0, len(own), 4), list(range(1, len(own), 4))
+    held = Copies(own.images[others], z_0[others], c[others])
+    mechanism = sealed(tiny, 200, -1)
+    given = mechanism.push(z_0[rows], c[rows], generator(3)).having(tiny, people[0], mechanism)
+    told = given.having(Candidates(z_0, c, {"another": lambda: held, "jpeg": lambda: held}))
+    said = attempt("direct_identity", given)
+    monkeypatch.setattr(direct_identity, "_look", lambda *a: pytest.fail("it looked again"))
+    guess = attempt("linkage:another", told)
+    assert torch.allclose(guess.scores, torch.from_numpy(said.embeddings @ said.embed(held.images).T))
+    rank = (guess.scores >= guess.scores.diagonal()[:, None]).sum(1).float()
+    assert rank.mean() < 0.75 * (1 + len(rows)) / 2  # chance is the middle
+    assert attempt("linkage:another", mechanism.push(z_0, c, generator(3)).having(tiny, told[Candidates])) == NoChannel((Public, Mechanism))
+
+
+def test_at_a_glance_a_few_people_teach_an_eye_and_no_reader(tiny, people, monkeypatch):
+    public, own, _, _ = people
+    monkeypatch.setattr(direct_identity, "learn", lambda *a, **k: pytest.fail("it trained a reader"))
+    monkeypatch.setattr(_identity, "GLANCE", 8)
+    given = scenario(tiny, people, 200, -1)
+    guess = attempt("direct_identity", given, effort="glance")
+    assert guess.budget["public people"] == len(set(_identity.few(public).identities)) <= 8 < len(set(public.identities))
+    assert nearer(guess, own) > 0.02 and _identity.few(public) is _identity.few(public)
+    assert set(_identity.few(public).identities) <= set(public.identities)
+
+
 def test_on_noise_a_person_is_not_read_off(tiny, people):
     _, own, _, _ = people
     given = scenario(tiny, people, 999, None)

@@ -15,7 +15,7 @@ DESCRIPTION = "solve the record for the picture and the condition"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Base)
 MAY_USE: tuple[type, ...] = (Files, *TRACES)
-COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+COUNT: dict[Effort, int] = {"glance": 200, "quick": 1000, "full": 4000}
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:

@@ -10,6 +10,7 @@ this package with
     MAY_USE      optional: further types, which it uses where they are granted
     ASKS         optional: the attack that it asks first, of the same records
     COUNT        how many records it attacks, by effort: what an optimisation can afford; without a "glance" it is left out at a glance
+    GLANCED      optional: those of its variants that are made at a glance; by default all
     run(scenario, *, effort, seed, tell) -> Guess
 
 and, where it has several ways, ``VARIANTS`` and ``run(..., variant=...)``. It is tuned on ``Public`` alone. It never sees the truth:

@@ -2,8 +2,8 @@
 
 An eye (``_eye``) looks at the picture and the condition that the record turns into; a reader, a small network, takes the latents as they
 are. Each is trained on public people pushed through the mechanism, to say where in the attacker's own identity space the clean picture's
-person lies; what they say is added, the reader's with half the weight. By data processing no picture that another attack makes holds
-more of the person than the record does.
+person lies; what they say is added, the reader's with half the weight. At a glance there are few public people and no reader. By data
+processing no picture that another attack makes holds more of the person than the record does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sfumato.attacker.records import _eye
 from sfumato.attacker.records._evidence import TRACES, Evidence, see
 from sfumato.attacker.records._eye import Eye
 from sfumato.attacker.records._fit import Curve
-from sfumato.attacker.records._identity import learned, people_of
+from sfumato.attacker.records._identity import few, learned, people_of
 from sfumato.attacker.records._network import Reader, learn, read
 from sfumato.attacker.records._once import Once
 from sfumato.attacker.records.base import Guess, Target
@@ -31,50 +31,61 @@ DESCRIPTION = "read the person off the record, by what it shows and by what it i
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
 MAY_USE: tuple[type, ...] = TRACES
-COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
-STEPS: dict[Effort, int] = {"quick": 600, "full": 1200}  # of the reader
-RELEASES: dict[Effort, int] = {"quick": 1, "full": 2}  # of each public picture, for the eye
+COUNT: dict[Effort, int] = {"glance": 200, "quick": 4000, "full": 4000}
+STEPS: dict[Effort, int] = {"glance": 0, "quick": 600, "full": 1200}  # of the reader, which is left out at a glance
+RELEASES: dict[Effort, int] = {"glance": 1, "quick": 1, "full": 2}  # of each public picture, for the eye
 LOOKING = 600  # steps of the eye, which is linear
 READER = 0.5  # its weight beside the eye's
 
-_made: Once[tuple[Reader, Eye, Curve]] = Once()
-_said: Once[np.ndarray] = Once()
+_made: Once[tuple[Reader | None, Eye, Curve]] = Once()
+_said: Once[dict[bytes, np.ndarray]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     """See the module."""
+    if effort == "glance":
+        scenario = scenario.having(few(scenario[Public]))
     public = scenario[Public]
     reader, eye, curve = trained(scenario, effort=effort, seed=seed, tell=tell)
     seen = see(scenario, scenario[Base].schedule)
-    said = _said(scenario[Mechanism], (public, seed, effort, _digest(seen)), lambda: _look(scenario, seen, reader, eye, tell))
+    known = _said(scenario[Mechanism], (public, seed, effort), dict)
+    names = _names(seen)
+    if unknown := [row for row, name in enumerate(names) if name not in known]:  # who asks again is not looked up twice
+        rows = torch.tensor(unknown)
+        part = Evidence(seen.x[rows], seen.v[rows], None if seen.y is None else seen.y[rows], None if seen.w is None else seen.w[rows])
+        known |= zip((names[row] for row in unknown), _look(scenario, part, reader, eye, tell), strict=True)
+    said = np.stack([known[name] for name in names])
     budget = {"steps": STEPS[effort], "releases": RELEASES[effort]}
     budget |= {"public people": len(set(public.identities)), "public pictures": len(public.images)}
-    return Guess(embeddings=said.copy(), embed=learned(public)[0].embed, curve=curve, budget=budget)
+    return Guess(embeddings=said, embed=learned(public)[0].embed, curve=curve, budget=budget)
 
 
-def _look(scenario: Scenario, seen: Evidence, reader: Reader, eye: Eye, tell: Tell) -> np.ndarray:
-    """What eye and reader say together, ``(N, 128)`` of length 1; ``pooling`` asks again, and is not looked up twice."""
+def _look(scenario: Scenario, seen: Evidence, reader: Reader | None, eye: Eye, tell: Tell) -> np.ndarray:
+    """What eye and reader say together, ``(N, 128)`` of length 1."""
     found = eye(_eye.described(seen, scenario[Base], scenario[Public], tell=tell))
-    together = found + READER * F.normalize(read(reader, seen), dim=1)
+    together = found if reader is None else found + READER * F.normalize(read(reader, seen), dim=1)
     said: np.ndarray = F.normalize(together, dim=1).numpy().astype(np.float32)
     return said
 
 
-def _digest(seen: Evidence) -> bytes:
-    """What tells one evidence from another."""
-    digest = hashlib.sha256()
-    for part in (seen.x, seen.v, seen.y, seen.w):
-        digest.update(b"-" if part is None else part.contiguous().numpy().tobytes())
-    return digest.digest()
+def _names(seen: Evidence) -> list[bytes]:
+    """What tells one record's evidence from another's: ``pooling`` and ``linkage`` ask for records that were read already."""
+    parts = [part.numpy() for part in (seen.x, seen.v, seen.y, seen.w) if part is not None]
+    return [hashlib.sha256(b"".join(part[row].tobytes() for part in parts)).digest() for row in range(len(seen.x))]
 
 
-def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader, Eye, Curve]:
-    """The reader and the eye of a scenario's mechanism, made once: ``pooling`` reads by them, too. The curve is the reader's."""
+def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader | None, Eye, Curve]:
+    """The reader and the eye of a scenario's mechanism, made once: ``pooling`` and ``linkage`` read by them, too.
+
+    The curve is the reader's; at a glance, when there is none, the eye's.
+    """
     key = (scenario[Public], seed, STEPS[effort], RELEASES[effort])
     return _made(scenario[Mechanism], key, lambda: _trained(scenario, effort=effort, seed=seed, tell=tell))
 
 
-def _trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader, Eye, Curve]:
+def _trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader | None, Eye, Curve]:
+    if not STEPS[effort]:
+        return None, *_eye.train(scenario, releases=RELEASES[effort], steps=LOOKING, seed=seed, tell=tell)
     base, public = scenario[Base], scenario[Public]
     _, embedded = learned(public)
     member, centres = people_of(public)

@@ -17,7 +17,7 @@ DESCRIPTION = "best linear estimate under a Gaussian prior of public pictures"
 TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Public, Base)
 MAY_USE: tuple[type, ...] = TRACES
-COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
+COUNT: dict[Effort, int] = {"glance": 200, "quick": 1000, "full": 4000}
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:

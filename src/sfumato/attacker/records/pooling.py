@@ -23,8 +23,9 @@ DESCRIPTION = "read the person off all records of the same person"
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base, People)
 MAY_USE: tuple[type, ...] = TRACES
-COUNT: dict[Effort, int] = {"quick": 4000, "full": 4000}
+COUNT: dict[Effort, int] = {"glance": 200, "quick": 4000, "full": 4000}
 VARIANTS = ("records", "pictures")
+GLANCED = ("records",)
 ASKS = "direct_identity"  # what each record says is kept for who asks again
 STEPS: dict[Effort, int] = {"quick": 10, "full": 20}  # of DDIM
 
