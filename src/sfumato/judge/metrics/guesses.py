@@ -23,7 +23,7 @@ from sfumato.judge.metrics import adherence, recovery, significance
 from sfumato.judge.metrics.identity import Gallery, judges
 from sfumato.judge.metrics.probes import Probes
 
-AMONG = (100, 500)  # candidates, beside all that there are
+AMONG = (100, 200, 500)  # candidates, beside all that there are
 WIDTH = {"picture": 0.1, "condition": 0.15, "person": 0.15, "prompt": 0.15, "candidate": 0.25}  # wider intervals say nothing
 SCORES = {
     "picture": "SSIM",
@@ -134,9 +134,10 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
         if made is not None and truth.latents is not None:
             cells[target].setdefault("beside", {})["latent error"] = _relative_error(made, truth.latents[k])  # type: ignore[index]
     if guess.scores is not None:
-        own = truth.candidates[: len(guess.scores)]
-        hits, chance = guess.scores.argmax(dim=1).numpy() == own, 1 / guess.scores.shape[1]
-        beside = {f"top-1 among {m}": _among(guess.scores.numpy(), own, m) for m in AMONG if m < guess.scores.shape[1]}
+        own, scores = truth.candidates[: len(guess.scores)], guess.scores.numpy()
+        hits, chance = scores.argmax(axis=1) == own, 1 / scores.shape[1]
+        beside = {f"top-1 among {m}": _among(scores, own, m) for m in AMONG if m < scores.shape[1]}
+        beside["top-5"] = float(((scores >= scores[np.arange(len(own)), own][:, None]).sum(axis=1) <= 5).mean())
         cells["candidate"] = _cell(hits, np.full(len(hits), chance), truth.people[: len(hits)], seed, chance=chance, beside=beside)
     return cells
 
