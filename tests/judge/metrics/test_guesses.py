@@ -116,9 +116,12 @@ def test_prompts_and_candidates(tiny, truth, prior):
     cells = score(Guess(prompts=list(truth.captions), scores=torch.eye(PEOPLE)), truth, prior, tiny)
     assert cells["prompt"]["score"] == 1 and cells["prompt"]["beside"]["exact"] == 1 and cells["prompt"]["prior_only"] < 0.9
     assert cells["candidate"]["score"] == 1 and cells["candidate"]["chance"] == 1 / PEOPLE
-    assert cells["candidate"]["score"] == 1
-    wrong = score(Guess(prompts=[""] * PEOPLE, scores=torch.eye(PEOPLE).roll(1, 0)), truth, prior, tiny)
-    assert wrong["prompt"]["score"] == 0 and wrong["candidate"]["score"] == 0
+    assert cells["candidate"]["beside"]["top-5"] == 1
+    ranked = 2 * torch.eye(PEOPLE).roll(1, 0) + torch.eye(PEOPLE)  # the right one comes second
+    wrong = score(Guess(prompts=[""] * PEOPLE, scores=ranked), truth, prior, tiny)
+    assert wrong["prompt"]["score"] == 0 and wrong["candidate"]["score"] == 0 and wrong["candidate"]["beside"]["top-5"] == 1
+    blind = score(Guess(scores=torch.zeros(PEOPLE, PEOPLE)), truth, prior, tiny)
+    assert blind["candidate"]["beside"]["top-5"] == 0  # whoever says the same of all says nothing
 
 
 def test_an_attack_on_fewer_records_is_scored_on_those(tiny, truth, prior):
