@@ -16,7 +16,7 @@ N = 200
 @pytest.fixture
 def given():
     z_0 = torch.randn(N, 4, 2, 2, generator=generator(1))
-    copies = Copies(torch.arange(50).view(50, 1, 1, 1).numpy(), z_0[:50], -z_0[:50])
+    copies = Copies(torch.arange(50).view(50, 1, 1, 1).numpy(), z_0[:50], -z_0[:50], lambda images: (z_0, -z_0))
     return Scenario(Latents(z_0[None].clone(), torch.full((1, N), -1)), Candidates(z_0, -z_0, {"jpeg": lambda: copies}))
 
 

@@ -181,11 +181,15 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """M pictures that somebody holds in place of others: uint8 ``images`` ``(M, H, W, 3)``, latents ``z_0`` and ``c`` ``(M, 4, h, w)``."""
+    """M pictures that somebody holds in place of others: uint8 ``images`` ``(M, H, W, 3)``, latents ``z_0`` and ``c`` ``(M, 4, h, w)``.
+
+    ``encode`` gives latents of any such pictures: base and condition are public.
+    """
 
     images: np.ndarray
     z_0: torch.Tensor
     c: torch.Tensor
+    encode: Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True, eq=False)

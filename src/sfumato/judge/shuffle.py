@@ -36,7 +36,7 @@ def shuffled(scenario: Scenario, seed: int) -> Scenario:
 def _shuffled(make: Callable[[], Copies], seed: int) -> Copies:
     made = make()
     places = order(len(made.z_0), seed)
-    return Copies(made.images[places.numpy()], made.z_0[places], made.c[places])
+    return replace(made, images=made.images[places.numpy()], z_0=made.z_0[places], c=made.c[places])
 
 
 def restored(guess: Guess, seed: int) -> Guess:

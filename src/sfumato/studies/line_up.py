@@ -91,7 +91,8 @@ def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable
 
 def held(base: Base, images: np.ndarray, condition: str) -> Copies:
     """Pictures uint8 ``(N, H, W, 3)`` as somebody holds them who knows the base and what conditions are."""
-    return Copies(images, *latents_of(base, images, condition))
+    encode = partial(latents_of, base, condition=condition)
+    return Copies(images, *encode(images), encode)
 
 
 def _jpeg(image: Image.Image) -> Image.Image:

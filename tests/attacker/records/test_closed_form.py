@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Candidates, Copies, Files, Latents, Mixed, Noise, Public, Releases, Scenario
-from sfumato.attacker.records import linear_mmse
+from sfumato.attacker.records import linear_mmse, linkage
 from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
@@ -126,10 +127,35 @@ def test_linkage_finds_the_picture_and_is_at_chance_on_noise(tiny, people):
     blind = attempt("linkage", Scenario(noise, candidates, tiny)).scores.argmax(1)
     assert float((blind == right[0]).float().mean()) < 0.15
     near = tuple(value + 0.1 * torch.randn(value.shape, generator=generator(4)) for value in (candidates.z_0, candidates.c))
-    few = Candidates(candidates.z_0, candidates.c, {"jpeg": lambda: Copies(np.zeros(3), *(value[40:43] for value in near))})
+    few = Candidates(
+        candidates.z_0, candidates.c, {"jpeg": lambda: Copies(np.zeros(3), *(value[40:43] for value in near), tiny.encode_pixels)}
+    )
     ours = sealing(tiny, 600, 200).push(z_0, c, generator(3)).having(tiny, few)
     guess = attempt("linkage:jpeg", ours)
     assert torch.equal(guess.scores.argmax(1), torch.arange(3))  # of as many records as there are copies
     assert attempt("linkage:cropped", ours) == NoChannel((Candidates,))
     bare = sealing(tiny, 600, None).push(z_0, c, generator(3)).having(tiny, candidates)
     assert float((attempt("linkage", bare).scores.argmax(1) == right).float().mean()) > 0.9
+
+
+def test_linkage_tries_how_much_a_crop_cut_off(tiny, people):
+    """A crop, enlarged, is far from the picture's latents; made smaller again it is near."""
+    _, own, _, _ = people
+    images = own.images[::4]
+    side = images.shape[1]
+    cut = round(0.05 * side)
+    cropped = np.stack([np.asarray(Image.fromarray(image[cut : side - cut, cut : side - cut]).resize((side, side))) for image in images])
+    z_0 = tiny.encode_pixels(images)
+    held = Copies(cropped, tiny.encode_pixels(cropped), z_0, lambda shown: (tiny.encode_pixels(shown), z_0))
+    given = Scenario(
+        *(sealing(tiny, 600, None).push(z_0, z_0, generator(3))[Latents],), tiny, Candidates(z_0, z_0, {"cropped": lambda: held})
+    )
+    guess = attempt("linkage:cropped", given)
+    plain = linkage._likelihood(see(given, tiny.schedule), len(z_0), held.z_0, held.c)
+    right = torch.arange(len(z_0))
+    assert torch.equal(guess.scores.argmax(1), right) and bool((guess.scores >= plain).all())
+    assert bool((guess.scores.diagonal() > plain.diagonal()).all())
+    again = linkage._uncropped(cropped, 0.9)
+    inner = slice(2 * cut, side - 2 * cut)
+    far, near = (np.abs(shown[:, inner, inner].astype(float) - images[:, inner, inner]).mean() for shown in (cropped, again))
+    assert near < 0.5 * far and linkage._uncropped(images, 1.0).shape == images.shape

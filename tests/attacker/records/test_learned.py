@@ -100,7 +100,7 @@ def test_another_picture_of_the_person_is_found_by_who_is_on_it(tiny, people, mo
     """Each record's person among other pictures, one of each; what was read of a record is not read again."""
     _, own, z_0, c = people
     rows, others = torch.arange(0, len(own), 4), list(range(1, len(own), 4))
-    held = Copies(own.images[others], z_0[others], c[others])
+    held = Copies(own.images[others], z_0[others], c[others], tiny.encode_pixels)
     mechanism = sealed(tiny, 200, -1)
     given = mechanism.push(z_0[rows], c[rows], generator(3)).having(tiny, people[0], mechanism)
     told = given.having(Candidates(z_0, c, {"another": lambda: held, "jpeg": lambda: held}))
@@ -279,7 +279,9 @@ def test_nothing_that_was_given_is_changed(tiny, people, monkeypatch):
     monkeypatch.setitem(direct_identity.STEPS, "quick", 3)
     before = [x.clone() for x in (latents.z, conditions.c, public.z_0, public.c)]
     trained = Trained(new_controlnet(tiny, generator=generator(0)).eval(), {"context": "zeros"})
-    candidates = Candidates(people[2].clone(), people[3].clone(), {"jpeg": lambda: Copies(people[1].images, people[2], people[3])})
+    candidates = Candidates(
+        people[2].clone(), people[3].clone(), {"jpeg": lambda: Copies(people[1].images, people[2], people[3], tiny.encode_pixels)}
+    )
     kept = next(trained.controlnet.parameters()).clone()
     twice = Latents(latents.z.repeat(2, 1, 1, 1, 1), latents.n.repeat(2, 1))
     state = torch.random.get_rng_state()
