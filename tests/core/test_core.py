@@ -120,3 +120,31 @@ def test_headers_that_loaders_would_read_in_different_ways_are_refused():
         with pytest.raises(UserError, match=said) as raised:
             read(header)
         assert "cut short" not in str(raised.value)
+
+
+def test_a_full_flush_where_the_system_has_one_and_none_where_it_fails(tmp_path, monkeypatch):
+    import fcntl
+
+    asked = []
+    monkeypatch.setattr(artifact, "_FULL_FLUSH", 51)
+    monkeypatch.setattr(fcntl, "fcntl", lambda handle, what: asked.append(what))
+    artifact.write_atomic(tmp_path / "a", b"x")
+    assert asked == [51, 51]  # the file, and the folder that names it
+    monkeypatch.setattr(fcntl, "fcntl", lambda handle, what: (_ for _ in ()).throw(OSError(25, "not a typewriter")))
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    artifact.write_atomic(tmp_path / "b", b"y")
+    assert len(flushed) == 2 and (tmp_path / "b").read_bytes() == b"y"
+
+
+def test_a_folder_that_cannot_be_flushed_is_written_to_all_the_same(tmp_path, monkeypatch):
+    real = os.open
+
+    def no_folders(path, flags, *more):
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", no_folders)
+    artifact.write_atomic(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x"

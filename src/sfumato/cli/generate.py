@@ -34,7 +34,7 @@ def command(
     from sfumato.core.device import choose_device
     from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_base
-    from sfumato.diffusion.controlnet import base_of, load_latent_controlnet
+    from sfumato.diffusion.controlnet import base_of, check_fits, load_latent_controlnet
     from sfumato.owner.picture_file import read_picture
     from sfumato.server.generate import generate
 
@@ -49,6 +49,7 @@ def command(
             expected=f"{settings['base']['name']!r}",
             fix="pass --base with the base it was trained on",
         )
+    check_fits(model, loaded)
     picture = read_picture(condition, size=loaded.size)
     with _output.bar("generating") as advance:
         images = generate(

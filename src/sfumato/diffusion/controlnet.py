@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +10,15 @@ import torch
 from torch import nn
 
 from sfumato import __version__
-from sfumato.core.artifact import read_json, sync_file, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit, usual
 from sfumato.diffusion.base import Base, load_codec
+from sfumato.diffusion.controlnet_folder import SETTINGS as SETTINGS
+from sfumato.diffusion.controlnet_folder import check_fits as check_fits
+from sfumato.diffusion.controlnet_folder import load
+from sfumato.diffusion.controlnet_folder import save_controlnet as save_controlnet
 from sfumato.diffusion.layout import channels_last
 from sfumato.diffusion.noising import eps_from
-
-SETTINGS = "sfumato.json"
 
 
 def from_unet(unet: Any) -> Any:
@@ -199,20 +197,6 @@ def _encode(vae: Any, condition: torch.Tensor) -> torch.Tensor:
     return latent.to(condition.dtype)
 
 
-def save_controlnet(model: Any, folder: Path, settings: dict[str, Any]) -> None:
-    """Save a stock ``ControlNetModel`` with our settings beside it. The settings come last: a folder without them is unfinished."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stray in folder.glob(".model.*.partial"):  # of a run that was killed while it wrote
-        shutil.rmtree(stray)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".model.", suffix=".partial") as aside:
-        model.save_pretrained(aside)
-        (folder / SETTINGS).unlink(missing_ok=True)
-        for path in Path(aside).iterdir():
-            sync_file(path)
-            os.replace(path, folder / path.name)
-    write_json(folder / SETTINGS, settings)
-
-
 def load_latent_controlnet(folder: Path, *, device: Any = "cpu") -> tuple[Any, dict[str, Any]]:
     """Load a trained ControlNet as it is, condition latents in, onto ``device``, with its settings."""
     model, settings = _load(folder)
@@ -223,35 +207,8 @@ def load_latent_controlnet(folder: Path, *, device: Any = "cpu") -> tuple[Any, d
 
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
-    from diffusers import ControlNetModel
-
-    settings = read_json(folder / SETTINGS, what="trained ControlNet (sfumato.json)")
-    _check_settings(folder / SETTINGS, settings)
-    try:
-        model = ControlNetModel.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a ControlNet ({str(error).splitlines()[0]})", fix="run sfumato train again") from error
+    model, settings = load(folder)
     return channels_last(model.eval().requires_grad_(False)), settings
-
-
-def _check_settings(path: Path, settings: Any) -> None:
-    base = settings.get("base") if isinstance(settings, dict) else None
-    good = (
-        isinstance(base, dict)
-        and all(isinstance(base.get(name), str) for name in ("name", "fingerprint", "unet"))
-        and settings.get("kind") == "sfumato-controlnet"
-        and isinstance(settings.get("condition"), str)
-        and type(settings.get("condition_scale")) in (int, float)
-        and type(settings.get("control_guidance_end")) in (int, float)
-        and settings.get("context") in ("zeros", "captions")
-        and settings.get("activation") in (None, *ACTIVATIONS)
-    )
-    if not good:
-        raise UserError(
-            f"{path}: not the settings of a ControlNet of ours",
-            expected="what sfumato train wrote there, unchanged",
-            fix="fetch the folder again, or run sfumato train again",
-        )
 
 
 def base_of(settings: dict[str, Any]) -> str:
