@@ -77,7 +77,7 @@ def test_every_model_that_we_write_is_read(base, net):
         {"cross_attention_dim": None},
         {"attention_head_dim": 0},
         {"attention_head_dim": [1, 2, 3, 4, 5]},
-        {"num_attention_heads": 8},
+        {"num_attention_heads": 0},
         {"norm_num_groups": 7},
         {"norm_eps": -1},
         {"act_fn": "os.system"},

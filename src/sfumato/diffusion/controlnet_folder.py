@@ -198,7 +198,9 @@ def _weights(path: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, torch.
             _check_shapes(path, {name: shape for name, (_, shape) in read_header(start, size=size).tensors.items()}, wanted)
             tensors = from_bytes(start + file.read(size - len(start)), name=str(path))
     except UserError as error:
-        raise error if "not a ControlNet" in error.got else _refused(path, error.got.removeprefix(f"{path}: "), fix=error.fix) from error
+        raise (
+            error if "not a ControlNet" in error.got else _refused(path, error.got.removeprefix(f"{path}: "), fix=error.fix or _FIX)
+        ) from error
     for name, value in tensors.items():
         if value.dtype not in _FLOATS:
             raise _refused(path, f"{name} is of {value.dtype}")
@@ -218,7 +220,14 @@ def _check_shapes(path: Path, found: dict[str, tuple[int, ...]], wanted: dict[st
 
 def check_fits(model: Any, base: Any) -> None:
     """Raise UserError unless a ControlNet's residuals are those that this base's UNet takes."""
-    for name in ("block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim"):
+    for name in (
+        "block_out_channels",
+        "down_block_types",
+        "layers_per_block",
+        "cross_attention_dim",
+        "attention_head_dim",
+        "num_attention_heads",
+    ):
         ours, wanted = (getattr(one.config, name) for one in (model, base.unet))
         if (list(ours) if isinstance(ours, list | tuple) else ours) != (list(wanted) if isinstance(wanted, list | tuple) else wanted):
             raise UserError(
