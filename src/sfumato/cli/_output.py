@@ -27,6 +27,11 @@ def say(text: str) -> None:
     console.print(printable(text), soft_wrap=True, markup=False, emoji=False)
 
 
+def show(text: str) -> None:
+    """Print what was asked for, on stdout: escaped as ``say`` does."""
+    print(printable(text))
+
+
 @contextlib.contextmanager
 def bar(title: str, total: int | None = None) -> Iterator[Any]:
     """A progress bar; yields ``advance(done, total=None, note="")``.

@@ -81,6 +81,7 @@ def command(
     if as_json:
         _output.emit(report)
     else:
+        print = _output.show  # what a stranger wrote does nothing to the terminal
         print(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (a key not known here)' if new else ''}")
         print(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
         fields = " and ".join(manifest.settings.fields)

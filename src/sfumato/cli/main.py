@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
+from pathlib import Path
 
 import click
 import typer
 
 from sfumato.cli import attack, attack_weights, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
 
-INTERRUPTED = 130
+WRONG, FAULT, INTERRUPTED = 2, 3, 130
+_PACKAGE = Path(__file__).parent.parent
 app = typer.Typer(
     name="sfumato",
     no_args_is_help=True,
@@ -26,31 +29,64 @@ app.add_typer(attack_weights.app, name="attack-weights")
 
 
 def main() -> None:
-    """Run the command. Exit codes: 0 done, 1 a check failed, 2 the input was wrong, 130 interrupted."""
+    """Run the command. Exit codes: 0 done, 1 a check failed, 2 the input was wrong or something could not be tested, 3 a fault of sfumato
+    itself (kept in ``faults/`` of the home folder; shown with SFUMATO_DEBUG=1), 130 interrupted."""
     try:
         code = app(standalone_mode=False) or 0
         if code == INTERRUPTED:  # typer makes an exit code of an interrupt
             raise KeyboardInterrupt
         raise SystemExit(code)
     except click.ClickException as error:
-        error.show()
-        _fail(error.format_message(), error.exit_code, said=True)
-    except ValueError as error:  # ours say what was got, what was expected and how to mend it
-        _fail(str(error), 2)
-    except OSError as error:  # a full disk, a folder without permission
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; make room or choose another folder, then run the same command again", 2)
+        _fail(_wrong_call(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; run the same command again to go on", INTERRUPTED)
+    except Exception as error:
+        from sfumato.core.faults import debugging
+
+        message, code = _told(error)
+        if code == FAULT and debugging():
+            message += "\n" + "".join(traceback.format_exception(error))
+        _fail(message, code)
 
 
-def _fail(message: str, code: int, *, said: bool = False) -> None:
+def _wrong_call(error: click.ClickException) -> str:
+    """Click's message, and where help is; of a call without arguments the help itself."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return "no command"
+    context = getattr(error, "ctx", None)
+    return error.format_message() + (f"\n{context.get_usage()}\nTry: {context.command_path} --help" if context else "")
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What to say of an error that no command expected, and the exit code."""
+    from sfumato.core.errors import UserError
+    from sfumato.core.faults import keep
+
+    if isinstance(error, UserError) or _is_ours(error):  # ours say what was got, what was expected and how to mend it
+        return str(error), WRONG
+    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        return f"not enough memory ({str(error).splitlines()[0][:200] if str(error) else 'for what was asked'}); try less at once", WRONG
+    if isinstance(error, OSError):  # a full disk, a folder without permission
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; make room or choose another folder, then run the same command again", WRONG
+    return keep(error), FAULT
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it is a ValueError that a line of this package raised: a setting that cannot be. One out of a library is a fault."""
+    if type(error) is not ValueError or error.__traceback__ is None:
+        return False
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(frame.filename).is_relative_to(_PACKAGE) and (frame.line or "").startswith("raise")
+
+
+def _fail(message: str, code: int) -> None:
     if "--json" in sys.argv:
         print(json.dumps({"error": message, "exit_code": code}))
-    if not said:
-        from sfumato.cli._output import say
+    from sfumato.cli._output import say
 
-        say(f"sfumato: {message}")
+    say(f"sfumato: {message}")
     raise SystemExit(code)
 
 

@@ -19,4 +19,6 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 
         emit(versions)
     else:
-        print("\n".join(f"{name} {number}" for name, number in versions.items()))
+        from sfumato.cli._output import show
+
+        show("\n".join(f"{name} {number}" for name, number in versions.items()))
