@@ -12,7 +12,7 @@ from sfumato.studies import frontier
 @pytest.fixture
 def measured(monkeypatch):
     base = load_base()
-    person = {"score": 0.1, "low": 0.05, "high": 0.2, "bound": 0.2, "floor": 0.01, "attack": "pooling, recombined", "chance": 0.005}
+    person = {"score": 0.1, "low": 0.05, "high": 0.2, "upper": 0.2, "floor": 0.01, "attack": "pooling, recombined", "chance": 0.005}
     found = {"adherence": {"mean": 0.7}, "person": person}
     figures = {
         "points": {"sealed:seal_step=800,condition_step=400": found, "oneway:t_min=0": {**found, "person": None}},

@@ -34,9 +34,12 @@ def test_pictures_survive_as_text():
 def test_pages_escape_what_they_are_given(tmp_path):
     values = dict.fromkeys(("private", "seen", "made", "version"), "x")
     values |= {"owners": ["a"], "records": 1, "seal_step": 1, "condition_step": 1, "bytes_per_picture": 1.0, "guarantee": "none"}
-    values |= {"arms": [], "f1": {"shuffled": 0.5, "vae_ceiling": 0.9}, "bars": [], "costs": [], "command": "<script>"}
+    values |= {"level": "<b>", "measured": ["<i>"], "arms": [], "f1": {"shuffled": 0.5, "vae_ceiling": 0.9}, "bars": [], "costs": [], "command": "<script>"}
     pages.write_page(tmp_path / "page.html", "demo.html", values)
-    assert "&lt;script&gt;" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert all(word in page for word in ("&lt;script&gt;", "&lt;b&gt;", "&lt;i&gt;")) and "No condition left" not in page
+    pages.write_page(tmp_path / "page.html", "demo.html", values | {"condition_step": None, "level": None})
+    assert "No condition left" in (tmp_path / "page.html").read_text()
 
 
 def test_private_folders_are_disjoint_people(tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def test_a_point_shows_the_attack_that_recognises_most_in_any_variant_and_pool()
     rows = ("diffusion_prior:mean", "pooling")
     found = frontier.point(adherence(0.7), figures_of(attacks), "x", rows)
     assert found["person"]["attack"] == "diffusion_prior:mean, b" and found["person"]["score"] == 0.3
-    assert found["person"]["bound"] == 0.6 and found["person"]["floor"] == 0.01 and found["failed"] == []  # guesses on average, not at best
+    assert found["person"]["upper"] == 0.6 and found["person"]["floor"] == 0.01 and found["failed"] == []  # guesses on average, not at best
     assert found["person"]["budget"] == {"asked of": "diffusion_prior:mean"}
     assert frontier.point(adherence(0.7), figures_of({"linkage": attacks["linkage"]}), "x", ())["person"] is None
 
@@ -53,7 +53,7 @@ def points():
     def one(a, bound, **more):
         return {
             **adherence(a),
-            "person": {**cell(bound / 2, bound), "attack": "pooling, a", "bound": bound, "floor": 0.01},
+            "person": {**cell(bound / 2, bound), "attack": "pooling, a", "upper": bound, "floor": 0.01},
             "failed": [],
             **more,
         }
@@ -140,7 +140,7 @@ def test_what_is_chosen_is_measured_on_other_people_under_more_attacks_and_in_an
     assert halves.attacked[-1] == (1, config.points, (*frontier.ATTACKS, *frontier.DEARER))
     assert halves.trained[-1] == (("shifted",), ("centralised", "public", "synthetic", *config.points))
     found = figures["presets"]["low"]
-    assert found["person"]["bound"] == 0.008 and found["again"]["person"]["bound"] == 0.04
+    assert found["person"]["upper"] == 0.008 and found["again"]["person"]["upper"] == 0.04
     assert not found["met"] and set(found["shifted"]) == {*config.points, "centralised", "public", "synthetic"}
 
 

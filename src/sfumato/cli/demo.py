@@ -16,7 +16,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of the pictures and the training; the protecting noise takes none.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Two owners seal, a server trains, pictures come out: the whole job on invented people, in 4 minutes, offline."""
+    """Two owners seal, a server trains, pictures come out: the whole job on invented people, in a few minutes, offline."""
     from sfumato.cli import _output
     from sfumato.diffusion.quiet import quiet_libraries
 

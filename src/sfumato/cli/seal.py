@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sfumato.records.defaults import CONDITION_STEP, SEAL_STEP
+if TYPE_CHECKING:
+    from sfumato.diffusion.base import Codec
+    from sfumato.owner.seal import Summary
+    from sfumato.records.record import SealSettings
 
-PRIVACY = "low, medium or high: steps that were measured on this base. Instead of --seal-step, --condition-step and --derive."
+PRIVACY = (
+    "low, medium or high: steps that were measured on this base. Instead of --seal-step, --condition-step and --derive. "
+    "[default: medium, where it was measured; elsewhere name the steps]"
+)
+SEAL_STEP = "Noise step of the pictures, 0-998; higher hides more. 'none': not sealed. Instead of --privacy."
+CONDITION_STEP = "Noise step of the conditions, which leave beside the pictures. 'none': as they are. Without it none leaves."
+DERIVE = "No condition leaves: the server finds conditions in pictures that it draws from the records."
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Your pictures: a plain folder, images/ + conditions/ + captions/, or metadata.jsonl.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Your pictures: a plain folder, images/ + conditions/ + captions/, or metadata.jsonl (.csv, .json).")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine.")],
     owner: Annotated[str, typer.Option(help="The name that signs the records. It travels with them.")],
     privacy: Annotated[str | None, typer.Option(help=PRIVACY)] = None,
-    seal_step: Annotated[
-        str | None, typer.Option(help=f"Noise step of the pictures, 0-998; higher hides more. 'none': not sealed. [default: {SEAL_STEP}]")
-    ] = None,
+    seal_step: Annotated[str | None, typer.Option(help=SEAL_STEP)] = None,
     condition: Annotated[str, typer.Option(help="canny, scribble, or given (the folder brings its own).")] = "canny",
-    condition_step: Annotated[
-        str | None, typer.Option(help=f"Noise step of the conditions. 'none': the condition leaves as it is. [default: {CONDITION_STEP}]")
-    ] = None,
+    condition_step: Annotated[str | None, typer.Option(help=CONDITION_STEP)] = None,
     clip: Annotated[float | None, typer.Option(help="Bound on a latent's norm. Without it there is no formal guarantee.")] = None,
     condition_clip: Annotated[float | None, typer.Option(help="The same for the condition's latent.")] = None,
-    derive: Annotated[
-        bool, typer.Option("--derive", help="No condition leaves: the server finds conditions in pictures that it draws from the records.")
-    ] = False,
+    derive: Annotated[bool, typer.Option("--derive", help=DERIVE)] = False,
     bits: Annotated[int, typer.Option(help="16, or 8 for half the bytes; rounded after the noise.")] = 16,
     base: Annotated[str, typer.Option(help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")] = "tiny",
     allow_rerelease: Annotated[bool, typer.Option(help="Seal pictures again that were released before.")] = False,
@@ -47,35 +52,23 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    from dataclasses import replace
-
-    from sfumato.core.errors import UserError
     from sfumato.core.memory import peak_bytes
     from sfumato.core.randomness import InsecureNoise
     from sfumato.diffusion.base import load_codec
+    from sfumato.owner import domain
     from sfumato.owner.folder import read_folder
     from sfumato.owner.seal import seal
-    from sfumato.records import presets
-    from sfumato.records.privacy import card, describe
-    from sfumato.records.record import SealSettings
 
     codec = load_codec(base)
-    if privacy is not None:
-        if seal_step is not None or condition_step is not None or derive:
-            raise UserError("--privacy with steps or --derive", expected="one or the other: a level decides the steps")
-        preset = presets.find(privacy, codec.fingerprint, codec.latent_shape, condition=condition)
-        settings = replace(preset, clip=clip, condition_clip=condition_clip, bits=bits)
-    else:
-        settings = SealSettings(
-            condition=condition,
-            seal_step=_output.step_or_none(seal_step or str(SEAL_STEP), "--seal-step"),
-            condition_step=None if derive else _output.step_or_none(condition_step or str(CONDITION_STEP), "--condition-step"),
-            clip=clip,
-            condition_clip=condition_clip,
-            derived=derive,
-            bits=bits,
-        )
+    asked = {"seal_step": seal_step, "condition_step": condition_step, "derive": derive}
+    level, settings = _settings(codec, privacy, asked, condition=condition, clip=clip, condition_clip=condition_clip, bits=bits)
     pictures = read_folder(folder, size=codec.size, condition=condition)
+    notes = list(pictures.notes)
+    if condition_clip is not None and settings.condition_clip is None:
+        notes.append("--condition-clip has nothing to clip: no condition leaves")
+    distance = domain.look(pictures, codec)
+    for line in notes:
+        _output.say(line)
     with _output.bar(f"sealing {owner}", len(pictures)) as advance:
         noise = None if insecure_seed is None else InsecureNoise(insecure_seed)
         summary = seal(
@@ -83,13 +76,28 @@ def command(
         )
     manifest = summary.manifest
     assert manifest is not None
+    for line in summary.skipped:
+        _output.say(f"left out: {line}")
+    said = _measured(level, codec, distance)
     report = {
         "owner": owner,
+        "level": level,
+        "measured": said,
         "records": manifest.records,
         "sealed_now": summary.sealed,
         "resumed": summary.resumed,
         "duplicates": summary.duplicates,
         "skipped": summary.skipped,
+        "notes": notes,
+        "cropped": summary.cropped,
+        "conditions": {
+            "condition": condition,
+            "leave": not settings.derived,
+            "supplied": pictures.supplied,
+            "supplied_used": pictures.supplied if _supplied(condition) else 0,
+        },
+        "seal_step": settings.seal_step,
+        "condition_step": settings.condition_step,
         "bytes_per_picture": manifest.bytes_per_picture,
         "privacy": manifest.privacy,
         "prompts_left": 0,
@@ -97,25 +105,121 @@ def command(
         "seconds": time.monotonic() - started,
         "out": str(out),
     }
-    for line in summary.skipped:
-        _output.say(f"left out: {line}")
     if as_json:
         _output.emit(report)
         return
-    _output.say(
-        f"{manifest.records} records in {out}, {manifest.bytes_per_picture:.0f} bytes a picture"
+    for line in (*_done(summary, settings, report), *said, *_statement(manifest.privacy)):
+        _output.say(line)
+
+
+def _settings(
+    codec: Codec,
+    privacy: str | None,
+    asked: dict[str, Any],
+    *,
+    condition: str,
+    clip: float | None,
+    condition_clip: float | None,
+    bits: int,
+) -> tuple[str | None, SealSettings]:
+    """The level, if one decides, and the settings. Without a choice it is the level that was measured; where none was, a choice is needed.
+
+    Raises:
+        UserError: no choice on a base where nothing was measured, or half of one.
+    """
+    from dataclasses import replace
+
+    from sfumato.cli import _output
+    from sfumato.core.errors import UserError
+    from sfumato.records import presets
+    from sfumato.records.record import SealSettings
+
+    by_hand = any(value not in (None, False) for value in asked.values())
+    if privacy is not None and by_hand:
+        raise UserError("--privacy with steps or --derive", expected="one or the other: a level decides the steps")
+    if not by_hand:
+        level = privacy or presets.DEFAULT
+        preset = presets.find(level, codec.fingerprint, codec.latent_shape, condition=condition)
+        return level, replace(preset, clip=clip, condition_clip=None if preset.derived else condition_clip, bits=bits)
+    if asked["seal_step"] is None:
+        raise UserError(
+            "no --seal-step",
+            expected="the step of the pictures beside --condition-step or --derive",
+            fix="give --seal-step, such as 900, or take --privacy alone",
+            privacy="the step decides how much of a picture comes back: none is taken silently",
+        )
+    seal_step = _output.step_or_none(asked["seal_step"], "--seal-step")
+    derived = asked["condition_step"] is None
+    if derived and not asked["derive"] and (seal_step is None or _supplied(condition)):
+        raise UserError(
+            f"--seal-step {asked['seal_step']} --condition {condition} without --condition-step",
+            expected="the step of the conditions: none can be found in such records, so they have to leave",
+            fix="give --condition-step, or 'none' for conditions that leave as they are",
+            privacy="a condition at a low step gives its edges away",
+        )
+    if asked["derive"] and not derived:
+        raise UserError("--derive with --condition-step", expected="one or the other: a derived condition does not leave")
+    return None, SealSettings(
+        condition=condition,
+        seal_step=seal_step,
+        condition_step=None if derived else _output.step_or_none(asked["condition_step"], "--condition-step"),
+        clip=clip,
+        condition_clip=condition_clip,
+        derived=derived,
+        bits=bits,
+    )
+
+
+def _supplied(condition: str) -> bool:
+    from sfumato.core import registry
+
+    return bool(getattr(registry.get("conditions", condition), "SUPPLIED", False))
+
+
+def _measured(level: str | None, codec: Codec, distance: Any) -> list[str]:
+    """What is known of these steps on these pictures, and that the owner should try."""
+    from sfumato.records import presets
+
+    if level is None:
+        said = ["steps chosen by hand: how much comes back was not measured. Run sfumato attack RECORDS --truth PICTURES before you upload"]
+    else:
+        said = [f"--privacy {level}: {line}" for line in presets.describe(level, codec.fingerprint, codec.latent_shape)]
+    if distance is not None and distance.far:
+        said.append(
+            f"WARNING: these pictures are not like {distance.style}: their median distance is {distance.median:.1f}, "
+            f"and 95 % of public ones lie within {distance.limit:.1f} ({distance.pictures} looked at). "
+            "No figure that was measured there holds here: see what sfumato attack gets from them before you upload"
+        )
+    return said
+
+
+def _done(summary: Summary, settings: SealSettings, report: dict[str, Any]) -> list[str]:
+    """What left, in words."""
+    said = [
+        f"{report['records']} records in {report['out']}, {report['bytes_per_picture']:.0f} bytes a picture"
         + (f" ({summary.resumed} from an earlier run)" if summary.resumed else "")
         + (f"; {summary.duplicates} pictures were there twice and were sealed once" if summary.duplicates else "")
-    )
-    conditions = "no conditions" if settings.derived else f"conditions at step {settings.condition_step}"
-    _output.say(f"pictures at step {settings.seal_step}, {conditions}. Captions and file names: none left this machine.")
+    ]
+    if summary.cropped:
+        said.append(f"cropped to the middle square: {summary.cropped} pictures")
+    brought = report["conditions"]["supplied"]
     if settings.derived:
-        _output.say("Whoever has the base can take part of the noise off again.")
-    elif settings.seal_step is None or settings.condition_step is None:
-        _output.say("NOT SEALED: what is at step none leaves as it is; whoever has the base decodes it.")
+        which = f"no condition leaves; the server finds its own ({settings.condition}) in what it draws from the records"
     else:
-        _output.say("A condition at a low step gives its edges away, and whoever has the base can take part of the noise off again.")
-    if privacy is not None:
-        _output.say(f"--privacy {privacy}: {presets.describe(privacy, codec.fingerprint, codec.latent_shape)}")
-    _output.say("guarantee: " + describe(manifest.privacy))
-    _output.say("privacy card\n" + "\n".join(f"  {line}" for line in card(manifest.privacy)))
+        which = f"conditions ({settings.condition}) at step {settings.condition_step}"
+    if brought and not report["conditions"]["supplied_used"]:
+        which += f". THE {brought} CONDITIONS OF THE FOLDER WERE NOT USED"
+    said.append(f"pictures at step {settings.seal_step}; {which}. Captions and file names: none left this machine.")
+    if settings.seal_step is None or (settings.condition_step is None and not settings.derived):
+        said.append("NOT SEALED: what is at step none leaves as it is; whoever has the base decodes it.")
+    elif settings.derived:
+        said.append("Whoever has the base can take part of the noise off again.")
+    else:
+        said.append("A condition at a low step gives its edges away, and whoever has the base can take part of the noise off again.")
+    return said
+
+
+def _statement(privacy: dict[str, Any]) -> list[str]:
+    from sfumato.records.privacy import card, describe
+
+    return ["guarantee: " + describe(privacy), "privacy card\n" + "\n".join(f"  {line}" for line in card(privacy))]

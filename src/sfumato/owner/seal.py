@@ -40,12 +40,13 @@ _ENCODE = 16
 
 @dataclass
 class Summary:
-    """What a seal did; ``skipped`` are reports on files that were left out."""
+    """What a seal did; ``skipped`` are reports on files that were left out, ``cropped`` counts those sealed in part."""
 
     manifest: Manifest | None = None
     sealed: int = 0
     resumed: int = 0
     duplicates: int = 0
+    cropped: int = 0
     skipped: list[str] = field(default_factory=list)
 
 
@@ -211,6 +212,7 @@ class _Source:
                 continue
             self._check(example, names[:2])
             seen.update(names[:2])
+            self.summary.cropped += example.cropped
             yield names, image, condition
 
     def _check(self, example: Example, names: tuple[str, str]) -> None:

@@ -27,7 +27,6 @@ from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.records import privacy, reader
-from sfumato.records.defaults import CONDITION_STEP, SEAL_STEP
 from sfumato.schemes import centralised
 from sfumato.server.fit import Progress, TrainConfig
 from sfumato.server.train import train
@@ -40,14 +39,12 @@ _MARK = ".sfumato-demo.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """The size of the demo. ``full`` adds the arms ``public`` and ``centralised``."""
+    """The size of the demo, which seals as ``sfumato seal`` does by itself. ``full`` adds the arms ``public`` and ``centralised``."""
 
     pictures: int = 400
     conditions: int = 64
     steps: int = 200
     batch: int = 32
-    seal_step: int = SEAL_STEP
-    condition_step: int = CONDITION_STEP
     condition: str = "canny"
     full: bool = False
     seed: int = 0
@@ -66,7 +63,6 @@ def run(config: DemoConfig, out: Path, *, tell: Callable[[str, int, int], None] 
     sealed = []
     for owner, folder in folders.items():
         arguments = ["seal", str(folder), "-o", str(work / "records" / owner), "--owner", owner, "--condition", config.condition]
-        arguments += ["--seal-step", str(config.seal_step), "--condition-step", str(config.condition_step)]
         sealed.append(_own_process(arguments, work, partial(tell, f"{owner} seals")))
 
     records = [str(work / "records" / owner) for owner in folders]
@@ -86,6 +82,7 @@ def run(config: DemoConfig, out: Path, *, tell: Callable[[str, int, int], None] 
         "owner_seconds": max(report["seconds"] for report in sealed),
         "server_seconds": server["seconds"],
         "privacy": sealed[0]["privacy"],
+        **{name: sealed[0][name] for name in ("level", "measured", "seal_step", "condition_step")},
         "config": {name: getattr(config, name) for name in config.__slots__},
         "version": __version__,
         "report": str(out / "report.html"),
@@ -219,7 +216,8 @@ def _report(
     for folder in records:
         loaded = reader.load([folder], codec=base)
         seen += [(f"{folder.name}: pictures", base.decode_pixels(loaded.z_n[:columns]))]
-        seen += [(f"{folder.name}: conditions", base.decode_pixels(loaded.c_m[:columns]))]
+        if not loaded.derived:
+            seen += [(f"{folder.name}: conditions", base.decode_pixels(loaded.c_m[:columns]))]
     made = [("a real picture, unseen by all", pictures["real"]), ("its condition", pictures["condition"])]
     made += [(LABELS[arm], pictures[arm]) for arm in LABELS if arm in pictures]
     sheets = {"private": private, "seen": seen, "made": made}
@@ -238,8 +236,7 @@ def _report(
         **{name: pages.data_url(image) for name, image in images.items()},
         "owners": list(folders),
         "records": figures["records"],
-        "seal_step": config.seal_step,
-        "condition_step": config.condition_step,
+        **{name: figures[name] for name in ("level", "measured", "seal_step", "condition_step")},
         "bytes_per_picture": figures["bytes_per_picture"],
         "guarantee": privacy.describe(figures["privacy"]),
         "arms": rows,

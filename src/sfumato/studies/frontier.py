@@ -32,6 +32,7 @@ ATTACKS = (
 )  # fmt: skip
 SOLVED = ("algebraic", "linear_mmse")  # of one-way records, which are solved in closed form: nothing gets more
 DEARER = ("diffusion_prior:tuned", "pooling:pictures", "own_controlnet:server")  # asked of what was chosen, beside the others
+MEASURED_ON = "drawn people of the tiny base's own style"
 LEVELS = {"low": 0.3, "medium": 0.15, "high": 0.06}  # of people, that the best attack may recognise at most under each preset
 ENOUGH = 0.7  # of the centralised adherence, that any preset must keep
 Tell = Callable[[str, int, int], None]
@@ -128,7 +129,7 @@ def _asked(config: FrontierConfig) -> list[tuple[tuple[str, ...], tuple[str, ...
 def point(row: dict[str, Any], attacked: dict[str, Any], name: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     """One point: adherence, and what the best attack recognises, over attacks, variants and pools.
 
-    ``bound`` is the largest upper end of any attack's interval, ``floor`` the larger of chance and what a guess without records gets on
+    ``upper`` is the largest upper end of any attack's interval, ``floor`` the larger of chance and what a guess without records gets on
     average. ``failed`` are attacks that came to nothing or were not tried: such a point is not known to be safe.
 
     Args:
@@ -151,20 +152,20 @@ def point(row: dict[str, Any], attacked: dict[str, Any], name: str, wanted: tupl
     best = max(cells, key=lambda label: float(cells[label]["score"]))
     person = {key: cells[best][key] for key in ("score", "low", "high", "n", "chance", "budget")}
     floor = max(max(cell["guess"], cell["chance"]) for cell in cells.values())
-    bound = max(float(cell["high"]) for cell in cells.values())
-    return {"adherence": row["adherence"], "person": {**person, "attack": best, "bound": bound, "floor": floor}, "failed": failed}
+    upper = max(float(cell["high"]) for cell in cells.values())
+    return {"adherence": row["adherence"], "person": {**person, "attack": best, "upper": upper, "floor": floor}, "failed": failed}
 
 
 def choose(points: dict[str, dict[str, Any]], centralised: float) -> dict[str, dict[str, Any]]:
-    """For each level the sealed point of most adherence among those whose bound is within the level's, and that keep enough of the
+    """For each level the sealed point of most adherence among those whose upper end is within the level's, and that keep enough of the
     centralised adherence, the lower end of the interval, too."""
     kept = {name: found for name, found in points.items() if spec.name_of(name).startswith("sealed") and found["person"]}
     kept = {name: found for name, found in kept.items() if found["adherence"]["low"] >= ENOUGH * centralised and not found["failed"]}
     chosen = {}
     for level, most in LEVELS.items():
-        within = [name for name, found in kept.items() if found["person"]["bound"] <= most]
+        within = [name for name, found in kept.items() if found["person"]["upper"] <= most]
         if within:
-            name = max(within, key=lambda one: (kept[one]["adherence"]["mean"], -kept[one]["person"]["bound"]))
+            name = max(within, key=lambda one: (kept[one]["adherence"]["mean"], -kept[one]["person"]["upper"]))
             share = kept[name]["adherence"]["mean"] / centralised
             chosen[level] = {"scheme": name, **kept[name], "share_of_centralised": share, "met": met(kept[name]["person"])}
     return chosen
@@ -172,7 +173,7 @@ def choose(points: dict[str, dict[str, Any]], centralised: float) -> dict[str, d
 
 def met(person: dict[str, Any]) -> bool:
     """Whether the best attack surely recognises less than three times what a guess does."""
-    return bool(person["bound"] < 3 * person["floor"])
+    return bool(person["upper"] < 3 * person["floor"])
 
 
 def _again(config: FrontierConfig, chosen: dict[str, Any], shifted: dict[str, Any], out: Path, command: str, tell: Tell) -> dict[str, Any]:
@@ -212,7 +213,10 @@ def install(figures: dict[str, Any]) -> Path:
             "seal_step": options["seal_step"], "condition_step": options.get("condition_step"), "derived": name == "sealed-derived",
             "adherence": found["adherence"], "person": found.get("again", found)["person"], "met": found["met"],
         }  # fmt: skip
-    return presets.save(figures["base"], figures["latent"], rows, condition=figures["condition"], command=figures["command"])
+        if "synthetic" in found.get("shifted", {}):
+            rows[level]["taught"] = {"records": found["shifted"][found["scheme"]], "no owner": found["shifted"]["synthetic"]}
+    how = {"condition": figures["condition"], "measured_on": MEASURED_ON, "command": figures["command"]}
+    return presets.save(figures["base"], figures["latent"], rows, **how)
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What is near to the tiny base's own style, and what is far: the distances by which ``sfumato seal`` warns.
+
+``python recipes/measure_domain.py`` writes ``src/sfumato/assets/domain.json``; it takes a minute on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sfumato.core.artifact import write_json
+from sfumato.diffusion.base import load_codec
+from sfumato.owner import domain
+from sfumato.pictures import store
+
+OWN = ("open-peeps", "public")
+BESIDE = {
+    "other people of the base's own style": ("open-peeps", "recombined"),
+    "people with parts that the base never saw": ("open-peeps", "unseen_part"),
+    "personas, a style that the base never saw": ("personas", "public"),
+    "adventurer, another": ("adventurer", "public"),
+    "Fill50K, coloured circles": ("fill50k", "public"),
+}
+OUT = Path(__file__).parents[1] / "src/sfumato/assets/domain.json"
+
+
+def run(base: str = "tiny", *, fitted: int = 600, looked: int = 200, seed: int = 0) -> dict[str, Any]:
+    """Fit the own style on ``fitted`` public pictures, and look at ``looked`` others of it and of each other kind."""
+    codec = load_codec(base)
+    public = codec.encode_pixels(store.load(*OWN, fitted + looked, seed=seed).images)
+    mean, precision = domain.fit(public[:fitted])
+    kinds = {"public pictures of the base's own style": public[fitted:]}
+    kinds |= {name: codec.encode_pixels(store.load(*kind, looked, seed=seed).images) for name, kind in BESIDE.items()}
+    found = {name: domain.distances(latents, mean, precision) for name, latents in kinds.items()}
+    own = next(iter(found.values()))
+    return {
+        codec.fingerprint: {
+            "style": "the drawn people on which the tiny base was trained",
+            "mean": mean.tolist(),
+            "precision": precision.tolist(),
+            "limit": float(np.quantile(own, 0.95)),
+            "measured": {
+                name: {"n": len(all_of), **{f"q{q}": float(np.quantile(all_of, q / 100)) for q in (5, 50, 95)}}
+                for name, all_of in found.items()
+            },
+            "fitted": fitted,
+            "seed": seed,
+            "command": "python recipes/measure_domain.py",
+        }
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT)
+    write_json(parser.parse_args().out, run())
+
+
+if __name__ == "__main__":
+    main()
