@@ -35,15 +35,19 @@ def run(base: str = "tiny", *, fitted: int = 600, looked: int = 200, seed: int =
     kinds = {"public pictures of the base's own style": public[fitted:]}
     kinds |= {name: codec.encode_pixels(store.load(*kind, looked, seed=seed).images) for name, kind in BESIDE.items()}
     found = {name: domain.distances(latents, mean, precision) for name, latents in kinds.items()}
-    own = next(iter(found.values()))
+    limit = float(np.quantile(next(iter(found.values())), 0.95))
     return {
         codec.fingerprint: {
             "style": "the drawn people on which the tiny base was trained",
             "mean": mean.tolist(),
             "precision": precision.tolist(),
-            "limit": float(np.quantile(own, 0.95)),
+            "limit": limit,
             "measured": {
-                name: {"n": len(all_of), **{f"q{q}": float(np.quantile(all_of, q / 100)) for q in (5, 50, 95)}}
+                name: {
+                    "n": len(all_of),
+                    "beyond": float((all_of > limit).mean()),
+                    **{f"q{q}": float(np.quantile(all_of, q / 100)) for q in (5, 50, 95)},
+                }
                 for name, all_of in found.items()
             },
             "fitted": fitted,

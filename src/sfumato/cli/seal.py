@@ -186,8 +186,8 @@ def _measured(level: str | None, codec: Codec, distance: Any) -> list[str]:
         said = [f"--privacy {level}: {line}" for line in presets.describe(level, codec.fingerprint, codec.latent_shape)]
     if distance is not None and distance.far:
         said.append(
-            f"WARNING: these pictures are not like {distance.style}: their median distance is {distance.median:.1f}, "
-            f"and 95 % of public ones lie within {distance.limit:.1f} ({distance.pictures} looked at). "
+            f"WARNING: these pictures are not like {distance.style}: by their latents {distance.beyond:.0%} of "
+            f"{distance.pictures} that were looked at lie beyond where 95 % of such pictures lie. "
             "No figure that was measured there holds here: see what sfumato attack gets from them before you upload"
         )
     return said

@@ -70,9 +70,7 @@ def known(fingerprint: str, latent: tuple[int, ...]) -> dict[str, Any]:
     return found if found.get("latent") == list(latent) else {}
 
 
-def save(
-    fingerprint: str, latent: list[int], levels: dict[str, Any], *, condition: str, command: str, measured_on: str
-) -> Path:
+def save(fingerprint: str, latent: list[int], levels: dict[str, Any], *, condition: str, command: str, measured_on: str) -> Path:
     """Keep ``levels`` for a base on this machine; ``measured_on`` says whose pictures their figures are of."""
     path = path_of(fingerprint)
     found = {"latent": latent, "condition": condition, "levels": levels, "command": command, "measured_on": measured_on}
