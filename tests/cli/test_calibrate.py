@@ -33,7 +33,7 @@ def test_a_level_can_be_sealed_at_once_it_was_calibrated(run, measured, make_fol
     settings = json.loads((tmp_path / "records" / "manifest.json").read_text())
     assert '"seal_step": 800' in json.dumps(settings) and '"condition_step": 400' in json.dumps(settings)
     code, _, err = run("seal", make_folder("again", seed=1), "--out", tmp_path / "r3", "--owner", "me", "--privacy", "medium")
-    assert code == 0 and "at most 0.200" in err and "No guarantee" in err
+    assert code == 0 and "0.100 [0.050, 0.200]" in err and "no guarantee" in err and "NOT MET" in err
     code, _, err = run("seal", make_folder("other"), "--out", tmp_path / "r2", "--owner", "me", "--privacy", "high")
     assert code == 2 and "no preset 'high'" in err and "medium: no point that was measured hides as much as high" in err
 

@@ -136,3 +136,25 @@ def test_a_folder_without_pictures(run, mini, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, told = run("finetune", tmp_path / "empty", "-o", tmp_path / "x.safetensors", "--base", mini)
     assert code == 2 and "no pictures in it" in told
+
+
+def test_captions_that_are_asked_for_are_found_or_missed(run, quick, make_folder, base, tmp_path):
+    folder, out = make_folder(count=2), tmp_path / "x.safetensors"
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+
+    def prompts():
+        return finetune._task(base, folder, "a sks x", "a x", captions=True, prior=0, seed=0).prompts
+
+    table = folder / "metadata.jsonl"
+    table.write_text("\n".join(json.dumps({"file_name": row["file_name"], "caption": "c"}) for row in rows))
+    assert prompts() == ("a sks x, c",) * 2
+    table.write_text("\n".join(json.dumps({"file_name": row["file_name"], "prompt": "c"}) for row in rows))
+    code, _, err = run("finetune", folder, "-o", out, *quick, "--captions")
+    assert code == 2 and "file_name, prompt" in err and "NAME.caption" in err and not out.exists()
+    table.unlink()
+    code, _, err = run("finetune", folder, "-o", out, *quick, "--captions")
+    assert code == 2 and "no caption" in err and not out.exists()
+    (folder / "secret-1.txt").write_text("beside")
+    assert prompts() == ("a sks x", "a sks x, beside")
+    (folder / "captions.csv").write_text("x")
+    assert run("finetune", folder, "-o", out, *quick)[0] == 2  # with captions or without

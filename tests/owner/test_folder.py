@@ -421,3 +421,8 @@ def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(listing.os, "scandir", refuse)
     _refused(tmp_path, "could not be listed")
+
+
+def test_the_columns_of_a_table_are_known(table: Path) -> None:
+    _jsonl(table, {"file_name": "train/a.png", "label": "x", "\x1b[2J": 1})
+    assert read_folder(table, size=8, condition="canny").columns == ("file_name", "label", "\\x1b[2J")

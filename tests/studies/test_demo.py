@@ -34,7 +34,15 @@ def test_pictures_survive_as_text():
 def test_pages_escape_what_they_are_given(tmp_path):
     values = dict.fromkeys(("private", "seen", "made", "version"), "x")
     values |= {"owners": ["a"], "records": 1, "seal_step": 1, "condition_step": 1, "bytes_per_picture": 1.0, "guarantee": "none"}
-    values |= {"level": "<b>", "measured": ["<i>"], "arms": [], "f1": {"shuffled": 0.5, "vae_ceiling": 0.9}, "bars": [], "costs": [], "command": "<script>"}
+    values |= {
+        "level": "<b>",
+        "measured": ["<i>"],
+        "arms": [],
+        "f1": {"shuffled": 0.5, "vae_ceiling": 0.9},
+        "bars": [],
+        "costs": [],
+        "command": "<script>",
+    }
     pages.write_page(tmp_path / "page.html", "demo.html", values)
     page = (tmp_path / "page.html").read_text()
     assert all(word in page for word in ("&lt;script&gt;", "&lt;b&gt;", "&lt;i&gt;")) and "No condition left" not in page

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from sfumato.adapters.dreambooth import Task
     from sfumato.diffusion.base import Base
+    from sfumato.owner.folder import Folder
 
 UNET_TARGETS, TEXT_TARGETS = "to_q,to_v", "q_proj,v_proj"
 FORMATS = ("diffusers", "kohya")
@@ -130,9 +131,15 @@ def _task(base: Base, folder: Path, prompt: str, class_prompt: str, *, captions:
     from sfumato.core.randomness import generator
     from sfumato.owner.folder import read_folder
 
-    examples = read_folder(folder, size=base.size, condition="canny").examples  # which is not extracted
+    found = read_folder(folder, size=base.size, condition="canny")  # which is not extracted
+    examples = found.examples
+    for line in found.notes:
+        _output.say(line)
+    words = [example.caption if captions else "" for example in examples]
+    if captions:
+        _check_captions(found, words)
     latents = base.encode_pixels(np.stack([example.image() for example in examples]))
-    prompts = tuple(f"{prompt}, {example.caption}" if captions and example.caption else prompt for example in examples)
+    prompts = tuple(f"{prompt}, {word}" if word else prompt for word in words)
     of_class = None
     if prior:
         with _output.bar("drawing the class", SAMPLE_STEPS * -(-prior // 16)) as advance:
@@ -141,6 +148,23 @@ def _task(base: Base, folder: Path, prompt: str, class_prompt: str, *, captions:
                 base, class_prompt, prior, generator=generator(seed, PRIOR), on_step=lambda: advance(next(done), note="")
             )
     return Task(latents=latents, prompts=prompts, seed=seed, class_latents=of_class, class_prompt=class_prompt)
+
+
+def _check_captions(folder: Folder, words: list[str]) -> None:
+    """Refuse ``--captions`` where there are none, and say where some are missing."""
+    from sfumato.cli import _output
+    from sfumato.core.errors import UserError
+
+    missing = words.count("")
+    if missing == len(words):
+        columns = f" (its table has {', '.join(folder.columns)})" if folder.columns else ""
+        raise UserError(
+            f"--captions, and no caption in {folder.path}{columns}",
+            expected="`text` or `caption` in metadata.jsonl, captions/NAME.txt beside images/, or NAME.txt or NAME.caption beside NAME.png",
+            fix="name them so, or leave --captions out",
+        )
+    if missing:
+        _output.say(f"{missing} of {len(words)} pictures have no caption: they are trained under the prompt alone")
 
 
 def _save_pictures(base: Base, prompt: str, path: Path, *, seed: int, count: int = 4) -> None:

@@ -110,6 +110,7 @@ class Folder:
     Attributes:
         supplied: how many conditions the folder brings, whether or not they are used.
         notes: what its owner should know: what was left out and why, a line each.
+        columns: of its table, where it has one, as they can be shown.
     """
 
     path: Path
@@ -118,6 +119,7 @@ class Folder:
     examples: tuple[Example, ...]
     supplied: int = 0
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -170,8 +172,9 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
     tables = [name for name in TABLES if name in top.tables]
     if len(tables) > 1:
         raise UserError(f"{folder}: both {' and '.join(tables)}", expected="one of them", fix="remove the one that is out of date")
+    columns: dict[str, None] = {}
     if tables:
-        found, supplied, notes = _from_table(top, tables[0], given=given, size=size)
+        found, supplied, notes = _from_table(top, tables[0], columns, given=given, size=size)
     elif (folder / "images").is_dir():
         found, supplied, notes = _from_pairs(top, given=given, size=size)
     else:
@@ -188,7 +191,7 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
         notes.append(
             f"the folder brings {supplied:,} conditions, and none is used: the condition is {condition!r} (--condition given takes them)"
         )
-    return Folder(folder, size, condition, tuple(found), supplied, tuple(notes))
+    return Folder(folder, size, condition, tuple(found), supplied, tuple(notes), tuple(columns)[:20])
 
 
 # ---------------------------------------------------------------- layouts: examples, how many conditions come with them, notes
@@ -196,7 +199,7 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
 Layout = tuple[list[Example], int, list[str]]
 
 
-def _from_table(top: Listing, name: str, *, given: bool, size: int) -> Layout:
+def _from_table(top: Listing, name: str, columns: dict[str, None], *, given: bool, size: int) -> Layout:
     folder, root = top.where, top.where.resolve()
     beside = listing.refuse_unread(top, read=name)
     found: list[Example] = []
@@ -204,6 +207,7 @@ def _from_table(top: Listing, name: str, *, given: bool, size: int) -> Layout:
     conditions: set[Path] = set()
     for line, row in table.rows(folder, name):
         where = f"{folder / name} line {line}"
+        columns.update(dict.fromkeys(map(listing.short, row)))
         path = table.named(folder, row, "file_name", where)
         condition = table.named(folder, row, table.CONDITION, where) if given else None
         for file in filter(None, (path, condition)):

@@ -1,0 +1,20 @@
+"""What is near and what is far, by the recipe at a small size."""
+
+import json
+
+import numpy as np
+
+from sfumato.diffusion.base import load_codec
+from tests_support import load_recipe
+
+
+def test_it_measures_every_kind(monkeypatch, tmp_path):
+    recipe = load_recipe("measure_domain")
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+    found = recipe.run(fitted=24, looked=8)
+    (one,) = found.values()
+    assert list(found) == [load_codec().fingerprint] and len(one["measured"]) == 1 + len(recipe.BESIDE)
+    assert json.loads(json.dumps(found)) == found and np.isfinite(one["precision"]).all()
+    for kind in one["measured"].values():
+        assert kind["n"] == 8 and 0 < kind["q5"] <= kind["q50"] <= kind["q95"]
+        assert 0 <= kind["beyond"] <= 1 and (kind["q50"] > one["limit"]) <= (kind["beyond"] >= 0.5)
