@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,15 +47,17 @@ def command(
         _output.emit({name: figures[name] for name in ("points", "presets", "beside", "shifted", "settings", "base")})
     for name, found in figures["points"].items():
         person = found["person"]
-        seen = (
-            "people: not tested" if person is None else f"people {person['score']:.3f} (at most {person['bound']:.3f}, {person['attack']})"
-        )
+        seen = _seen(person) + ("" if person is None else f" ({person['attack']})")
         _output.say(f"{name:44} A = {found['adherence']['mean']:.2f}  {seen}")
     for level, found in figures["presets"].items():
         kept = f"{found['share_of_centralised']:.2f} of centralised"
         person = found.get("again", found)["person"]
-        seen = "people: not tested" if person is None else f"people {person['score']:.3f}, at most {person['bound']:.3f}"
-        _output.say(f"{level:6} {found['scheme']}: {kept}; {seen}; three times a guess: {'below' if found['met'] else 'NOT below'}")
+        _output.say(f"{level:6} {found['scheme']}: {kept}; {_seen(person)}; three times a guess: {'below' if found['met'] else 'NOT below'}")
     if install or (install is None and not point):
         _output.say(f"presets: {frontier.install(figures)}")
     _output.say(f"Look: {out / 'frontier.png'}")
+
+
+def _seen(person: dict[str, Any] | None) -> str:
+    """What the best attack that was run got, with its interval."""
+    return "people: not tested" if person is None else f"people {person['score']:.3f} [{person['low']:.3f}, {person['high']:.3f}]"
