@@ -434,3 +434,20 @@ def test_the_page_on_weights_says_how_encoders_learned():
     assert all(abs(own / other - 1) < 0.02 for own, other in hypernet)  # it reads nothing of people that it has not seen
     published = min(found["hypernet-published"]["curve"], key=lambda one: one[2])
     assert abs(published[2] / published[3] - 1) < 0.001  # nor does it with the paper's own choices
+
+
+def test_the_pages_say_how_far_other_pictures_lie():
+    (found,) = json.loads((ROOT / "src/sfumato/assets/domain.json").read_text()).values()
+    page = " ".join((ROOT / "docs/frontier.md").read_text().split())
+    for name, words in (("other people", "{} % of other people"), ("people with parts", "{} % of people with unseen parts"),
+                        ("adventurer", "{} % of `adventurer`"), ("personas", "{} % of `personas`")):  # fmt: skip
+        (beyond,) = [kind["beyond"] for kind_name, kind in found["measured"].items() if kind_name.startswith(name)]
+        assert words.format(f"{100 * beyond:.0f}") in page, name
+    assert found["command"] in page
+
+
+def test_the_readme_says_what_levels_taught():
+    figures, text = read("frontier.json"), " ".join(README.split())
+    low, medium = (figures["presets"][level]["shifted"][figures["presets"][level]["scheme"]]["mean"] for level in ("low", "medium"))
+    assert f"{low:.2f} and {medium:.2f} in a style" in text and f"against {figures['shifted']['synthetic']['mean']:.2f})" in text
+    assert not any(found["met"] for found in figures["presets"].values()) and "neither is what the other two were meant to show" in text
