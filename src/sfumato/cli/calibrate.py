@@ -52,7 +52,9 @@ def command(
     for level, found in figures["presets"].items():
         kept = f"{found['share_of_centralised']:.2f} of centralised"
         person = found.get("again", found)["person"]
-        _output.say(f"{level:6} {found['scheme']}: {kept}; {_seen(person)}; three times a guess: {'below' if found['met'] else 'NOT below'}")
+        _output.say(
+            f"{level:6} {found['scheme']}: {kept}; {_seen(person)}; three times a guess: {'below' if found['met'] else 'NOT below'}"
+        )
     if install or (install is None and not point):
         _output.say(f"presets: {frontier.install(figures)}")
     _output.say(f"Look: {out / 'frontier.png'}")
