@@ -15,7 +15,7 @@ from sfumato.owner.folder import read_folder
 from sfumato.owner.seal import seal
 from sfumato.pictures import store
 from sfumato.records.record import SealSettings
-from sfumato.studies import exposure, line_up, redteam
+from sfumato.studies import audited, exposure, line_up, redteam
 from sfumato.studies.exposure import ExposureConfig
 from sfumato.studies.owners import write_folder
 
@@ -28,8 +28,8 @@ def config(monkeypatch):
     """Galleries, publics and priors of a few."""
     of, drawn = Gallery.of, line_up.prior
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
-    monkeypatch.setattr(exposure, "MINIMUM", 10)
-    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
+    monkeypatch.setattr(audited, "MINIMUM", 10)
+    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
     return ExposureConfig(attacks=ATTACKS, people=6, each=2)
 
 

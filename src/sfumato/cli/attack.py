@@ -15,15 +15,22 @@ def command(
     attacks: Annotated[str, typer.Option(help="all, or names with commas between: algebraic,diffusion_prior.")] = "all",
     scheme: Annotated[list[str] | None, typer.Option("--scheme", help="With --matrix: only this scheme; may be given again.")] = None,
     jobs: Annotated[int, typer.Option(help="With --matrix: processes; 0 for one a core, at most four.")] = 0,
-    effort: Annotated[str, typer.Option(help="quick, or full (hours).")] = "quick",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the report goes; run again to go on.")] = None,
+    effort: Annotated[str, typer.Option(help="glance (a minute; leaves attacks out, and says which), quick, or full (hours).")] = "quick",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where the report goes, a private folder; run again to go on. [default: in SFUMATO_HOME]"),
+    ] = None,
     gates: Annotated[Path | None, typer.Option(help="Gates as TOML; by default those that ship.")] = None,
-    public: Annotated[Path | None, typer.Option(help="Other people's pictures of the same kind, for the attackers to learn from.")] = None,
+    public: Annotated[
+        Path | None,
+        typer.Option(help="Public pictures of the same kind as yours (of other people, where people are on them) to learn from."),
+    ] = None,
     controlnet: Annotated[Path | None, typer.Option(help="A ControlNet trained from these records, as the server has it.")] = None,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Attack your own records and see what comes back. Exit code 1: a gate failed; 2: something could not be tested."""
+    """Attack your own records and see what comes back. Exit code 0: every gate passed; 1: one failed; 2: something could not be tested, or
+    the input was wrong; 3: a fault of Sfumato itself."""
     from sfumato.cli import _output
     from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
@@ -46,27 +53,40 @@ def command(
     if records is None or truth is None or scheme:
         raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
     from sfumato.judge.gates import thresholds
+    from sfumato.studies import audit_folder
     from sfumato.studies.exposure import ExposureConfig, run
 
     config = ExposureConfig(attacks=rows, effort=effort, base=base, public=public, controlnet=controlnet)
     asked = thresholds(gates)
-    where = out or Path(f"{records.name}-attack")
+    where = out or audit_folder.default(records, config.effort, base, str(public), str(controlnet))
+    _output.say(
+        f"The audit goes to {where}. It holds your pictures and what attackers made of them: it is private, and never to be shared."
+    )
     with _output.bar("starting") as advance:
         said = " ".join(["sfumato attack", str(records), "--truth", str(truth), *([] if attacks == "all" else ["--attacks", attacks])])
-        tell = _teller(advance)
-        figures = run(records, truth, where, config, asked=asked, command=f"{said} --effort {effort}", tell=tell)
+        command = f"{said} --effort {effort}"
+        figures = run(records, truth, where, config, asked=asked, command=command, say=_output.say, tell=_teller(advance))
     if as_json:
-        _output.emit({name: figures[name] for name in ("attacks", "gates", "passed", "leaks", "person", "records", "settings")})
+        shown = ("attacks", "gates", "passed", "leaks", "person", "records", "audited", "settings")
+        _output.emit({name: figures[name] for name in shown} | {"out": str(where)})
     else:
-        _say_attacks(figures["attacks"])
-        for gate in figures["gates"]:
-            verdict = {True: "passed", False: "FAILED", None: "NOT TESTED"}[gate["passed"]]
-            _output.say(f"gate {gate['name']:10} {verdict:10} {gate['found']} (asked: {gate['asked']})")
-        if figures["person"]:
-            _output.say(figures["person"])
+        _say(figures)
         _output.say(f"Look: {where / 'attack.html'}")
     if figures["exit_code"]:
         raise typer.Exit(figures["exit_code"])
+
+
+def _say(figures: dict[str, Any]) -> None:
+    from sfumato.cli import _output
+
+    if figures["audited"] < figures["records"]:
+        _output.say(f"{figures['audited']} of {figures['records']} records were attacked, drawn at random.")
+    _say_attacks(figures["attacks"])
+    for gate in figures["gates"]:
+        verdict = {True: "passed", False: "FAILED", None: "NOT TESTED"}[gate["passed"]]
+        _output.say(f"gate {gate['name']:10} {verdict:10} {gate['found']} (asked: {gate['asked']})")
+    if figures["person"]:
+        _output.say(figures["person"])
 
 
 def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path, jobs: int, as_json: bool) -> None:
@@ -104,5 +124,8 @@ def _say_attacks(attacks: dict[str, Any]) -> None:
         if entry["outcome"] != "scored":
             _output.say(f"  {name:20} {entry['outcome']}: {entry['why']}")
             continue
+        for variant, one in entry.get("variants", {}).items():  # beside the one that got most, those without a result
+            if one["outcome"] not in ("scored", "no channel"):
+                _output.say(f"  {name + ':' + variant:20} {one['outcome']}: {one['why']}")
         score = f"{entry['target']} {entry['score']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
         _output.say(f"  {name:20} {score}, without records {entry['prior_only']:.3f}, n = {entry['n']}: {entry['verdict']}")

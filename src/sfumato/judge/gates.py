@@ -6,7 +6,7 @@ Thresholds come from TOML (``assets/gates.toml`` holds the defaults); a gate tha
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 from sfumato.core.errors import UserError
 from sfumato.judge.metrics.probes import wilson
 
+WITHOUT_RESULT = ("failed", "not tested", "left out")  # what came of an attack that was not run, or came to nothing
+RESTS = {"algebraic": ("algebraic", "linear_mmse")}  # gates that rest on attacks by name
 ENOUGH = 64  # records: an attack on fewer counts where it succeeds, and says nothing where it does not
 _KNOWN: dict[str, set[str]] = {
     "attacks": set(),
@@ -61,7 +63,7 @@ def thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
 
 def check(
     gates: dict[str, dict[str, Any]], attacks: dict[str, dict[str, Any]], leaked: dict[str, int], *,
-    every: Iterable[str] = (), unread: Iterable[str] = (),
+    every: Mapping[str, Sequence[str]] | None = None, unread: Iterable[str] = (),
 ) -> list[Gate]:  # fmt: skip
     """Every gate of ``gates``, in its order; and one that cannot pass where part of the records was not looked at.
 
@@ -69,16 +71,30 @@ def check(
         gates: as ``thresholds`` gives them.
         attacks: what came out, by attack, as a scheme's part of a matrix.
         leaked: by the name of its type, what left an owner and how many releases of each picture.
-        every: attacks that there are: the gate ``attacks`` asks for all of them.
+        every: attacks that there are, and what each is after: a gate passes only if all that are after its target came to a result.
         unread: records that were refused, and why.
     """
-    lacking = sorted(set(every) - attacks.keys())
-    found = [_CHECKS[name](values, attacks, leaked) for name, values in gates.items()]
-    if lacking:
-        said = f"not run: {', '.join(lacking)}"
-        found = [replace(gate, passed=None, found=f"{gate.found}; {said}") if gate.name == "attacks" else gate for gate in found]
+    open_ = _open(attacks, {} if every is None else every)
+    found = []
+    for name, values in gates.items():
+        gate = _CHECKS[name](values, attacks, leaked)
+        resting = [what for what, targets in open_.items() if name == "attacks" or name in targets or what in RESTS.get(name, ())]
+        if resting and gate.passed:
+            gate = replace(gate, passed=None, found=f"{gate.found}; without a result: {', '.join(resting)}")
+        elif resting and name == "attacks":
+            gate = replace(gate, found=f"{gate.found}; without a result: {', '.join(resting)}")
+        found.append(gate)
     refused = "; ".join(unread)
     return found + ([Gate("records", None, refused, "every record can be read, and was attacked")] if refused else [])
+
+
+def _open(attacks: dict[str, dict[str, Any]], every: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Attacks and variants without a result, and what each is after: not asked for, left out, not tested or failed."""
+    found: dict[str, Sequence[str]] = {name: targets for name, targets in every.items() if name not in attacks}
+    for name, one in _variants(attacks):
+        if one["outcome"] in WITHOUT_RESULT:
+            found[name] = every.get(name.partition(":")[0], ())
+    return dict(sorted(found.items()))
 
 
 def as_rows(found: list[Gate]) -> list[dict[str, Any]]:
@@ -100,7 +116,8 @@ def _variants(attacks: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[st
 def _every(values: dict[str, Any], attacks: dict[str, dict[str, Any]], leaked: dict[str, int]) -> Gate:
     failed = [f"{name} ({one['why']})" for name, one in _variants(attacks) if one["outcome"] == "failed"]
     ran = sum(one["outcome"] == "scored" for _, one in _variants(attacks))
-    found = "; ".join(failed) or f"{ran} ran, the others had nothing to work on"
+    idle = sum(one["outcome"] == "no channel" for _, one in _variants(attacks))
+    found = "; ".join(failed) or f"{ran} ran, {idle} had nothing to work on"
     return Gate("attacks", None if failed or not ran else True, found, "every attack that has something to work on comes to a result")
 
 
@@ -140,30 +157,36 @@ def _latent_errors(entry: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _bounded(target: str, values: dict[str, Any], attacks: dict[str, dict[str, Any]]) -> Gate:
-    """The upper end of the best attack's interval against a bound, over every variant and pool."""
+def _below(target: str, values: dict[str, Any], attacks: dict[str, dict[str, Any]]) -> Gate:
+    """Whether the best attack's score, by the upper end of its sampling interval, stays below a limit, over every variant and pool.
+
+    The interval says how exactly this attack was measured on these records. It is no bound on what another attack gets.
+    """
     cells = [
         (name, kept["targets"][target])
         for name, one in _variants(attacks) for kept in one.get("pools", {}).values() if target in kept["targets"]
     ]  # fmt: skip
     counted = [(name, cell) for name, cell in cells if cell["n"] >= ENOUGH or cell["effective"]]
-    bounds = {"at_most": values.get("at_most")}
-    asked = f"the best attack's score stays below {bounds['at_most']}"
+    limits = {"at_most": values.get("at_most")}
+    asked = f"what the best attack here gets stays below {limits['at_most']}"
     if "times_prior" in values and counted:
         floor = max(max(cell.get("guess", cell["prior_only"]), cell["chance"]) for _, cell in counted)
-        wanted = bounds["times_prior"] = min(1.0, values["times_prior"] * floor)
-        asked = f"the best attack's score stays below {values['times_prior']:g} times what a guess without records gets ({floor:.3f})"
+        wanted = limits["times_prior"] = min(1.0, values["times_prior"] * floor)
+        asked = (
+            f"what the best attack here gets stays below {values['times_prior']:g} times what a guess without records gets ({floor:.3f})"
+        )
         people = max(int(cell.get("people", cell["n"])) for _, cell in counted)
         nobody = wilson(0, people)[2]
         if wanted <= nobody:
             asked += f"; {people} people cannot show that: recognising none of them leaves up to {nobody:.3f} open"
-    bound = min((b for b in bounds.values() if b is not None), default=None)
-    if bound is None or not counted:
+    limit = min((b for b in limits.values() if b is not None), default=None)
+    if limit is None or not counted:
         return Gate(target, None, "no attack on this was tried on enough records", asked)
     name, worst = max(counted, key=lambda item: float(item[1]["score"]))
     high = max(float(cell["high"]) for _, cell in counted)
-    said = f"{name}: {worst['score']:.3f} [{worst['low']:.3f}, {worst['high']:.3f}], n = {worst['n']}; bound {bound:.3f}"
-    passed = True if high < bound else False if any(cell["low"] > bound for _, cell in counted) else None
+    interval = f"sampling interval [{worst['low']:.3f}, {worst['high']:.3f}], n = {worst['n']}"
+    said = f"the best attack that ran, {name}, got {worst['score']:.3f}, {interval}; limit {limit:.3f}"
+    passed = True if high < limit else False if any(cell["low"] > limit for _, cell in counted) else None
     return Gate(target, passed, said, asked)
 
 
@@ -172,7 +195,7 @@ _CHECKS: dict[str, Any] = {
     "structure": _structure,
     "algebraic": _algebraic,
     **{
-        target: lambda values, attacks, leaked, target=target: _bounded(target, values, attacks)
+        target: lambda values, attacks, leaked, target=target: _below(target, values, attacks)
         for target in ("person", "picture", "condition", "prompt")
     },
 }

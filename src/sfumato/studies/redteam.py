@@ -7,11 +7,13 @@ apart. Cells are kept as they are found, so that a run that was killed goes on.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from multiprocessing import get_context, parent_process
@@ -43,11 +45,13 @@ from sfumato.judge.report import pages
 from sfumato.records.reader import Records
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
-from sfumato.studies import leaks, line_up, spec
+from sfumato.studies import answers, leaks, line_up, spec
 from sfumato.studies.line_up import Tell
 
 SERVER_STEPS: dict[Effort, int] = {"glance": 60, "quick": 200, "full": 500}
 POOLS = ("recombined", "unseen_part")
+NUMBERS = ("score", "low", "high", "prior_only", "chance", "p")  # what every judged target must have
+OUTCOMES = ("scored", "failed", "not tested", "left out")  # of an attack's variants, the first of these is shown; then "no channel"
 CEILING = ("", "ceiling")  # the cell of no scheme and no attack: the true latents, decoded
 
 
@@ -202,7 +206,8 @@ class World:
         )  # fmt: skip
         made = cell(answer, self.truths, self.priors, base, condition=config.condition, seed=config.seed)
         if isinstance(answer, Guess) and made["outcome"] == "scored":
-            show(answer, base, out / "pictures" / f"{named}.npy")
+            with suppress(Exception):  # scores are kept without a picture, too
+                show(answer, base, out / "pictures" / f"{named}.npy")
         return {**made, "leaked": leaked}
 
 
@@ -213,20 +218,28 @@ def attack(
     """One attack on as many of the records as it can afford, or as ``records`` says at least, and what is known after it.
 
     What the server makes of the records, its ControlNet, is made (in ``work``, which is removed) when an attack lacks nothing else.
+    Whatever an attack raises or returns, it is an answer: at worst ``Failed``.
     """
-
-    def trying(known: Scenario) -> Guess | NoChannel | Failed:
-        answer = attacks.attempt(row, shuffle.shuffled(known, seed), effort=effort, seed=seed, tell=tell)
-        return shuffle.restored(answer, seed) if isinstance(answer, Guess) else answer
-
     name, _, variant = row.partition(":")
     module = attacks.attack(name)
     count = max(records, attempts.count(module, effort, variant) or module.COUNT["quick"])
-    answer = trying(scenario.rows(count))
+    known, latents = scenario, scenario.get(Latents)
+    offered = count if latents is None else min(count, latents.z.shape[1])
+
+    def trying() -> object:
+        answer = attacks.attempt(row, shuffle.shuffled(known.rows(count), seed), effort=effort, seed=seed, tell=tell)
+        if isinstance(answer, Guess) and not answers.trouble(answer, offered):  # what has no rows cannot be put in order
+            return shuffle.restored(answer, seed)
+        return answer
+
+    answer = answers.tried(trying, count=offered)
     if isinstance(answer, NoChannel) and answer.missing == (Trained,):
-        scenario = scenario.having(*server_trains(scenario, base, work, condition=condition, effort=effort, seed=seed))
-        answer = trying(scenario.rows(count))
-    return answer, scenario
+        try:
+            known = scenario.having(*server_trains(scenario, base, work, condition=condition, effort=effort, seed=seed))
+        except Exception as error:
+            return Failed(f"the server's ControlNet could not be trained: {answers.cause(error)}"), scenario
+        answer = answers.tried(trying, count=offered)
+    return answer, known
 
 
 def server_trains(scenario: Scenario, base: Base, work: Path, *, condition: str, effort: Effort, seed: int) -> list[Trained]:
@@ -258,8 +271,11 @@ def show(answer: Guess, base: Base, path: Path) -> None:
 
 def cell(
     answer: Guess | NoChannel | Failed, truths: dict[str, Truth], priors: dict[str, Prior], base: Base, *, condition: str | None, seed: int
-) -> dict[str, Any]:
-    """One answer as JSON: by pool its targets' scores, or why there are none. Row i of a guess is of pool i modulo the number of pools."""
+) -> dict[str, Any]:  # fmt: skip
+    """One answer as JSON: by pool its targets' scores, or why there are none. Row i of a guess is of pool i modulo the number of pools.
+
+    An answer that speaks of nothing that could be judged is ``not tested``: that is neither a success nor safety.
+    """
     if isinstance(answer, NoChannel):
         return {"outcome": "no channel", "why": str(answer)}
     if isinstance(answer, Failed):
@@ -268,18 +284,27 @@ def cell(
     for number, pool in enumerate(truths):
         own = answer.take(list(range(number, len(answer), len(truths))))
         try:
-            pools[pool] = guesses.score(own, truths[pool], priors[pool], base, condition=condition, seed=seed)
+            found = guesses.score(own, truths[pool], priors[pool], base, condition=condition, seed=seed)
         except UserError as error:
             return {"outcome": "failed", "why": str(error)}
-    return {"outcome": "scored", "pools": pools, "budget": answer.budget, "curve": answer.curve, "seconds": answer.seconds}
+        except Exception as error:
+            return {"outcome": "failed", "why": f"could not be scored: {answers.cause(error)}"}
+        if odd := [target for target, kept in found.items() if not all(math.isfinite(kept[name]) for name in NUMBERS)]:
+            return {"outcome": "failed", "why": f"could not be scored: its {odd[0]} gets no number"}
+        if found:
+            pools[pool] = found
+    if not pools:
+        return {"outcome": "not tested", "why": "nothing that it says can be judged here"}
+    said = {"outcome": "scored", "pools": pools, "budget": answer.budget, "curve": answer.curve, "seconds": answer.seconds}
+    return {name: answers.plain(value) for name, value in said.items()}
 
 
 def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By scheme and attack what came out, its verdicts corrected over every test in the matrix.
 
     An attack with several variants shows the one that got most, and each of them under ``variants``; what is beside ``pools`` is of the
-    pool in which it got most, and of the attack's first target (``effective_targets`` names all that it is effective against). Where
-    nothing was scored it is null.
+    pool in which it got most, and of the attack's first target that was judged (``effective_targets`` names all that it is effective
+    against). Where nothing was scored it is null.
     """
     tests = {
         f"{name}|{pool}|{target}": {**found, "target": target}
@@ -294,8 +319,10 @@ def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         entry |= {"target": attacks.attack(attack).TARGETS[0], "outcome": kept["outcome"], "why": kept.get("why", "")}
         entry |= {"seconds": kept.get("seconds", 0.0), "pools": {}}
         for pool, targets in kept.get("pools", {}).items():
+            if not targets:
+                continue
             judged = {target: verdicts[f"{name}|{pool}|{target}"] for target in targets}
-            first = next(target for target in attacks.attack(attack).TARGETS if target in judged)
+            first = next((target for target in attacks.attack(attack).TARGETS if target in judged), next(iter(judged)))
             against = [target for target, found in judged.items() if found["effective"]]
             entry["pools"][pool] = {**judged[first], "effective_targets": against, "targets": judged}
         if entry["pools"]:
@@ -303,7 +330,7 @@ def matrix(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
             entry = {**entry, **entry["pools"][best]}
         known = table.setdefault(scheme, {})
         several = {**known.get(attack, {}).get("variants", {}), variant: entry}
-        most = max(several.values(), key=lambda one: (one["outcome"] == "scored", one["outcome"] == "failed", *_gain(one)))
+        most = max(several.values(), key=lambda one: (*(one["outcome"] == said for said in OUTCOMES), *_gain(one)))
         known[attack] = {**most, "variants": several} if variant else most
     return table
 

@@ -1,0 +1,264 @@
+"""What is audited: an owner's records, or a random part of them; which pictures they are; who is on these, and what is told apart.
+
+The folder may hold 100,000 pictures. They are read and encoded a block at a time, and only what the audited records need is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sfumato.attacker.attempt import Effort
+from sfumato.attacker.knowledge import Candidates
+from sfumato.attacker.records.base import Target
+from sfumato.core import registry
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import generator
+from sfumato.defences import latent_clip
+from sfumato.diffusion.base import Base
+from sfumato.judge.audit import matching
+from sfumato.judge.metrics.guesses import Truth
+from sfumato.judge.metrics.identity import MINIMUM
+from sfumato.owner.folder import Folder, read_folder
+from sfumato.pictures import store
+from sfumato.records.reader import Records
+from sfumato.studies import line_up
+
+AUDITED: dict[Effort, int] = {"glance": 200, "quick": 1000, "full": 4000}  # records at most
+HELD = 2000  # pictures that are held at once: candidates for linkage, other pictures for a line-up
+BLOCK = 64  # pictures that are read and encoded at a time
+LATENTS = 2**27  # bytes of latents that are kept from the matching; those of more pictures are made again when needed
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """A folder's pictures, read when asked for; a picture's number is its place in the folder's listing.
+
+    Attributes:
+        folder: the listing.
+        people: who is on each; a name of its own where nobody says.
+        named: whether somebody says, of each.
+    """
+
+    folder: Folder
+    people: list[str]
+    named: list[bool]
+
+    @classmethod
+    def of(cls, folder: Path, *, size: int, condition: str) -> Pictures:
+        """List a folder; no picture is opened yet."""
+        listed = read_folder(folder, size=size, condition=condition)
+        people = [example.person or f"picture {number}" for number, example in enumerate(listed)]
+        return cls(listed, people, [bool(example.person) for example in listed])
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def blocks(self, wanted: Sequence[int], *, skip: bool = False) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        """Pictures by number: numbers, uint8 images and conditions ``(B, H, W, 3)``; with ``skip`` without those that cannot be read."""
+        for i in range(0, len(wanted), BLOCK):
+            found, drawn = [], []
+            for number in wanted[i : i + BLOCK]:
+                try:
+                    drawn.append(self.folder.pixels(self.folder.examples[number]))
+                    found.append(int(number))
+                except UserError:
+                    if not skip:
+                        raise
+            if found:
+                images, conditions = (np.stack(several) for several in zip(*drawn, strict=True))
+                yield found, images, conditions
+
+    def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Images and conditions ``(N, H, W, 3)`` of the pictures with these numbers."""
+        parts = list(self.blocks(numbers))
+        return np.concatenate([images for _, images, _ in parts]), np.concatenate([conditions for *_, conditions in parts])
+
+    def caption(self, number: int) -> str:
+        return self.folder.examples[number].caption
+
+
+@dataclass(frozen=True, eq=False)
+class Audited:
+    """Records that are attacked, and the pictures that they are.
+
+    Attributes:
+        records: the audited ones, of ``total``.
+        own: of each, the number of its picture, ``(N,)``.
+        readable: the numbers of all pictures that can be read.
+        digest: of these pictures, their conditions and who is on them.
+    """
+
+    records: Records
+    total: int
+    pictures: Pictures
+    own: np.ndarray
+    readable: list[int]
+    digest: str
+    base: Base
+    _kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, repr=False)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the folder says of every picture who is on it."""
+        return all(self.pictures.named[number] for number in self.readable)
+
+    def latents(self, numbers: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """``z_0`` and ``c`` ``(N, 4, h, w)`` of pictures."""
+        missing = [int(number) for number in numbers if int(number) not in self._kept]
+        made = dict(self._kept)
+        for found, images, conditions in self.pictures.blocks(missing):
+            both = zip(self.base.encode_pixels(images), self.base.encode_pixels(conditions), strict=True)
+            made |= dict(zip(found, both, strict=True))
+        return torch.stack([made[int(i)][0] for i in numbers]), torch.stack([made[int(i)][1] for i in numbers])
+
+
+def chosen(total: int, most: int, seed: int) -> torch.Tensor:
+    """Which records are audited, ``(min(total, most),)``: all in their order, or a random part."""
+    return torch.arange(total) if total <= most else torch.randperm(total, generator=generator(seed, 61))[:most]
+
+
+def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed: int) -> Audited:
+    """Draw the records to audit and find their pictures.
+
+    Raises:
+        UserError: records that are not of these pictures.
+    """
+    settings = records.manifests[0].settings
+    part = records.take(chosen(len(records), most, seed))
+    readable: list[int] = []
+    digest = hashlib.sha256()
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    keeping = len(pictures) * 2 * int(np.prod(base.latent_shape)) * 4 <= LATENTS
+
+    def blocks() -> Iterator[matching.Block]:
+        nonlocal digest
+        digest = hashlib.sha256()
+        readable.clear()
+        for numbers, images, conditions in pictures.blocks(
+            range(len(pictures)), skip=True
+        ):  # what cannot be read was left out of the records, too
+            for image, condition in zip(images, conditions, strict=True):
+                digest.update(image.tobytes() + condition.tobytes())
+            readable.extend(numbers)
+            z_0 = base.encode_pixels(images)
+            c = base.encode_pixels(conditions) if keeping or not settings.derived else torch.empty(0)
+            if keeping:
+                kept.update({number: (z_0[k], c[k]) for k, number in enumerate(numbers)})
+            clean = (latent_clip.apply(z_0, settings.clip),)
+            yield clean if settings.derived else (*clean, latent_clip.apply(c, settings.condition_clip))
+
+    part = replace(part, z_n=part.z_n[:], c_m=part.c_m[:])
+    fields = [(part.z_n[:], part.n)] + ([] if settings.derived else [(part.c_m[:], part.m)])
+    place = matching.match(fields, blocks, base.schedule)
+    if len(readable) < len(records):
+        raise UserError(
+            f"{len(records)} records, {len(readable)} pictures",
+            expected="the picture of every record",
+            fix="give the folder that was sealed",
+        )
+    own = np.array(readable)[place]
+    said = json.dumps([[pictures.caption(i), pictures.people[i], pictures.named[i]] for i in readable])
+    digest.update(said.encode())
+    return Audited(part, len(records), pictures, own, list(readable), digest.hexdigest(), base, kept)
+
+
+def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, dict[Target, str]]:
+    """What is true of the audited records; the numbers of the candidates for linkage, in the folder's order; and why some targets cannot
+    be tested.
+
+    Of each person every other picture is looked for, and the rest, with the pictures that were not sealed, is in the gallery.
+    """
+    pictures, own = found.pictures, found.own
+    images, conditions = pictures.take(own.tolist())
+    people = [pictures.people[i] for i in own]
+    held = _drawn(found, own.tolist(), HELD, seed)
+    truth = Truth(
+        images, conditions.max(axis=-1) > 127, [pictures.caption(i) for i in own], people, np.searchsorted(held, own),
+        latents=found.latents(own.tolist()),
+    )  # fmt: skip
+    untested: dict[Target, str] = {} if any(truth.captions) else {"prompt": "no captions in the folder: not tested"}
+    if not any(pictures.named[i] for i in found.readable):
+        return truth, held, untested | {"person": "no persons in the folder (no `person` column): not tested"}
+    if not found.labelled:
+        return (
+            truth,
+            held,
+            untested | {"person": "no person is named for some of the pictures: whether people can be recognised was not tested"},
+        )
+    if found.base.public_name != "tiny":
+        return (
+            truth,
+            held,
+            untested
+            | {"person": "the judge's identity network knows invented people only: whether people can be recognised was not tested"},
+        )
+    gallery, probes = _line_up(found, people, seed)
+    if gallery is None:
+        return truth, held, untested | {"person": "no person with two pictures: whether people can be recognised was not tested"}
+    return replace(truth, gallery=gallery, probes=probes), held, untested
+
+
+def _line_up(found: Audited, people: list[str], seed: int) -> tuple[tuple[np.ndarray, list[str]] | None, np.ndarray]:
+    """Pictures of people to find somebody among, or None; and the rows that are looked for there."""
+    pictures, own = found.pictures, found.own
+    sealed = set(own.tolist())
+    seen: dict[str, int] = {}
+    probes, others = [], [i for i in found.readable if i not in sealed]
+    for row in np.argsort(own):
+        seen[people[row]] = seen.get(people[row], 0) + 1
+        if seen[people[row]] % 2:
+            others.append(int(own[row]))
+        else:
+            probes.append(int(row))
+    known = {pictures.people[i] for i in others}
+    probes = [row for row in probes if people[row] in known]
+    if not probes:
+        return None, np.arange(0)
+    wanted = {people[row] for row in probes}
+    if len(others) > HELD:  # of whoever is looked for a picture at least, then others at random
+        draws = generator(seed, 67)
+        mixed = [others[k] for k in torch.randperm(len(others), generator=draws).tolist()]
+        first = list({pictures.people[i]: i for i in mixed if pictures.people[i] in wanted}.values())
+        taken = set(first)
+        others = first + [i for i in mixed if i not in taken][: max(0, HELD - len(first))]
+    names = [pictures.people[i] for i in others]
+    gallery = pictures.take(others)[0]
+    missing = max(0, MINIMUM - len(set(names)))
+    if missing:
+        strangers = store.distinct(line_up.STYLE, "held_out", missing, 2, seed=seed, purpose="strangers")
+        gallery, names = np.concatenate([gallery, strangers.images]), names + [f"stranger {key}" for key in strangers.identities]
+    gallery, index = np.unique(gallery, axis=0, return_index=True)
+    return (gallery, [names[i] for i in index]), np.array(sorted(probes))
+
+
+def candidates(found: Audited, held: np.ndarray, *, copies: bool) -> Candidates:
+    """Pictures that somebody may hold, in the folder's order, and with ``copies`` JPEGs and crops of them, made when asked for."""
+
+    def like(what: str) -> tuple[torch.Tensor, torch.Tensor]:
+        images = found.pictures.take(held.tolist())[0]
+        return line_up.copies(images, found.base, found.pictures.folder.condition)[what]()
+
+    return Candidates(*found.latents(held.tolist()), {what: partial(like, what) for what in ("jpeg", "cropped")} if copies else {})
+
+
+def extractable(condition: str) -> str | None:
+    """The condition, or None where it came with the folder."""
+    return None if getattr(registry.get("conditions", condition), "SUPPLIED", False) else condition
+
+
+def _drawn(found: Audited, own: list[int], most: int, seed: int) -> np.ndarray:
+    """The numbers of ``own`` and of as many others as make ``most``, sorted."""
+    known = set(own)
+    others = [i for i in found.readable if i not in known]
+    if len(known) + len(others) > most:
+        order = torch.randperm(len(others), generator=generator(seed, 71))[: max(0, most - len(known))]
+        others = [others[k] for k in order.tolist()]
+    return np.array(sorted([*known, *others]))
