@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sfumato.studies import exposure, redteam
+from sfumato.studies import audit_folder, exposure, redteam
 
 CELL = {
     "target": "picture", "effective": True, "score": 0.5, "low": 0.4, "high": 0.6, "prior_only": 0.2, "chance": 0.1, "n": 9,
@@ -13,23 +13,30 @@ CELL = {
 
 
 @pytest.mark.parametrize(("code", "passed"), [(0, True), (1, False), (2, None)])
-def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, code, passed):
+def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, passed):
     asked = {}
 
     def fake(records, truth, out, config, **how):
         asked.update(config=config, out=out, how=how)
+        how["say"]("algebraic 5 s")
         gate = {"name": "person", "passed": passed, "found": "0.1", "asked": "below 0.2"}
         return {
             "attacks": {"algebraic": CELL, "fsha": {"outcome": "no channel", "why": "no GradientChannel"}}, "gates": [gate],
-            "passed": passed, "leaks": {"Latents": 1}, "person": "", "records": 9, "settings": {}, "exit_code": code,
+            "passed": passed, "leaks": {"Latents": 1}, "person": "", "records": 9, "audited": 5, "settings": {}, "exit_code": code,
         }  # fmt: skip
 
     monkeypatch.setattr(exposure, "run", fake)
+    monkeypatch.setattr(audit_folder.manifest, "read", lambda folder: None)
+    (tmp_path / "recs").mkdir()
+    (tmp_path / "recs" / "manifest.json").write_text("{}")
     got, out, _ = run("attack", tmp_path / "recs", "--truth", tmp_path, "--attacks", "algebraic,diffusion_prior:mean", "--json")
     assert got == code and json.loads(out)["attacks"]["algebraic"]["score"] == 0.5 and json.loads(out)["passed"] is passed
-    assert asked["config"].attacks == ("algebraic", "diffusion_prior:mean") and asked["out"].name == "recs-attack"
+    assert asked["config"].attacks == ("algebraic", "diffusion_prior:mean") and asked["out"].parent == home / "audits"
     got, out, err = run("attack", tmp_path / "recs", "--truth", tmp_path)
-    assert got == code and asked["config"].attacks == () and "no GradientChannel" in err
+    assert got == code and asked["config"].attacks == () and "no GradientChannel" in err and "algebraic 5 s" in err
+    assert str(asked["out"]) in "".join(err.split("\n")) and "never to be shared" in err and "5 of 9 records" in err
+    got, out, _ = run("attack", tmp_path / "recs", "--truth", tmp_path, "--out", tmp_path / "mine", "--effort", "glance", "--json")
+    assert json.loads(out)["out"] == str(asked["out"]) == str(tmp_path / "mine") and asked["config"].effort == "glance"
     assert {True: "passed", False: "FAILED", None: "NOT TESTED"}[passed] in err and "effective" in err
 
 

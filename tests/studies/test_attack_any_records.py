@@ -1,5 +1,6 @@
 """``attack`` on records that were sealed in any way, whatever the attacks do: the page is written, and what was not tested is said."""
 
+import html
 import json
 from dataclasses import replace
 
@@ -89,7 +90,7 @@ def test_every_way_to_seal_ends_in_a_page(sealed, tmp_path, way):
     assert cells["algebraic"]["outcome"] == cells["linear_mmse"]["outcome"] == cells["linkage:exact"]["outcome"] == "scored"
     assert figures["attacks"]["linkage"]["score"] > 0.5
     for row in ("direct_identity", "pooling:records"):  # this base's people cannot be told apart
-        assert cells[row]["outcome"] == "not tested" and cells[row]["why"] in page
+        assert cells[row]["outcome"] == "not tested" and cells[row]["why"] in html.unescape(page)
     assert cells["fsha"]["outcome"] == "no channel"
     assert cells["text_inversion"]["outcome"] == ("no channel" if WAYS[way].get("captions", True) else "not tested")
     gates = {gate["name"]: gate["passed"] for gate in figures["gates"]}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sfumato.core.artifact import sha256
 from sfumato.core.errors import UserError
+from sfumato.core.home import home
 from sfumato.records import manifest
-from sfumato.records.trust import home
 
 FIGURES = "attack.json"
 _OURS = frozenset({FIGURES, "attack.html", "attack.png", "pictures", "work"})

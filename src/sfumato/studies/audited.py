@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from sfumato.attacker.attempt import Effort
-from sfumato.attacker.knowledge import Candidates
+from sfumato.attacker.knowledge import Candidates, Copies
 from sfumato.attacker.records.base import Target
 from sfumato.core import registry
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.defences import latent_clip
@@ -242,9 +243,11 @@ def _line_up(found: Audited, people: list[str], seed: int) -> tuple[tuple[np.nda
 def candidates(found: Audited, held: np.ndarray, *, copies: bool) -> Candidates:
     """Pictures that somebody may hold, in the folder's order, and with ``copies`` JPEGs and crops of them, made when asked for."""
 
-    def like(what: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def like(what: str) -> Copies:
         images = found.pictures.take(held.tolist())[0]
-        return line_up.copies(images, found.base, found.pictures.folder.condition)[what]()
+        with autocast(found.base.vae.device, choose_precision()):
+            made = line_up.copies(images, found.base, found.pictures.folder.condition)[what]()
+        return replace(made, z_0=made.z_0.float(), c=made.c.float())
 
     return Candidates(*found.latents(held.tolist()), {what: partial(like, what) for what in ("jpeg", "cropped")} if copies else {})
 

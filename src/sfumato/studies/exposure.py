@@ -116,7 +116,9 @@ def _run(
     scored: dict[str, Any] = {}
     if todo or "ceiling" not in figures:
         tell("drawing what anybody could guess", 0, 0)
-        prior = line_up.prior(base, public, len(found.own), condition=condition or "canny", seed=config.seed, drawn=DRAWN[config.effort])
+        how: dict[str, Any] = {"condition": condition or "canny", "seed": config.seed, "drawn": DRAWN[config.effort]}
+        with autocast(base.unet.device, choose_precision()):
+            prior = line_up.prior(base, public, len(found.own), **how)
         scored = {"truths": {SCHEME: truth}, "priors": {SCHEME: prior}, "base": base, "condition": condition, "seed": config.seed}
     if "ceiling" not in figures:
         tell("scoring your own pictures, decoded", 0, 0)
@@ -138,6 +140,7 @@ def _run(
         write_json(out / FIGURES, figures)
     pages.keep(out / "pictures" / "truth.npy", truth.images)
     pages.keep(out / "pictures" / "seen.npy", base.decode_pixels(found.records.z_n[:10]))
+    figures["cells"] = dict(sorted(figures["cells"].items()))  # as the file has them, after a first run and after others
     table = redteam.matrix(figures["cells"]).get(SCHEME, {})
     left = {name: max(count, _releases(records)) for name, count in scenario.leaked().items()}
     after = {name: attacks.attack(name).TARGETS for name in attacks.names()}

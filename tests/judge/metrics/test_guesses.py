@@ -187,3 +187,15 @@ def test_linkage_among_fewer_candidates_is_that_of_random_line_ups():
         tried.append(scores[row, own[row]] > scores[row, others].max())
     assert exact == pytest.approx(np.mean(tried), abs=0.03)
     assert guesses._among(np.eye(60), np.arange(60), 10) == 1
+
+
+def test_what_a_prior_scores_is_asked_once_for_each_truth():
+    prior = guesses.Prior(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16, 3), np.uint8))
+    truths = [
+        guesses.Truth(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 16, 16), bool), ["", ""], ["a", "b"], np.arange(2)) for _ in "ab"
+    ]
+    asked = []
+    for number, what in ((0, "drawn"), (0, "drawn"), (1, "drawn"), (0, "mean"), (1, "drawn")):
+        found = prior.against(truths[number], what, lambda number=number, what=what: asked.append((number, what)) or np.array([number]))
+        assert found.tolist() == [number]
+    assert asked == [(0, "drawn"), (1, "drawn"), (0, "mean")]

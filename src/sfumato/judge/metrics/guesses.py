@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,17 @@ class Prior:
     drawn: np.ndarray
     mean: np.ndarray
     _made: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _against: list[tuple[Truth, dict[str, np.ndarray]]] = field(default_factory=list, repr=False)
+
+    def against(self, truth: Truth, what: str, score: Callable[[], np.ndarray]) -> np.ndarray:
+        """A score of all of it against a truth, picture by picture; made once for all attacks."""
+        known = next((made for other, made in self._against if other is truth), None)
+        if known is None:
+            known = {}
+            self._against.append((truth, known))
+        if what not in known:
+            known[what] = score()
+        return known[what]
 
     def described(self, count: int) -> np.ndarray:
         """What probes see of the first ``count`` drawn ones; made once for all."""
@@ -98,7 +110,8 @@ class Prior:
     def embedded(self, rows: np.ndarray) -> np.ndarray:
         """The drawn ones at ``rows`` in the judge's identity space; made once for all."""
         if "people" not in self._made:
-            self._made["people"] = judges().embed(self.drawn)
+            drawn, again = np.unique(self.drawn, axis=0, return_inverse=True)  # few draws stand for many records
+            self._made["people"] = judges().embed(drawn)[again.ravel()]
         return self._made["people"][rows]
 
 
@@ -169,7 +182,10 @@ def _cell(attack: np.ndarray, baseline: np.ndarray, people: list[str], seed: int
 def _picture(images: np.ndarray, seen: np.ndarray, truth: Truth, prior: Prior, seed: int) -> dict[str, Any]:
     real = truth.images[: len(images)]
     own = recovery.scores(images, real, seen=(seen, truth.features(len(images))))
-    drawn, mean = (recovery.likeness(made[: len(images)], real) for made in (prior.drawn, prior.mean))
+    drawn, mean = (
+        prior.against(truth, name, partial(recovery.likeness, made[: len(truth.images)], truth.images))[: len(images)]
+        for name, made in (("drawn", prior.drawn), ("mean", prior.mean))
+    )
     # Against whichever prior guess is the better: the blurred mean or a sharp stranger.
     rival = max((drawn, mean), key=lambda likeness: float(likeness.mean()))
     beside = {name: float(values.mean()) for name, values in own.items()}
@@ -207,9 +223,13 @@ def _condition(found: np.ndarray, truth: Truth, prior: Prior, condition: str | N
     chance = adherence.shuffled_f1(truth.edges[:n], found, generator=np.random.default_rng(seed))
     rival = chance
     if condition is not None:
-        drawn = adherence.edge_f1(truth.edges[:n], adherence.edges_of(prior.drawn[:n], condition))
+        drawn = prior.against(truth, f"edges, {condition}", partial(_edge_f1, truth.edges, prior.drawn, condition))[:n]
         rival = chance if chance.mean() > drawn.mean() else drawn
     return _cell(f1, rival, truth.people[:n], seed, chance=float(chance.mean()))
+
+
+def _edge_f1(edges: np.ndarray, drawn: np.ndarray, condition: str) -> np.ndarray:
+    return adherence.edge_f1(edges, adherence.edges_of(drawn[: len(edges)], condition))
 
 
 def _prompt(prompts: list[str], truth: Truth, seed: int) -> dict[str, Any]:

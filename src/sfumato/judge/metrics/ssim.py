@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.core.errors import UserError
@@ -30,16 +29,26 @@ def ssim(a: Tensor, b: Tensor, *, data_range: float | None = None) -> Tensor:
         data_range = 255.0
     dtype = torch.float64 if a.dtype in (torch.uint8, torch.float64) else torch.float32
     n, c, h, w = a.shape
-    x, y = (p.to(dtype).reshape(n * c, 1, h, w) for p in (a, b))
+    x, y = (p.to(dtype).reshape(n * c, h, w) for p in (a, b))
     offset = torch.arange(-RADIUS, RADIUS + 1, dtype=dtype, device=a.device)
     window = torch.exp(-(offset**2) / (2 * 1.5**2))
     window = window / window.sum()
 
+    down, across = _band(window, h), _band(window, w)
+
     def local(image: Tensor) -> Tensor:
-        return F.conv2d(F.conv2d(image, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+        return down @ image @ across.T  # some five times as fast as convolutions in float64
 
     mu_x, mu_y = local(x), local(y)
     var_x, var_y, cov = local(x * x) - mu_x**2, local(y * y) - mu_y**2, local(x * y) - mu_x * mu_y
     c_1, c_2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     score = (2 * mu_x * mu_y + c_1) * (2 * cov + c_2) / ((mu_x**2 + mu_y**2 + c_1) * (var_x + var_y + c_2))
     return score.reshape(n, -1).mean(dim=1)
+
+
+def _band(window: Tensor, size: int) -> Tensor:
+    """What takes a column of ``size`` values to the window's weighted means inside it: ``(size - 2 RADIUS, size)``."""
+    band = window.new_zeros((size - 2 * RADIUS, size))
+    for row in range(len(band)):
+        band[row, row : row + len(window)] = window
+    return band
