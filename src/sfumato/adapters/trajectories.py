@@ -39,6 +39,12 @@ class Trajectory:
         at = self.steps.index(step)
         return Adapter(factors={name: (a[at], b[at]) for name, (a, b) in self.factors.items()}, alphas=dict(self.alphas))
 
+    def since(self, share: float) -> Trajectory:
+        """The same from ``share`` of the last step on."""
+        at = [i for i, step in enumerate(self.steps) if step >= share * max(self.steps)]
+        factors = {name: (a[at], b[at]) for name, (a, b) in self.factors.items()}
+        return Trajectory(factors, dict(self.alphas), tuple(self.steps[i] for i in at))
+
 
 @dataclass(frozen=True, slots=True)
 class Store:

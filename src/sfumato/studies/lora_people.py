@@ -22,7 +22,8 @@ from sfumato.adapters.dreambooth import FinetuneConfig, Task, class_latents
 from sfumato.adapters.lora import LoraSettings
 from sfumato.adapters.train_one import train_one
 from sfumato.adapters.trajectories import Store, train_all
-from sfumato.core.artifact import read_json, write_json
+from sfumato.attacker.weights._shadows import PublicAdapters, Shadows
+from sfumato.core.artifact import read_json, sha256, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -162,6 +163,29 @@ def train_public(
         dtype=torch.float16, rank=rank, world=world, on_step=lambda done, total: tell("public adapters", done, total),
     )  # fmt: skip
     return kept, {name: task.latents for name, task in tasks.items()}, people
+
+
+def kept_public(base: Base, people: PictureSet, folder: Path, config: PeopleConfig) -> PublicAdapters | None:
+    """The adapters of ``people`` that ``folder`` has, at the steps at which people share one; None where it has fewer than two.
+
+    Args:
+        base: the base.
+        people: as ``public_people`` gives them.
+        folder: where ``train_public`` keeps them.
+        config: of whom.
+    """
+    kept, found, names, runs = Store(folder), [], [], []
+    there = set(kept.names()) if folder.exists() else set()
+    for k, person in enumerate(people.identities[:: config.each]):
+        if (name := name_of(k)) not in there:
+            continue
+        facts = read_json(folder / f"{name}.json", what="facts of an adapter")
+        if facts.get("base") != base.unet_fingerprint:
+            raise UserError(f"{folder}: adapters of another base", expected=f"of {base.public_name!r}", fix="choose another --work")
+        found.append((kept.get(name).since(0.4), torch.zeros(1, *base.latent_shape)))  # nobody asks for their latents
+        names.append(person)
+        runs.append(str(facts["run"]))
+    return PublicAdapters(Shadows.of(found), tuple(names), sha256("".join(runs).encode())) if len(found) > 1 else None
 
 
 def train_victims(

@@ -69,9 +69,7 @@ def train_attacker(
     settings = AutoencoderConfig(**options, precision=config.precision)
     processes = _processes()
     rank, world = processes.process_index, processes.num_processes
-    kept, latents, _ = lora_people.train_public(
-        base, config, work / ("public" if config.prior_batch else "public-no-prior"), rank=rank, world=world, tell=tell
-    )
+    kept, latents, _ = lora_people.train_public(base, config, _of_public(work, config), rank=rank, world=world, tell=tell)
     processes.wait_for_everyone()
     if not processes.is_main_process:
         processes.wait_for_everyone()
@@ -82,6 +80,11 @@ def train_attacker(
     )  # fmt: skip
     processes.wait_for_everyone()
     return made
+
+
+def _of_public(work: Path, config: PeopleConfig) -> Path:
+    """Where public people's adapters are kept."""
+    return work / ("public" if config.prior_batch else "public-no-prior")
 
 
 def shipped(base: Base) -> Path:
@@ -236,6 +239,9 @@ def study(
     public = PublicPeople(images, base.encode_pixels(images), people.identities)
     victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
     known = Scenario(base, public)
+    adapters = lora_people.kept_public(base, people, _of_public(work, config), config)
+    if adapters is not None:
+        known = known.having(adapters)
     rows = tuple(row for row in weights_table.all_rows(models) if not only or row.attack in only)
     figures = weights_table.evaluate(
         base, victims, rows, known, config, out, models=models, effort=effort, anyway=anyway, command=command, tell=tell

@@ -14,8 +14,10 @@ import numpy as np
 from sfumato.judge.metrics import guesses, significance
 
 OWNER, FLOOR = "the owner, with the trigger", "the same prompt on the base"
-CEILING_AT_LEAST, FLOOR_AT_MOST = 0.25, 0.05
-GATE = f"owner's top-1 at least {CEILING_AT_LEAST}, the same prompt on the base at most {FLOOR_AT_MOST}"
+OWNER_AT_LEAST, FLOOR_AT_MOST = 0.25, 0.05
+GATE = f"owner's top-1 at least {OWNER_AT_LEAST}, the same prompt on the base at most {FLOOR_AT_MOST}"
+AMONG = 5  # people of a line-up who are looked at first
+LINE_UP = ("lineup_", "read_")  # attacks that rank a line-up themselves, and make no picture
 MEASURED = {
     "identity_similarity": "identity", "nearest_private": "nearest private", "nearest_other": "nearest other",
     "skin": "skin", "hair": "hair",
@@ -43,7 +45,7 @@ def table(cells: dict[str, dict[str, Any]], pools: dict[str, str], chance: float
         rows[label] |= {"verdict": verdict["verdict"], "effective": verdict["effective"], "adjusted_p": verdict["adjusted_p"]}
     pairs = _pairs({label: _hits(cells[label], pools) for label in tests})
     owner, base = rows.pop(OWNER), rows.pop(FLOOR)
-    passed = owner.get("top1", 0.0) >= CEILING_AT_LEAST and base.get("top1", 1.0) <= FLOOR_AT_MOST
+    passed = owner.get("top1", 0.0) >= OWNER_AT_LEAST and base.get("top1", 1.0) <= FLOOR_AT_MOST
     return {"attacks": rows, "owner": owner, "floor": base, "chance": chance, "pairs": pairs, "gate": {"passed": passed, "asked": GATE}}
 
 
@@ -73,16 +75,20 @@ def _row(kept: dict[str, Any], floor: dict[str, Any], pools: dict[str, str]) -> 
         "failed": len(hits) - len(scored), "difference": [found.difference, found.difference_low, found.difference_high], "p": found.p,
         "pools": {pool: {"top1": one.mean, "low": one.low, "high": one.high, "n": one.n} for pool, one in by_pool.items()},
         "seconds": float(np.mean([kept[name]["seconds"] for name in scored])),
-        **{key: _mean([kept[name][from_] for name in scored]) for key, from_ in MEASURED.items()},
+        "top5": _mean([float(kept[name].get("rank", AMONG + 1) <= AMONG) for name in hits]),
+        "rank": _mean([kept[name]["rank"] for name in scored]),
+        **{key: _mean([kept[name][from_] for name in scored]) for key, from_ in MEASURED.items() if from_ in kept[scored[0]]},
     }  # fmt: skip
 
 
 def _pairs(hits: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Every network autoencoder against every other attack that knows no more than the file, and against itself told the number of steps,
-    victim by victim; the one that names more people stands first. p is two-sided, Holm-corrected over all pairs."""
+    """Every network autoencoder and every attack that ranks a line-up itself against every other attack that is not told the steps or the
+    trigger, and an autoencoder against itself told the number of steps, victim by victim; the one that names more people stands first. p is
+    two-sided, Holm-corrected over all pairs."""
     told = ("steps known", "trigger known")
     plain = [label for label in hits if not any(word in label for word in told)]
-    readers = [label for label in plain if label.startswith("network_autoencoder") and not label.endswith("of another's file")]
+    kinds = ("network_autoencoder", *LINE_UP)
+    readers = [label for label in plain if label.startswith(kinds) and not label.endswith("of another's file")]
     found: dict[str, dict[str, Any]] = {}
     asked = [(reader, other) for reader in readers for other in plain if other != reader]
     asked += [(reader, f"{reader}, steps known") for reader in readers if f"{reader}, steps known" in hits]

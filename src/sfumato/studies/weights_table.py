@@ -16,20 +16,21 @@ import numpy as np
 
 from sfumato import __version__
 from sfumato.adapters import formats
-from sfumato.attacker.attempt import Effort, NoChannel
+from sfumato.attacker.attempt import Effort, NoChannel, declared
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights._autoencoder import Autoencoder
 from sfumato.attacker.weights._sampling import PICTURES, STEPS, adapted, pictures
-from sfumato.attacker.weights.base import Class, Guess, Published, Recipe, Steps, Trigger
+from sfumato.attacker.weights._shadows import PublicAdapters
+from sfumato.attacker.weights.base import Class, Guess, LineUp, Published, Recipe, Steps, Trigger
 from sfumato.attacker.weights.network_autoencoder import Another, Trained
 from sfumato.core.artifact import read_json, sha256, write_atomic, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 from sfumato.judge.report import pages
-from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig, Victim
+from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig, Victim, fitted
 from sfumato.studies.weights_judge import Judge
-from sfumato.studies.weights_scores import FLOOR, OWNER, table
+from sfumato.studies.weights_scores import FLOOR, LINE_UP, OWNER, table
 
 GUIDANCE = 3.0
 Tell = Callable[[str, int, int], None]
@@ -64,12 +65,14 @@ def evenly(count: int, most: int | None) -> frozenset[int]:
 
 
 def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
-    """Every attack on pictures, with and without what may have leaked beside the file; ``models`` are trained attackers by any name.
+    """Every attack that leads to a person, with and without what may have leaked beside the file; ``models`` are trained attackers by any
+    name. Those that rank a line-up themselves come first.
 
     The first attacker of each encoder is also shown another victim's file: what that recovers was not read off the victim's weights. And
     it is told the number of steps.
     """
-    found = [Row(attack=f"prior_sampling:{v}") for v in attacks.attack("prior_sampling").VARIANTS]
+    found = [Row(attack=f"{name}:{v}") for name in ("lineup_likelihood", "read_identity") for v in attacks.attack(name).VARIANTS]
+    found += [Row(attack=f"prior_sampling:{v}") for v in attacks.attack("prior_sampling").VARIANTS]
     found += [Row(attack="gradient_matching")]
     found += [Row(attack=f"guided_extraction:{variant}") for variant in ("plain", "w2", "w3", "w5")]
     found += [Row(attack=f"guided_extraction:{variant}", trigger_known=True) for variant in ("plain", "w3")]
@@ -99,7 +102,7 @@ def evaluate(
         base: the base.
         victims: the private people.
         rows: what to try.
-        known: what the attacker has beside any victim's file: base, public people.
+        known: what the attacker has beside any victim's file: base, public people, their adapters.
         models: trained attackers by the names that ``rows`` call them.
         config: of the people.
         out: where figures and pictures are kept.
@@ -114,8 +117,9 @@ def evaluate(
     figures: dict[str, Any] = read_json(path, what="study") if path.exists() else {"settings": settings, "cells": {}}
     if not isinstance(figures, dict) or figures.get("settings") != settings:
         raise UserError(f"{path}: a study of other settings, victims or another base", fix="choose another --out, or move that one away")
-    _forget(figures, rows, models)
+    _forget(figures, rows, models, known.get(PublicAdapters))
     judge = Judge(victims, config.each, config.seed)
+    line_ups = {pool: line_up_of(base, shown.images) for pool, shown in judge.line_ups.items()}
     places = {row.label: evenly(len(victims), row.most(effort)) for row in rows}
 
     def fill(label: str, draw: Callable[..., Any], number: int, victim: Victim) -> None:
@@ -123,8 +127,10 @@ def evaluate(
         if "hit" in cells.get(victim.name, {}):
             return
         tell(f"{label} on {victim.name}", number, len(victims))
-        answer = draw(base, victim, known, config, effort, number)
-        if isinstance(answer, Guess) and answer.images is not None:
+        answer = draw(base, victim, known.having(line_ups[victim.pool]), config, effort, number)
+        if isinstance(answer, Guess) and answer.scores is not None:
+            cells[victim.name] = judge.named(answer.scores, victim) | {"seconds": answer.seconds, "budget": answer.budget}
+        elif isinstance(answer, Guess) and answer.images is not None:
             cells[victim.name] = judge(answer.images, victim) | {"seconds": answer.seconds, "budget": answer.budget}
             pages.keep(out / "pictures" / f"{pages.named(label)}-{victim.name}.npy", answer.images)
         else:
@@ -154,12 +160,23 @@ def _digest(victims: list[Victim]) -> str:
     return sha256("".join(sha256(victim.file.read_bytes()) for victim in victims).encode())
 
 
-def _forget(figures: dict[str, Any], rows: tuple[Row, ...], models: Mapping[str, Autoencoder]) -> None:
-    """Drop what another attacker of the same name found."""
+def line_up_of(base: Base, images: np.ndarray) -> LineUp:
+    """Pictures uint8 ``(M, K, H, W, 3)`` of M people, and their latents."""
+    flat = fitted(images.reshape(-1, *images.shape[2:]), base)
+    return LineUp(images, base.encode_pixels(flat).unflatten(0, images.shape[:2]))
+
+
+def _forget(
+    figures: dict[str, Any], rows: tuple[Row, ...], models: Mapping[str, Autoencoder], public: PublicAdapters | None = None
+) -> None:
+    """Drop what another attacker of the same name found, or one that learned from other public adapters."""
     runs = figures.setdefault("attackers", {})
     for row in rows:
-        model = models.get(row.attacker or row.attack.partition(":")[2])
+        name, _, variant = row.attack.partition(":")
+        model = models.get(row.attacker or variant)
         run = None if model is None else model.facts.get("run")
+        if PublicAdapters in declared(attacks.attack(name)) and variant != "raw":
+            run = None if public is None else public.run
         if runs.get(row.label, run) != run:
             figures["cells"].pop(row.label, None)
         runs[row.label] = run
@@ -215,8 +232,10 @@ def drawn(base: Base, prompt: str, effort: Effort, seed: int) -> np.ndarray:
 
 
 def _sheet(figures: dict[str, Any], victims: list[Victim], out: Path, *, count: int = 10) -> None:
-    """Private pictures, the owner's own samples, and each attack's best guess, person by person: of those on whom all were tried."""
+    """Private pictures, the owner's own samples, and each picture-making attack's best guess, person by person: of those on whom all were
+    tried."""
     order = sorted(figures["attacks"], key=lambda label: -figures["attacks"][label].get("top1", -1.0))
+    order = [label for label in order if not label.startswith(LINE_UP)]
     labels = [label for label in (OWNER, FLOOR, *order) if any("hit" in cell for cell in figures["cells"][label].values())]
     tried = [v for v in victims if all("hit" in figures["cells"][label].get(v.name, {}) for label in labels)] or victims
     shown = [tried[i] for i in sorted(evenly(len(tried), count))]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.adapters.lora import Adapter, attached
+from sfumato.adapters.lora import TEXT, UNET, Adapter, attached, check_fits
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
@@ -42,6 +42,23 @@ def adapted(base: Base, adapter: Adapter) -> Iterator[Base]:
 def apart(base: Base) -> Base:
     """The same base with a UNet and a text encoder of its own to put adapters on, over the very same tensors."""
     return replace(base, unet=_twin(base.unet), text_encoder=_twin(base.text_encoder))
+
+
+def merged(base: Base, adapter: Adapter) -> Base:
+    """The base with what an adapter adds added to its weights: as fast as the base, which stays what it is.
+
+    Raises:
+        UserError: the adapter is one of another base.
+    """
+    check_fits(adapter, base)
+    found, deltas = apart(base), adapter.deltas()
+    for prefix, model in ((UNET, found.unet), (TEXT, found.text_encoder)):
+        for path, module in model.named_modules():
+            delta = deltas.get(prefix + path.removeprefix("text_model."))
+            if delta is not None:  # a parameter of its own: the tensor is the base's, too
+                whole = module.weight.detach() + delta.to(module.weight)
+                module.weight = torch.nn.Parameter(whole, requires_grad=False)
+    return found
 
 
 def _twin(model: Any) -> Any:

@@ -106,3 +106,28 @@ class Shadows:
             for part in (person.rows, person.steps, person.latents):
                 said.update(part.contiguous().numpy().tobytes())
         return said.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class PublicAdapters:
+    """The attacker's own adapters: ``identities`` are the people of ``shadows``, in their order; ``run`` names how they were made."""
+
+    shadows: Shadows
+    identities: tuple[str, ...]
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.identities) != len(self.shadows.people):
+            raise UserError(f"{len(self.shadows.people)} adapters of {len(self.identities)} people", expected="a name for each")
+
+    def usual(self, *, shortest: float = 0.4) -> tuple[int, ...]:
+        """The kept steps at which people share an adapter: from ``shortest`` of the last one on."""
+        steps = self.shadows.steps
+        return tuple(step for step in steps if step >= shortest * steps[-1])
+
+    def adapter(self, number: int, step: int) -> Adapter:
+        """That of one of the people, after ``step`` steps or the nearest number of them that was kept."""
+        person = self.shadows.people[number]
+        row = person.rows[int((person.steps - step).abs().argmin())]
+        factors = {name: (a.float(), b.float()) for name, (a, b) in self.shadows.layout.cut(row).items()}
+        return Adapter(factors=factors, alphas=dict(self.shadows.layout.alphas))

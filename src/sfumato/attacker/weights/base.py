@@ -24,6 +24,7 @@ import torch
 from sfumato.adapters.dreambooth import FinetuneConfig
 from sfumato.adapters.lora import Adapter, LoraSettings
 from sfumato.attacker.attempt import Attacks
+from sfumato.core.errors import UserError
 
 Target = Literal["person", "picture", "caption", "member", "count", "weights"]
 TARGETS: tuple[Target, ...] = ("person", "picture", "caption", "member", "count", "weights")
@@ -104,6 +105,22 @@ class Candidates:
     prompts: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class LineUp:
+    """M people of whom one may have been trained on, K pictures of each: none that was trained on, in an order that says nothing.
+
+    ``images`` uint8 ``(M, K, H, W, 3)`` and their latents ``z_0`` ``(M, K, 4, h, w)``.
+    """
+
+    images: np.ndarray
+    z_0: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if self.z_0.ndim != 5 or self.images.ndim != 5 or self.images.shape[:2] != self.z_0.shape[:2] or not self.z_0.shape[1]:
+            got = f"pictures {self.images.shape}, latents {tuple(self.z_0.shape)}"
+            raise UserError(got, expected="(M, K, H, W, 3) and (M, K, 4, h, w), one picture of everybody at least")
+
+
 # ------------------------------------------------------------------------------------------- a guess
 
 
@@ -113,7 +130,7 @@ class Guess:
 
     Attributes:
         images: uint8 ``(K, H, W, 3)``, pictures of the person, the most trusted first.
-        scores: ``(M,)`` over candidates; larger is more surely a member.
+        scores: ``(M,)`` over candidates, pictures or the people of a line-up; larger is more surely a member.
         facts: what was read or reckoned: a count, captions, file names.
         weights: by layer, a matrix that was recovered.
         curve: how the attack's own objective went: ``(budget spent, value)``.
