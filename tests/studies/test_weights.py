@@ -1,25 +1,30 @@
 """The study of shared weights: every attack on the same victims, paired with the floor; nothing counts below the gate."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sfumato.adapters import dreambooth, formats, train_one
 from sfumato.adapters.dreambooth import Task
 from sfumato.adapters.lora import LoraSettings
+from sfumato.adapters.trajectories import Store
 from sfumato.attacker.weights import _autoencoder as autoencoder
-from sfumato.attacker.weights import _sampling, network_autoencoder
+from sfumato.attacker.weights import _sampling, network_autoencoder, read_identity
 from sfumato.attacker.weights.base import Trigger
 from sfumato.core.artifact import from_bytes, to_bytes
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery
-from sfumato.studies import lora_people, weights, weights_judge, weights_table
+from sfumato.pictures import store
+from sfumato.studies import lora_people, weights, weights_candidates, weights_judge, weights_table
 from sfumato.studies.lora_people import PeopleConfig
+from sfumato.studies.owners import write_folder
 from sfumato.studies.weights_table import Row, all_rows
 from tests_support import few_steps
 
@@ -49,12 +54,17 @@ def test_a_study_goes_from_public_people_to_a_table_and_goes_on_where_it_stopped
     file = tmp_path / "probe.safetensors"
     made = weights.train_attacker(tiny, SMALL, tmp_path / "work", file, {"encoder": "probe", "budget": 2, "together": 2})
     assert weights.card(made)["encoder"] == "probe" and weights.card(made)["guarantee"] == "none"
-    rows = (Row(attack="prior_sampling:random_person"), Row(attack="network_autoencoder:probe", steps_known=True))
+    rows = (Row(attack="prior_sampling:random_person"), Row(attack="network_autoencoder:probe", steps_known=True),
+            Row(attack="lineup_likelihood:calibrated"), Row(attack="read_identity:cosine"))  # fmt: skip
     monkeypatch.setattr(weights_table, "all_rows", lambda models: rows)
+    quick_readers(monkeypatch)
     stopped = weights.study(tiny, SMALL, tmp_path / "work", tmp_path / "out", [file])
     assert stopped["attacks"] == {} and stopped["owner"]["n"] == 4  # two steps teach nothing: below the gate nothing is attacked
     figures = weights.study(tiny, SMALL, tmp_path / "work", tmp_path / "out", [file], anyway=True)
-    assert set(figures["attacks"]) == {"prior_sampling:random_person", "network_autoencoder:probe, steps known"}
+    assert set(figures["attacks"]) == {row.label for row in rows}
+    for label in ("lineup_likelihood:calibrated", "read_identity:cosine"):  # with the adapters of public people that were trained before
+        cell = figures["cells"][label]["recombined-000"]
+        assert 1 <= cell["rank"] <= 6 and "identity" not in cell and "adapters" in " ".join(cell["budget"])
     assert all(row["n"] == 4 and row["low"] <= row["top1"] <= row["high"] for row in figures["attacks"].values())
     assert figures["owner"]["n"] == 4 and figures["gate"]["passed"] is False  # two steps teach nothing, and that is said
     page = (tmp_path / "out" / "weights.html").read_text()
@@ -65,13 +75,73 @@ def test_a_study_goes_from_public_people_to_a_table_and_goes_on_where_it_stopped
         weights_table.evaluate(tiny, [], (), None, PeopleConfig(), tmp_path / "out")
 
 
+def quick_readers(monkeypatch):
+    train = read_identity.identity.train
+    monkeypatch.setattr(read_identity.identity, "train", lambda described, who, seed: train(described, who, seed=seed, steps=2))
+    monkeypatch.setattr(read_identity, "FOLDS", 2)
+
+
+@pytest.mark.parametrize("layout", ["person column", "folders"])
+def test_a_users_own_line_up_is_ranked_and_names_who_comes_first(tiny, attacked, tmp_path, monkeypatch, layout):
+    attacker, good = attacked
+    people = store.distinct(lora_people.STYLE, "public", 3, 2, seed=5, purpose="line up")
+    folder = tmp_path / "people"
+    if layout == "person column":
+        write_folder(people, folder)
+    else:
+        for k, person in enumerate(people.identities):
+            path = folder / person.replace("/", " ") / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(people.images[k]).save(path)
+    raw = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder)["files"][good.name]["line up"]
+    assert raw["candidates"] == 3 and raw["pictures of each"] == 2 and set(raw["ranked"]) == {"lineup_likelihood:raw"}
+    ranked = raw["ranked"]["lineup_likelihood:raw"]
+    assert {one["person"].replace(" ", "/") for one in ranked} == {person.replace(" ", "/") for person in people.identities}
+    assert [one["score"] for one in ranked] == sorted((one["score"] for one in ranked), reverse=True)
+    if layout == "folders":
+        return
+    quick_readers(monkeypatch)
+    monkeypatch.setattr(weights, "PeopleConfig", lambda: SMALL)
+    found = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder, work=attacker.parent.parent / "unknown")
+    assert set(found["files"][good.name]["line up"]["ranked"]) == {"lineup_likelihood:raw"}  # nobody's adapters are there
+    found = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder, work=good.parent.parent)
+    answer = found["files"][good.name]["line up"]
+    assert set(answer["ranked"]) == {"lineup_likelihood:calibrated", "read_identity:likelihood"} and not answer["failed"]
+
+
+def test_a_line_up_of_nobody_or_of_one_is_refused(tiny, make_folder, tmp_path):
+    with pytest.raises(UserError, match="pictures of nobody"):
+        weights_candidates.read_candidates(make_folder(), base=tiny)
+    (tmp_path / "one" / "anna").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "one" / "anna" / "a.png")
+    with pytest.raises(UserError, match="1 people"):
+        weights_candidates.read_candidates(tmp_path / "one", base=tiny)
+    with pytest.raises(UserError, match="no such folder"):
+        weights_candidates.read_candidates(tmp_path / "none", base=tiny)
+
+
+def test_public_adapters_of_another_base_are_refused_and_too_few_are_none(tiny, attacked, tmp_path):
+    people = lora_people.public_people(SMALL)
+    folder = attacked[1].parent.parent / "public"
+    found = lora_people.kept_public(tiny, people, folder, SMALL)
+    assert found.identities == tuple(people.identities[::2]) and len(found.usual()) == 1
+    adapter = found.adapter(2, 3)
+    kept = Store(folder).get(lora_people.name_of(2)).adapter(max(found.shadows.steps))
+    for name, (a, b) in kept.factors.items():
+        assert torch.allclose(adapter.factors[name][0], a, atol=1e-3) and torch.allclose(adapter.factors[name][1], b, atol=1e-3)
+    assert lora_people.kept_public(tiny, people, tmp_path, SMALL) is None
+    other = shutil.copytree(folder, tmp_path / "other")
+    facts = other / f"{lora_people.name_of(0)}.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"base": "x"}))
+    with pytest.raises(UserError, match="another base"):
+        lora_people.kept_public(tiny, people, other, SMALL)
+
+
 def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, tmp_path):
     file = tmp_path / "linear.safetensors"
     weights.train_attacker(tiny, SMALL, tmp_path / "work", file, {"encoder": "linear", "budget": 2, "together": 2})
     victim = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0]
     truth = tmp_path / "truth"
-    from sfumato.studies.owners import write_folder
-
     write_folder(victim.pictures, truth)
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"\x80\x04pickle")
@@ -212,6 +282,7 @@ def test_every_attack_on_pictures_has_its_rows():
     assert "network_autoencoder:hypernet, of another's file" in alone
     assert "network_autoencoder:hypernet" in labels and "network_autoencoder:hypernet, steps known" in labels
     assert "guided_extraction:w3, trigger known" in labels and "gradient_matching" in labels and "prior_sampling:mean_picture" in labels
+    assert {"lineup_likelihood:calibrated", "lineup_likelihood:raw", "read_identity:likelihood", "read_identity:cosine"} == set(labels[:4])
     assert len(labels) == len(set(labels))
 
 
@@ -225,6 +296,16 @@ def test_a_dear_attack_is_tried_on_victims_of_every_pool():
 def test_victims_files_are_ordinary_ones(tiny, tmp_path):
     victim = lora_people.train_victims(tiny, SMALL, tmp_path)[0]
     assert formats.read(victim.file).unknown == ()
+
+
+def test_what_other_public_adapters_found_is_found_again_and_what_needs_none_is_kept():
+    rows = tuple(Row(attack=name) for name in ("read_identity:cosine", "lineup_likelihood:calibrated", "lineup_likelihood:raw"))
+    figures = {"cells": {row.label: {"v": {"hit": True}} for row in rows}}
+    weights_table._forget(figures, rows, {}, SimpleNamespace(run="a"))
+    weights_table._forget(figures, rows, {}, SimpleNamespace(run="a"))
+    assert len(figures["cells"]) == 3
+    weights_table._forget(figures, rows, {}, SimpleNamespace(run="b"))
+    assert set(figures["cells"]) == {"lineup_likelihood:raw"}
 
 
 def test_another_attacker_of_the_same_name_is_not_taken_for_the_first():

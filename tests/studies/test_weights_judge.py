@@ -1,7 +1,9 @@
 """Who judges pictures that came of a shared LoRA: line-ups, copies, attributes."""
 
 import pytest
+import torch
 
+from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.studies import lora_people, weights, weights_judge
@@ -42,6 +44,32 @@ def test_line_ups_hold_people_of_the_victims_own_pool(victims):
     assert not people["recombined"] & people["unseen_part"] and judge.chance == 1 / 6
     for victim in victims:
         assert victim.pictures.identities[0] in people[victim.pool]
+
+
+def test_a_line_up_to_be_ranked_is_shuffled_and_the_judge_keeps_whose_is_whose(victims):
+    judge = weights_judge.Judge(victims, 2, 0)
+    for pool, shown in judge.line_ups.items():
+        mine = [victim for victim in victims if victim.pool == pool]
+        assert shown.images.shape[:2] == (6, 2) and set(shown.people) == set(judge.galleries[pool].identities)
+        for victim in mine:
+            other = shown.images[shown.people.index(victim.pictures.identities[0])]
+            assert (other == victim.pictures.images[2:4]).all()
+            private = {image.tobytes() for image in victim.pictures.images[:2]}
+            assert not private & {image.tobytes() for person in shown.images for image in person}
+        assert shown.people[: len(mine)] != tuple(victim.pictures.identities[0] for victim in mine)  # not the victims first
+
+
+def test_a_score_names_the_right_person_only_where_nobody_scores_as_much(victims):
+    judge, victim = weights_judge.Judge(victims, 2, 0), victims[0]
+    own = judge.line_ups[victim.pool].people.index(victim.pictures.identities[0])
+    scores = torch.zeros(6)
+    assert judge.named(scores, victim) == {"hit": False, "rank": 6}  # an attack that says nothing
+    scores[own] = 1.0
+    assert judge.named(scores, victim) == {"hit": True, "rank": 1}
+    scores[(own + 1) % 6] = 2.0
+    assert judge.named(scores, victim) == {"hit": False, "rank": 2}
+    with pytest.raises(UserError, match="one for each of 6"):
+        judge.named(torch.zeros(5), victim)
 
 
 def test_the_pictures_that_were_trained_on_are_in_no_line_up(victims):

@@ -8,7 +8,16 @@ from sfumato.studies.weights_scores import FLOOR, OWNER, table
 
 def cells(hits):
     return {
-        f"v{i}": {"hit": bool(hit), "identity": 0.5, "nearest private": 0.1, "nearest other": 0.2, "skin": 1.0, "hair": 0.0, "seconds": 1.0}
+        f"v{i}": {
+            "hit": bool(hit),
+            "identity": 0.5,
+            "nearest private": 0.1,
+            "nearest other": 0.2,
+            "skin": 1.0,
+            "hair": 0.0,
+            "seconds": 1.0,
+            "rank": 1 if hit else 7,
+        }
         for i, hit in enumerate(hits)
     }
 
@@ -82,3 +91,25 @@ def test_a_floor_that_hits_too_often_is_no_gate_passed():
     names = {f"v{i}": "a" for i in range(40)}
     for hits, passed in (([0] * 40, True), ([1, 1] + [0] * 38, True), ([1] * 3 + [0] * 37, False)):
         assert table({OWNER: cells([1] * 40), FLOOR: cells(hits)}, names, 0.005)["gate"]["passed"] is passed
+
+
+def test_an_attack_that_ranks_a_line_up_has_no_pictures_measures_but_its_place():
+    names = {f"v{i}": "a" for i in range(20)}
+    ranks = [1] * 8 + [5] * 6 + [6] * 6
+    kept = {f"v{i}": {"hit": rank == 1, "rank": rank, "seconds": 1.0} for i, rank in enumerate(ranks)}
+    found = table({OWNER: cells([1] * 20), FLOOR: cells([0] * 20), "lineup_likelihood:raw": kept}, names, 0.005)
+    row = found["attacks"]["lineup_likelihood:raw"]
+    assert row["top1"] == 0.4 and row["top5"]["mean"] == 0.7 and row["rank"]["mean"] == pytest.approx(np.mean(ranks))
+    assert not {"identity_similarity", "skin"} & set(row) and found["owner"]["identity_similarity"]["n"] == 20
+    failed = kept | {"v0": {"outcome": "failed", "why": "NaN"}}
+    row = table({OWNER: cells([1] * 20), FLOOR: cells([0] * 20), "x": failed}, names, 0.005)["attacks"]["x"]
+    assert row["top5"]["mean"] == 0.65 and row["rank"]["n"] == 19  # who failed named nobody
+
+
+def test_who_ranks_a_line_up_is_paired_with_everybody_who_is_told_as_little():
+    names = {f"v{i}": "a" for i in range(40)}
+    rows = {"read_identity:likelihood": cells([1] * 30 + [0] * 10), "prior_sampling:rare_tokens": cells([1] * 10 + [0] * 30)}
+    pairs = table(
+        {OWNER: cells([1] * 40), FLOOR: cells([0] * 40), **rows, "guided_extraction:w3, trigger known": cells([1] * 40)}, names, 0.005
+    )["pairs"]
+    assert set(pairs) == {"read_identity:likelihood / prior_sampling:rare_tokens"}

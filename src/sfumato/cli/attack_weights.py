@@ -101,9 +101,17 @@ def run(
     steps: Annotated[int | None, typer.Option(help="For how many steps the adapters were trained, if that is known.")] = None,
     base: Annotated[str, typer.Option(help="The base that the adapters were trained on.")] = "tiny",
     seed: Annotated[int, typer.Option(help="Of the attacker's draws.")] = 0,
+    candidates: Annotated[
+        Path | None, typer.Option(help="Other pictures of people, by a person column or a folder for each: who of them is in the file?")
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option("--work", help="Where attack-weights train kept public people's adapters, which make --candidates sharper."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Attack shared files: what the header says, and pictures of who is in the weights. Exit code 1 where a file could not be attacked."""
+    """Attack shared files: what the header says, pictures of who is in the weights, and who of --candidates it is. Exit code 1 where a file
+    could not be attacked."""
     from sfumato.cli import _output
     from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
@@ -115,6 +123,8 @@ def run(
         raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
     if steps is not None and steps < 1:
         raise UserError(f"--steps {steps}", expected="at least 1")
+    if work is not None and candidates is None:
+        raise UserError("--work without --candidates", expected="a line-up, which public people's adapters make sharper")
     if not kind.strip():
         raise UserError("--class with no word", expected="what is on the pictures, as a common word")
     loaded = weights.base_of(base)
@@ -128,6 +138,8 @@ def run(
             steps=steps,
             seed=seed,
             prompt=f"a photo of {kind.strip()}",
+            candidates=candidates,
+            work=work,
             tell=_teller(advance),
         )
     if as_json:
@@ -137,7 +149,7 @@ def run(
             for line in _answer(name, answer):
                 _output.say(line)
         _output.say("guarantee none: whoever has such a file can try this, and better attacks. docs/weights.md says how far they got")
-    if any(answer.get("error") or answer.get("failed") for answer in found["files"].values()):
+    if any(answer.get("error") or answer.get("failed") or answer.get("line up", {}).get("failed") for answer in found["files"].values()):
         raise typer.Exit(1)
 
 
@@ -160,7 +172,15 @@ def _answer(name: str, answer: dict[str, Any]) -> list[str]:
         lines.append(
             "  alike: 1 is the very person, strangers lie about where the base does. distance: to the nearest private picture, 0 is a copy"
         )
-    return lines + [f"  {row}: came to nothing ({why}), which is no proof of safety" for row, why in answer.get("failed", {}).items()]
+    line_up = answer.get("line up", {})
+    for row, ranked in line_up.get("ranked", {}).items():
+        lines.append(
+            f"  {row}, of {line_up['candidates']} candidates: " + ", ".join(f"{one['person']} ({one['score']:.3g})" for one in ranked)
+        )
+    if line_up.get("ranked"):
+        lines.append("  somebody comes first in any line-up, whether or not the person is in it")
+    failed = answer.get("failed", {}) | line_up.get("failed", {})
+    return lines + [f"  {row}: came to nothing ({why}), which is no proof of safety" for row, why in failed.items()]
 
 
 @app.command()
@@ -223,7 +243,8 @@ def evaluate(
         for name, row in {"(owner)": figures["owner"], "(base)": figures["floor"], **figures["attacks"]}.items():
             said = f"{row['outcome']}: {row.get('why', '')}"
             if row["outcome"] == "scored":
-                said = f"top-1 {row['top1']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']} {row.get('verdict', '')}"
+                said = f"top-1 {row['top1']:.2f} [{row['low']:.2f}, {row['high']:.2f}], top-5 {row['top5']['mean']:.2f}, "
+                said += f"n = {row['n']} {row.get('verdict', '')}"
             _output.say(f"{name:44} {said}")
         gate = figures["gate"]
         _output.say(f"chance {figures['chance']:.3f}; gate {'passed' if gate['passed'] else 'NOT PASSED'}: {gate['asked']}")

@@ -31,7 +31,7 @@ from sfumato.judge.metrics.identity import judges
 from sfumato.judge.metrics.recovery import feature_distance
 from sfumato.judge.report import pages
 from sfumato.owner.folder import read_folder
-from sfumato.studies import lora_people, weights_more, weights_table
+from sfumato.studies import lora_people, weights_candidates, weights_more, weights_table
 from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
 
 BASE = "the base itself, same prompt"
@@ -80,6 +80,15 @@ def train_attacker(
     )  # fmt: skip
     processes.wait_for_everyone()
     return made
+
+
+def _public(base: Base, config: PeopleConfig, work: Path) -> tuple[object, ...]:
+    """What the attacker knows of public people: their pictures, and of as many as ``work`` has their adapters."""
+    people = lora_people.public_people(config)
+    images = lora_people.fitted(people.images, base)
+    found = PublicPeople(images, base.encode_pixels(images), people.identities)
+    adapters = lora_people.kept_public(base, people, _of_public(work, config), config)
+    return (found,) if adapters is None else (found, adapters)
 
 
 def _of_public(work: Path, config: PeopleConfig) -> Path:
@@ -138,15 +147,18 @@ def _named(base: Base, paths: list[Path]) -> dict[str, Autoencoder]:
 
 def attack_files(
     base: Base, files: list[Path], attackers: list[Path], out: Path, *, truth: Path | None = None, steps: int | None = None, seed: int = 0,
-    prompt: str = CLASS_PROMPT, effort: Effort = "quick", tell: Tell = lambda what, done, total: None,
+    prompt: str = CLASS_PROMPT, effort: Effort = "quick", candidates: Path | None = None, work: Path | None = None,
+    tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run trained attackers on shared files, the one that ships where none is named; a file that cannot be attacked is named, and the
-    others go on.
+    others go on. With ``candidates``, other pictures of people, also who of them it is, calibrated by public people's adapters in ``work``.
 
     Returns:
         by file what its header says; where the pictures are, which attacks ``failed``, and with ``truth`` how near each came, beside
-        what the base itself draws; or, as ``error``, why there are no pictures.
+        what the base itself draws; as ``line up`` who of the candidates comes first; or, as ``error``, why there are no pictures.
     """
+    line_up = None if candidates is None else weights_candidates.read_candidates(candidates, base=base)
+    public = () if line_up is None or work is None else _public(base, PeopleConfig(), work)
     encoders = _named(base, attackers or [shipped(base)])
     real = None
     if truth is not None:
@@ -168,6 +180,9 @@ def attack_files(
             answer |= _one(
                 base, adapter, encoders, sheet, header=answer["header"], real=real, steps=steps, seed=seed, prompt=prompt, effort=effort
             )  # fmt: skip
+            if line_up is not None:
+                known = Scenario(base, Published(formats.read(path)), Class(prompt), *public)
+                answer["line up"] = weights_candidates.rank(known, *line_up, effort=effort, seed=seed)
         except UserError as error:
             answer["error"] = str(error)
         except Exception as error:  # a fault of ours with this file takes nothing from the others
@@ -234,14 +249,8 @@ def study(
     """Private people's adapters, and every attack on each of them (or those rows of ``only``), unless the gate is not passed; see
     ``weights_table.evaluate``. Where no attacker is named it is the one that ships, if one does for ``base``."""
     models = _named(base, attackers or ([shipped(base)] if base.name == DEFAULT else []))
-    people = lora_people.public_people(config)
-    images = lora_people.fitted(people.images, base)
-    public = PublicPeople(images, base.encode_pixels(images), people.identities)
     victims = lora_people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
-    known = Scenario(base, public)
-    adapters = lora_people.kept_public(base, people, _of_public(work, config), config)
-    if adapters is not None:
-        known = known.having(adapters)
+    known = Scenario(base, *_public(base, config, work))
     rows = tuple(row for row in weights_table.all_rows(models) if not only or row.attack in only)
     figures = weights_table.evaluate(
         base, victims, rows, known, config, out, models=models, effort=effort, anyway=anyway, command=command, tell=tell
