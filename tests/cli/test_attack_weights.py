@@ -12,7 +12,8 @@ from sfumato.diffusion.base import load_base
 from sfumato.studies import weights
 
 ROW = {"outcome": "scored", "top1": 0.4, "low": 0.3, "high": 0.5, "n": 50, "verdict": "effective",
-       "identity_similarity": {"mean": 0.25, "low": 0.2, "high": 0.3, "n": 50}}  # fmt: skip
+       "identity_similarity": {"mean": 0.25, "low": 0.2, "high": 0.3, "n": 50},
+       "top5": {"mean": 0.6, "low": 0.5, "high": 0.7, "n": 50}, "rank": {"mean": 9.0, "low": 5.0, "high": 13.0, "n": 50}}  # fmt: skip
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 2)])
@@ -69,6 +70,22 @@ def test_an_attacker_is_trained_and_run(run, tmp_path, monkeypatch):
     assert (code == 1 and "only 0 bytes" in err) or "not a readable" in err
 
 
+@pytest.mark.parametrize(("failed", "code"), [({}, 0), ({"read_identity:likelihood": "diverged"}, 1)])
+def test_who_of_a_line_up_comes_first_is_said_with_what_that_means(run, monkeypatch, tmp_path, failed, code):
+    ranked = {"lineup_likelihood:raw": [{"person": "anna\x1b[2J", "score": 3.25}, {"person": "bob", "score": -1.0}]}
+    answer = {"header": {}, "pictures": "x.png", "scores": {}, "budget": {}, "failed": {}, "unknown keys": [],
+              "line up": {"candidates": 7, "pictures of each": 2, "ranked": ranked, "failed": failed}}  # fmt: skip
+    asked = {}
+    monkeypatch.setattr(weights, "attack_files", lambda *a, **how: asked.update(how) or {"files": {"a.safetensors": answer}})
+    how = ("attack-weights", "run", tmp_path / "a.safetensors", "--candidates", tmp_path / "people", "--work", tmp_path / "work")
+    got, _, err = run(*how)
+    assert got == code and asked["candidates"] == tmp_path / "people" and asked["work"] == tmp_path / "work"
+    said = " ".join(err.split())
+    assert "of 7 candidates: anna" in said and "(3.25), bob (-1)" in said and "\x1b[2J" not in err
+    assert "whether or not the person is in it" in said and ("diverged" in said) is bool(failed)
+    assert json.loads(run(*how, "--json")[1])["files"]["a.safetensors"]["line up"]["ranked"] == ranked
+
+
 def test_two_processes_share_the_people_and_one_speaks(mini, tmp_path):
     file, work = tmp_path / "a.safetensors", tmp_path / "work"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "sfumato.cli.main"]
@@ -90,6 +107,8 @@ def test_two_processes_share_the_people_and_one_speaks(mini, tmp_path):
         (("run", "a.safetensors", "--attacker", "nowhere.safetensors"), "nowhere.safetensors"),
         (("run", "a.safetensors", "--steps", "0"), "--steps 0"),
         (("run", "a.safetensors", "--class", " "), "--class"),
+        (("run", "a.safetensors", "--work", "x"), "--candidates"),
+        (("run", "a.safetensors", "--candidates", "nowhere"), "no such folder"),
         (("evaluate", "--effort", "heroic"), "heroic"),
         (("evaluate", "--attacks", "clairvoyance"), "prior_sampling"),
     ],
