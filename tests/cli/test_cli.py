@@ -191,10 +191,10 @@ def test_a_release_whose_past_is_unbounded_is_not_audited_as_if_it_were_bounded(
     run("seal", folder, "-o", tmp_path / "r", "--owner", "a", "--base", mini, *STEPS)
     mild = ("--seal-step", 990, "--condition-step", 990, "--clip", 1, "--condition-clip", 1, "--allow-rerelease")
     run("seal", folder, "-o", tmp_path / "s", "--owner", "a", "--base", mini, *mild)
-    code, out, _ = run("inspect", tmp_path / "s", "--audit", "--base", mini, "--json")
+    code, out, _ = run("inspect", tmp_path / "s", "--selftest", "--base", mini, "--json")
     report = json.loads(out)
-    assert code == 0 and report["privacy"]["guarantee"] == "none"
-    assert report["audit"] == {"auditable": False, "why": report["privacy"]["why"]} and "earlier release" in report["audit"]["why"]
+    assert code == 0 and report["privacy"]["guarantee"] == "none" and report["audit"] is None
+    assert report["selftest"] == {"auditable": False, "why": report["privacy"]["why"]} and "earlier release" in report["selftest"]["why"]
 
 
 def test_a_signed_lie_about_the_noise_is_found_out(run, make_folder, mini, tmp_path, home):
@@ -211,6 +211,36 @@ def test_a_signed_lie_about_the_noise_is_found_out(run, make_folder, mini, tmp_p
     manifests.write(replace(manifest, privacy=privacy.statement(entries)), records, identity.signing_key(identity.owner_folder("a", None)))
     code, _, err = run("inspect", records, "--base", mini)
     assert code == 2 and "claims noise" in err
+
+
+def test_an_audit_holds_the_records_against_the_claim(run, make_folder, mini, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from sfumato.judge.audit import repeats
+    from sfumato.owner import identity
+    from sfumato.records import manifest as manifests
+    from sfumato.records import shard as shards
+
+    monkeypatch.setattr(repeats, "SEEDS", 2)
+    folder, records = make_folder(count=4), tmp_path / "r"
+    run("seal", folder, "-o", records, "--owner", "a", "--base", mini, "--clip", 8, "--condition-clip", 8)
+    code, out, _ = run("inspect", records, "--audit", "--truth", folder, "--base", mini, "--json")
+    found = json.loads(out)["audit"]
+    assert code == 0 and not found["refuted"] and found["claimed"]["clip"] == 8 and found["owner"]["untested"] == []
+    assert {row["field"] for part in ("anybody", "owner") for row in found[part]["tests"]} >= {"z_n", "c_m"}
+    code, out, _ = run("inspect", records, "--audit")  # what anybody can test needs no base
+    assert code == 0 and "not refuted by what anybody can see" in out and "claimed, and known to the signer alone: clip 8" in out
+    assert run("inspect", records, "--truth", folder)[0] == 2
+
+    manifest = manifests.read(records)
+    sealed = shards.read(records, manifest.shards[0], manifest)
+    entry, data = shards.pack(sealed | {"z_n": sealed["z_n"][:1].expand_as(sealed["z_n"]).clone()})
+    (records / manifest.shards[0].file).unlink()
+    (records / entry.file).write_bytes(data)
+    key = identity.signing_key(identity.owner_folder("a", None))
+    manifests.write(replace(manifest, shards=(entry,)), records, key)
+    code, out, _ = run("inspect", records, "--audit")
+    assert code == 1 and "REFUTED by what anybody can see" in out and "signature good" in out
 
 
 def test_steps_are_numbers_or_none(run, make_folder, mini, tmp_path):
@@ -230,13 +260,13 @@ def test_no_epsilon_without_its_terms(run, make_folder, mini, tmp_path):
     line = next(line for line in out.splitlines() if "epsilon" in line)
     for term in ("unit: one picture", "relation: replace-one", "clip 16", "condition clip 16", "releases: 1", "delta", "vacuous"):
         assert term in line
-    _, said, _ = run("inspect", tmp_path / "r", "--audit", "--base", mini)
-    assert "not auditable: a claim above 10 is vacuous" in said
+    _, said, _ = run("inspect", tmp_path / "r", "--selftest", "--base", mini)
+    assert "not run: a claim above 10 is vacuous" in said
     mild = ("--seal-step", 990, "--condition-step", 990, "--clip", 1, "--condition-clip", 1)
     run("seal", make_folder("other", count=2, seed=1), "-o", tmp_path / "s", "--owner", "a", "--base", mini, *mild)
-    _, elsewhere, _ = run("inspect", tmp_path / "s", "--audit")
-    assert "UNCHECKED    sealed for base" in elsewhere and "not auditable: sealed for base" in elsewhere
-    code, audited, sealed = run("inspect", tmp_path / "s", "--audit", "--base", mini)
+    _, elsewhere, _ = run("inspect", tmp_path / "s", "--selftest")
+    assert "UNCHECKED    sealed for base" in elsewhere and "not run: sealed for base" in elsewhere
+    code, audited, sealed = run("inspect", tmp_path / "s", "--selftest", "--base", mini)
     assert code == 0 and "UNCHECKED" not in audited and "not refuted: measured epsilon at least" in audited
     for text in (out, said, elsewhere, audited, sealed):
         for line in text.splitlines():

@@ -13,12 +13,15 @@ SHOWN = 8
 def command(
     records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote.")],
     picture: Annotated[Path | None, typer.Option("--picture", help="Write 'as the server sees it' to this PNG.")] = None,
-    audit: Annotated[bool, typer.Option("--audit", help="Try to refute the stated guarantee by running its mechanism.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Try to refute what is claimed, by the records themselves.")] = False,
+    truth: Annotated[Path | None, typer.Option(help="With --audit: the folder that was sealed, for what only its owner can test.")] = None,
+    selftest: Annotated[bool, typer.Option("--selftest", help="Run this version's mechanism; says nothing of these records.")] = False,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Verify records and show what leaves the machine. Exit code 1 when a shard is bad."""
-    from sfumato.cli import _output
+    """Verify records and show what leaves the machine. Exit code 1 when a shard is bad, or a claim refuted."""
+    from sfumato.cli import _audit, _output
+    from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
@@ -28,22 +31,24 @@ def command(
     from sfumato.records import manifest as manifests
     from sfumato.records import privacy
     from sfumato.records import shard as shards
-    from sfumato.records.record import restore
+    from sfumato.records.rows import Stack
     from sfumato.records.trust import check_owner
 
+    if truth is not None and not audit:
+        raise UserError("--truth without --audit", fix="add --audit")
     manifest = manifests.read(records)
     new = check_owner(manifest)
-    bad, first = [], None
+    bad, good = [], []
     with _output.bar("verifying", len(manifest.shards)) as advance:
         for number, entry in enumerate(manifest.shards, 1):
             try:
-                tensors = shards.read(records, entry, manifest)
-                first = first or {name: restore(value[:SHOWN]) for name, value in tensors.items()}
+                good.append(shards.check(records, entry, manifest))
             except RecordError as error:
                 bad.append(str(error))
             advance(number)
     listed = {"manifest.json", *(entry.file for entry in manifest.shards)}
     extra = sorted(ascii(path.name)[1:-1] for path in records.iterdir() if path.name not in listed)
+    first = {name: Stack(good, name)[:SHOWN] for name in manifest.settings.fields} if good else None
     not_drawn = None
     if picture is not None:
         try:
@@ -51,13 +56,8 @@ def command(
         except ValueError as error:  # the verdict on the records is not lost with the picture
             not_drawn = str(error)
     unchecked = _unchecked(records, manifest, base)
-    audited = None
-    if audit:
-        from sfumato.judge.audit.mechanism import audit as run_audit
-
-        stated = manifest.privacy
-        why = unchecked or (stated["why"] if stated["guarantee"] == "none" else "")
-        audited = {"auditable": False, "why": why} if why else run_audit(privacy.entries(stated), unit=stated["unit"], insecure_seed=0)
+    audited = _audit.of_records(manifest, good, truth, base) if audit else None
+    tried = _audit.of_mechanism(manifest, unchecked) if selftest else None
     shape, dtype = list(manifest.shape), str(manifest.settings.dtype).removeprefix("torch.")
     report = {
         "owner": manifest.owner,
@@ -75,6 +75,7 @@ def command(
         "privacy": manifest.privacy,
         "unchecked": unchecked,
         "audit": audited,
+        "selftest": tried,
         "picture": None if picture is None or not_drawn else str(picture),
         "picture_error": not_drawn,
     }
@@ -86,17 +87,19 @@ def command(
         print(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
         fields = " and ".join(manifest.settings.fields)
         print(f"leaves       {fields}, each {'x'.join(map(str, shape))} {dtype}; no caption, file name, date or noise")
-        print(f"pictures     sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
-        how = f"step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
+        print(f"pictures     claimed: sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
+        how = f"claimed: step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
         print(f"conditions   {manifest.settings.condition}, {'derived by the server: none leaves' if manifest.settings.derived else how}")
-        print(f"noise        {'secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
+        print(f"noise        {'claimed: secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
         if unchecked:
             print(f"UNCHECKED    {unchecked}")
         print(f"guarantee    {privacy.describe(manifest.privacy)}")
         for line in privacy.card(manifest.privacy):
             print(f"privacy card {line}")
-        if audited:
-            print(f"audit        {_verdict(audited)}")
+        for line in _audit.records_lines(audited) if audited else ():
+            print(f"audit        {line}")
+        if tried:
+            print(f"selftest     {_audit.mechanism_line(tried)}")
         for line in bad:
             print(f"BAD          {line}")
         for name in extra:
@@ -105,7 +108,7 @@ def command(
             print(f"picture      {f'NOT DRAWN: {not_drawn}' if not_drawn else picture}")
     if not_drawn:
         raise typer.Exit(2)
-    if bad or extra or (audited and audited.get("refuted")):
+    if bad or extra or (audited and audited["refuted"]) or (tried and tried.get("refuted")):
         raise typer.Exit(1)
 
 
@@ -123,19 +126,6 @@ def _unchecked(records: Path, manifest: Any, base: str) -> str:
         return f"sealed for base {manifest.base['name']!r}, not {base!r}: whether its steps have the stated noise is not known; pass --base"
     check_fit(records, manifest, codec)
     return ""
-
-
-def _verdict(audited: dict[str, Any]) -> str:
-    if not audited["auditable"]:
-        return f"not auditable: {audited['why']}"
-    clips = ", ".join(f"{what} {clip:g}" for what, clip in audited["clip"].items())
-    said = "REFUTED" if audited["refuted"] else "not refuted"
-    return (
-        f"of this release alone, {said}: measured epsilon at least {audited['measured_epsilon']:.3g}, "
-        f"claimed epsilon {audited['claimed_epsilon']:.3g} at delta {audited['delta']:g} (unit: {audited['unit']}; "
-        f"relation: {audited['relation']}; clip: {clips}; releases: {audited['releases']}; "
-        f"{audited['draws']} draws, confidence {audited['confidence']:g})"
-    )
 
 
 def write_picture(records: Path, manifest: Any, first: dict[str, Any] | None, out: Path, base: str) -> None:

@@ -60,12 +60,12 @@ def claims(left: list[Release], settings: SealSettings) -> list[Claim]:
     ]
 
 
-def anybody(fields: list[tuple[Claim, Rows]], *, seeds: int = repeats.SEEDS) -> dict[str, Any]:
+def anybody(fields: list[tuple[Claim, Rows]], *, seeds: int | None = None) -> dict[str, Any]:
     """Test records without knowing any picture.
 
     Args:
         fields: a claim and the latents ``(N, C, h, w)`` of each part of the records.
-        seeds: how many known seeds are tried.
+        seeds: how many known seeds are tried, ``repeats.SEEDS`` by default.
 
     Returns:
         A report: ``refuted``, ``tests`` with statistic, p and threshold, ``untested`` in words.
@@ -87,6 +87,7 @@ def anybody(fields: list[tuple[Claim, Rows]], *, seeds: int = repeats.SEEDS) -> 
 
     if sum(len(one.top) for one in seen) > 1:
         found += repeats.twice(seen, fetch)
+    seeds = repeats.SEEDS if seeds is None else seeds
     if seeds:
         some = sorted({*range(min(TRIED // 2, count)), *np.linspace(0, count - 1, TRIED // 2).astype(int).tolist()})
         latents = torch.cat([rows[some] for _, rows in noised])
