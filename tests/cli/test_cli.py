@@ -223,7 +223,8 @@ def test_an_audit_holds_the_records_against_the_claim(run, make_folder, mini, tm
 
     monkeypatch.setattr(repeats, "SEEDS", 2)
     folder, records = make_folder(count=4), tmp_path / "r"
-    run("seal", folder, "-o", records, "--owner", "a", "--base", mini, "--clip", 8, "--condition-clip", 8)
+    run("seal", folder, "-o", records, "--owner", "a", "--base", mini, "--seal-step", 600, "--condition-step", 200,
+        "--clip", 8, "--condition-clip", 8)  # fmt: skip
     code, out, _ = run("inspect", records, "--audit", "--truth", folder, "--base", mini, "--json")
     found = json.loads(out)["audit"]
     assert code == 0 and not found["refuted"] and found["claimed"]["clip"] == 8 and found["owner"]["untested"] == []
