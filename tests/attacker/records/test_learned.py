@@ -218,11 +218,15 @@ def test_captions_that_leaked_are_used(tiny, people):
     assert not torch.allclose(found[0].z_0, found[1].z_0) and found[1].budget["captions"]
 
 
-def test_the_best_of_several_draws_is_one_of_them(tiny, people):
+def test_the_best_of_several_draws_is_one_of_them(tiny, people, monkeypatch):
     given = scenario(tiny, people, 700, None).rows(6)
+    made = []
+    denoise = diffusion_prior.denoise
+    monkeypatch.setattr(diffusion_prior, "denoise", lambda *a, **how: made.append(how["seed"]) or denoise(*a, **how))
     drawn = [attempt("diffusion_prior:sample", given, seed=k).z_0 for k in (0, 1)]
     best = attempt("diffusion_prior:best", given).z_0
     assert all(torch.equal(best[i], drawn[0][i]) or torch.equal(best[i], drawn[1][i]) for i in range(6))
+    assert made == [0, 1]  # what was drawn once is chosen from, and not drawn again
 
 
 def test_tuning_leaves_the_victims_base_alone(tiny, people):

@@ -15,7 +15,7 @@ import torch
 
 from sfumato.attacker.attempt import Effort, Lacking, Tell
 from sfumato.attacker.knowledge import Captions, Latents, Public, Scenario
-from sfumato.attacker.records._evidence import TRACES, see
+from sfumato.attacker.records._evidence import TRACES, Evidence, names, see
 from sfumato.attacker.records._fit import Curve, fit
 from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._once import Once
@@ -39,6 +39,7 @@ TUNING: dict[Effort, int] = {"quick": 60, "full": 200}
 BATCH = 16
 
 _made: Once[tuple[Base, Curve]] = Once()
+_draws: Once[torch.Tensor] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "ddim") -> Guess:
@@ -54,7 +55,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         if scenario.get(Public) is None:
             raise Lacking(Public)
         budget["draws"] = DRAWS[effort]
-        drawn = [denoise(base, seen, steps=STEPS[effort], eta=1.0, seed=seed + k, prompts=words, tell=tell) for k in range(DRAWS[effort])]
+        drawn = [_drawn(base, seen, words, steps=STEPS[effort], seed=seed + k, tell=tell) for k in range(DRAWS[effort])]
         return Guess(z_0=_middle(drawn, base, scenario[Public]), budget=budget)
     curve: Curve = []
     if variant == "tuned":
@@ -64,8 +65,17 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         key = (plain.unet_fingerprint, tuning, seed)
         base, curve = _made(public, key, lambda: _tuned(plain, public, steps=tuning, seed=seed, tell=tell))
         budget["tuning steps"] = tuning
-    z_0 = denoise(base, seen, steps=STEPS[effort], eta=float(variant == "sample"), seed=seed, prompts=words, tell=tell)
+    if variant == "sample":
+        z_0 = _drawn(base, seen, words, steps=STEPS[effort], seed=seed, tell=tell).clone()
+    else:
+        z_0 = denoise(base, seen, steps=STEPS[effort], eta=0.0, seed=seed, prompts=words, tell=tell)
     return Guess(z_0=z_0, curve=curve, budget=budget)
+
+
+def _drawn(base: Base, seen: Evidence, words: list[str] | None, *, steps: int, seed: int, tell: Tell) -> torch.Tensor:
+    """A draw of the posterior for every record ``(N, 4, h, w)``: ``sample``, and the first that ``best`` chooses from."""
+    key = (b"".join(names(seen)), steps, seed, None if words is None else tuple(words))
+    return _draws(base.unet, key, lambda: denoise(base, seen, steps=steps, eta=1.0, seed=seed, prompts=words, tell=tell))
 
 
 def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tensor:

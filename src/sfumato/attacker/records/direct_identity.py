@@ -8,8 +8,6 @@ processing no picture that another attack makes holds more of the person than th
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,7 +15,7 @@ import torch.nn.functional as F
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Mechanism, Public, Scenario
 from sfumato.attacker.records import _eye
-from sfumato.attacker.records._evidence import TRACES, Evidence, see
+from sfumato.attacker.records._evidence import TRACES, Evidence, names, see
 from sfumato.attacker.records._eye import Eye
 from sfumato.attacker.records._fit import Curve
 from sfumato.attacker.records._identity import few, learned, people_of
@@ -49,12 +47,12 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     reader, eye, curve = trained(scenario, effort=effort, seed=seed, tell=tell)
     seen = see(scenario, scenario[Base].schedule)
     known = _said(scenario[Mechanism], (public, seed, effort), dict)
-    names = _names(seen)
-    if unknown := [row for row, name in enumerate(names) if name not in known]:  # who asks again is not looked up twice
+    known_as = names(seen)
+    if unknown := [row for row, name in enumerate(known_as) if name not in known]:  # who asks again is not looked up twice
         rows = torch.tensor(unknown)
         part = Evidence(seen.x[rows], seen.v[rows], None if seen.y is None else seen.y[rows], None if seen.w is None else seen.w[rows])
-        known |= zip((names[row] for row in unknown), _look(scenario, part, reader, eye, tell), strict=True)
-    said = np.stack([known[name] for name in names])
+        known |= zip((known_as[row] for row in unknown), _look(scenario, part, reader, eye, tell), strict=True)
+    said = np.stack([known[name] for name in known_as])
     budget = {"steps": STEPS[effort], "releases": RELEASES[effort]}
     budget |= {"public people": len(set(public.identities)), "public pictures": len(public.images)}
     return Guess(embeddings=said, embed=learned(public)[0].embed, curve=curve, budget=budget)
@@ -66,12 +64,6 @@ def _look(scenario: Scenario, seen: Evidence, reader: Reader | None, eye: Eye, t
     together = found if reader is None else found + READER * F.normalize(read(reader, seen), dim=1)
     said: np.ndarray = F.normalize(together, dim=1).numpy().astype(np.float32)
     return said
-
-
-def _names(seen: Evidence) -> list[bytes]:
-    """What tells one record's evidence from another's: ``pooling`` and ``linkage`` ask for records that were read already."""
-    parts = [part.numpy() for part in (seen.x, seen.v, seen.y, seen.w) if part is not None]
-    return [hashlib.sha256(b"".join(part[row].tobytes() for part in parts)).digest() for row in range(len(seen.x))]
 
 
 def trained(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> tuple[Reader | None, Eye, Curve]:

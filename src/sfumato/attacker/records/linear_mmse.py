@@ -10,6 +10,7 @@ import torch
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Latents, Public, Scenario
 from sfumato.attacker.records._evidence import TRACES, Evidence, groups, see
+from sfumato.attacker.records._once import Once
 from sfumato.attacker.records.base import Guess, Target
 from sfumato.diffusion.base import Base
 
@@ -18,6 +19,8 @@ TARGETS: tuple[Target, ...] = ("picture", "condition", "person")
 NEEDS: tuple[type, ...] = (Latents, Public, Base)
 MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"glance": 200, "quick": 1000, "full": 4000}
+
+_fitted: Once[tuple[torch.Tensor, torch.Tensor]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
@@ -33,8 +36,7 @@ def estimate(seen: Evidence, public: Public, *, tell: Tell = lambda done, total:
     The covariance is shrunk towards its diagonal by the share that leave-out formulae (Ledoit and Wolf 2004) ask for.
     """
     n, shape = len(seen.x), seen.x.shape[1:]
-    joint = torch.cat([public.z_0.flatten(1), public.c.flatten(1)], dim=1).double()
-    mean, covariance = joint.mean(0), shrunk(joint)
+    mean, covariance = _fitted(public, None, lambda: _prior(public))
     found = torch.empty((n, len(mean)), dtype=torch.float64)
     d, done = seen.x[0].numel(), 0
     for rows in groups(torch.zeros(n) if seen.w is None else seen.w):
@@ -49,6 +51,12 @@ def estimate(seen: Evidence, public: Public, *, tell: Tell = lambda done, total:
         tell(done := done + len(rows), n)
     z_0, c = (part.reshape(n, *shape).float() for part in (found[:, :d], found[:, d:]))
     return z_0, c
+
+
+def _prior(public: Public) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean ``(D,)`` and covariance ``(D, D)`` of public pictures and conditions together, float64; every attack asks for the same."""
+    joint = torch.cat([public.z_0.flatten(1), public.c.flatten(1)], dim=1).double()
+    return joint.mean(0), shrunk(joint)
 
 
 def shrunk(rows: torch.Tensor) -> torch.Tensor:
