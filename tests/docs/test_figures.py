@@ -236,7 +236,10 @@ def test_the_page_on_attacks_says_what_twice_the_effort_gets():
     every = {f"{scheme}/{row}" for scheme in full["matrix"] for row in attacks.rows()}
     again = {f"{scheme}/{row}" for scheme in full["matrix"] for row in ("linkage:another", "linkage:cropped")}  # since then other attacks
     assert every - again <= set(full["cells"]) <= every and len(full["matrix"]) == 7
-    assert not [cell for cell in again & set(full["cells"]) if full["cells"][cell]["outcome"] == "scored"] and "linkage by a crop and by another picture excepted" in page
+    assert (
+        not [cell for cell in again & set(full["cells"]) if full["cells"][cell]["outcome"] == "scored"]
+        and "linkage by a crop and by another picture excepted" in page
+    )
     rows = re.findall(r"^\| `([\w:]+)` \| (.+) \| (.+) \| (.+) \| (.+) \|$", page, flags=re.MULTILINE)
     assert len(rows) >= 5
     for row, *said_there in rows:
