@@ -103,7 +103,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 def written(draw: Draw, value: Any) -> bytes:
     """JSON as somebody hostile writes it: mostly well, else with what parsers disagree on."""
     text = json.dumps(value, ensure_ascii=draw.random() < 0.8).encode(errors="surrogatepass")
-    how = draw.randrange(20)
+    how = draw.randrange(60)
     if how == 0 and text[:1] == b"{" and len(text) > 2:
         return text[:-1] + b"," + text[1:]  # every key twice
     tricks = {
@@ -142,8 +142,8 @@ def packed(draw: Draw, tensors: dict[str, tuple[str, list[int], bytes]], notes: 
     for name, (kind, shape, data) in tensors.items():
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
         body += data
-    text = written(draw, twisted(draw, header) if draw.random() < 0.3 else header)
-    size = draw.choice([len(text)] * 20 + [0, 1, len(text) - 1, len(text) + 1, 2**31, 2**63, 2**64 - 1])
+    text = written(draw, twisted(draw, header) if draw.random() < 0.2 else header)
+    size = draw.choice([len(text)] * 70 + [0, 1, len(text) - 1, len(text) + 1, 2**31, 2**63, 2**64 - 1])
     whole = (max(0, size)).to_bytes(8, "little") + text + body
     how = draw.randrange(12)
     return (
@@ -172,7 +172,7 @@ def numbers(draw: Draw, shape: list[int], kind: str = "F32") -> bytes:
     if kind != "F32" or draw.random() < 0.1:
         return draw.randbytes(count * sizes.get(kind, 4))
     values = np.random.default_rng(draw.randrange(2**32)).normal(size=count).astype(np.float32)
-    if count and draw.random() < 0.15:
+    if count and draw.random() < 0.05:
         values[draw.randrange(count)] = draw.choice([np.nan, np.inf, 3e38, 1e-45])
     return values.tobytes()
 
@@ -246,19 +246,18 @@ def records_case(draw: Draw, ground: Ground, at: Path) -> None:
     loaded.level_conditions(ground.base.schedule, seed=0).c_m[:]
 
 
-_STEMS: tuple[Callable[[str], str], ...] = (
-    lambda path: f"unet.{path}", lambda path: f"base_model.model.{path}", lambda path: path,
-    lambda path: f"lora_unet_{path.replace('.', '_')}", lambda path: f"lycoris_{path.replace('.', '_')}", lambda path: f"base_model.model.unet.{path}", lambda path: f"transformer.{path}",
-    lambda path: f"lora_te1_text_model_{path.replace('.', '_')}", lambda path: f"text_encoder.text_model.{path}", 
-    lambda path: f"lora_te2_{path}", lambda path: f"diffusion_model.{path}", lambda path: "bundle_emb.soft_sitter",
+_STEMS = (
+    *("unet.{}", "base_model.model.{}", "{}", "lora_unet_{_}") * 4, "lycoris_{_}", "base_model.model.unet.{}", "transformer.{}",
+    "lora_te1_text_model_{_}", "text_encoder.text_model.{}", "lora_te2_{_}", "diffusion_model.{}", "bundle_emb.soft_sitter",
 )  # fmt: skip
 _PAIRS = (
     (".lora_A.weight", ".lora_B.weight"), (".lora_A.default.weight", ".lora_B.default.weight"), (".lora_down.weight", ".lora_up.weight"),
     (".lora.down.weight", ".lora.up.weight"), (".processor.to_q_lora.down.weight", ".processor.to_q_lora.up.weight"),
 )  # fmt: skip
 _MORE = (
-    ".dora_scale", ".magnitude", ".lora_magnitude_vector", ".a1.weight", ".b2.weight", ".hada_w1_a", ".lokr_w1", ".oft_blocks", 
-    ".oft_R.weight", ".boft_R", ".ia3_l", ".on_input", ".diff", ".diff_b", ".w_norm", ".lora_mid.weight", ".lora_B.bias", ".scalar", ".alpha", ".weight", "",
+    ".dora_scale", ".magnitude", ".lora_magnitude_vector", ".a1.weight", ".b2.weight", ".hada_w1_a", ".lokr_w1", ".oft_blocks", ".diff",
+    ".oft_R.weight", ".boft_R", ".ia3_l", ".on_input", ".diff_b", ".w_norm", ".lora_mid.weight", ".lora_B.bias", ".scalar", ".weight", "",
+    *(".alpha",) * 20,
 )  # fmt: skip
 _NOTES: dict[str, Any] = {
     "ss_steps": "1500", "ss_epoch": "10", "ss_num_train_images": "120", "ss_training_started_at": "1700000000.5", "ss_output_name": "jane",
@@ -274,24 +273,25 @@ _NOTES: dict[str, Any] = {
 
 def lora_case(draw: Draw, ground: Ground, at: Path) -> None:
     """An adapter in somebody's convention, mutated."""
-    stem, (down, up) = draw.choice(_STEMS), draw.choice(_PAIRS)
+    called, (down, up) = draw.choice(_STEMS), draw.choice(_PAIRS)
     tensors: dict[str, tuple[str, list[int], bytes]] = {}
-    kind = draw.choice(["F32"] * 8 + ["F16", "BF16", "F8_E4M3", "F8_E5M2", "I8", "F64", "C64", "BOOL", "F4", "U8", "I64"])
+    kind = draw.choice(["F32"] * 20 + ["F16", "BF16", "F8_E4M3", "F8_E5M2", "I8", "F64", "C64", "BOOL", "F4", "U8", "I64"])
     for path in draw.sample(sorted(ground.layers), k=draw.randint(1, 4)):
-        rank, (high, wide) = draw.choice([1, 2, 2, 2, 4, 0]), ground.layers[path]
+        rank, (high, wide) = draw.choice([*[1, 2, 4] * 5, 0]), ground.layers[path]
+        stem = called.replace("{_}", path.replace(".", "_")).replace("{}", path)
         for ending, shape in ((down, [rank, wide]), (up, [high, rank])):
-            if draw.random() < 0.05:
+            if draw.random() < 0.03:
                 shape = draw.choice([shape[:1], [*shape, 1, 1], shape[::-1], [0, *shape], [2**62, 0], []])
-            tensors[stem(path) + ending] = (kind, shape, b"" if 0 in shape else numbers(draw, shape, kind))
+            tensors[stem + ending] = (kind, shape, b"" if 0 in shape else numbers(draw, shape, kind))
         if draw.random() < 0.3:
-            tensors[stem(path) + draw.choice(_MORE)] = ("F32", [], np.float32(draw.choice([1, 2, 0, -1, 1e30, np.nan])).tobytes())
+            tensors[stem + draw.choice(_MORE)] = ("F32", [], np.float32(draw.choice([1, 2, 4, 8, 0, -1, 1e30, np.nan])).tobytes())
     notes: Any = {key: _NOTES[key] for key in draw.sample(sorted(_NOTES), k=draw.randint(0, 5))}
     if notes and draw.random() < 0.7:
         notes = twisted(draw, notes)
     if isinstance(notes, dict) and draw.random() < 0.9:
         notes = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in notes.items()}
     file = at / draw.choice(["x.safetensors", "adapter_model.safetensors"])
-    file.write_bytes(packed(draw, tensors, draw.choice([notes] * 8 + [None, "left out", 7, []])))
+    file.write_bytes(packed(draw, tensors, draw.choice([notes] * 30 + [None, "left out", 7, []])))
     if draw.random() < 0.2:
         (at / "adapter_config.json").write_bytes(written(draw, twisted(draw, _NOTES["adapter_config"])))
     data = formats.read_file(file)
