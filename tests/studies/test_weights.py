@@ -14,9 +14,10 @@ from sfumato.adapters import dreambooth, formats, train_one
 from sfumato.adapters.dreambooth import Task
 from sfumato.adapters.lora import LoraSettings
 from sfumato.adapters.trajectories import Store
+from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import _autoencoder as autoencoder
 from sfumato.attacker.weights import _sampling, network_autoencoder, read_identity
-from sfumato.attacker.weights.base import Trigger
+from sfumato.attacker.weights.base import Published, Trigger
 from sfumato.core.artifact import from_bytes, to_bytes
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
@@ -93,20 +94,25 @@ def test_a_users_own_line_up_is_ranked_and_names_who_comes_first(tiny, attacked,
             path = folder / person.replace("/", " ") / f"{k}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(people.images[k]).save(path)
-    raw = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder)["files"][good.name]["line up"]
-    assert raw["candidates"] == 3 and raw["pictures of each"] == 2 and set(raw["ranked"]) == {"lineup_likelihood:raw"}
-    ranked = raw["ranked"]["lineup_likelihood:raw"]
-    assert {one["person"].replace(" ", "/") for one in ranked} == {person.replace(" ", "/") for person in people.identities}
-    assert [one["score"] for one in ranked] == sorted((one["score"] for one in ranked), reverse=True)
+    line_up, names = weights_candidates.read_candidates(folder, base=tiny)
+    assert line_up.images.shape[:2] == line_up.z_0.shape[:2] == (3, 2)
+    assert {name.replace(" ", "/") for name in names} == {person.replace(" ", "/") for person in people.identities}
+    for k, name in enumerate(names):
+        own = [
+            image for image, who in zip(people.images, people.identities, strict=True) if who.replace("/", " ") == name.replace("/", " ")
+        ]
+        assert (line_up.images[k] == np.stack(own)).all()
     if layout == "folders":
         return
+    raw = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder, work=tmp_path)["files"][good.name]["line up"]
+    assert raw["candidates"] == 3 and raw["pictures of each"] == 2 and set(raw["ranked"]) == {"lineup_likelihood:raw"} and not raw["failed"]
+    ranked = raw["ranked"]["lineup_likelihood:raw"]  # nobody's adapters are in that folder
+    assert {one["person"] for one in ranked} == set(names)
+    assert [one["score"] for one in ranked] == sorted((one["score"] for one in ranked), reverse=True)
     quick_readers(monkeypatch)
-    monkeypatch.setattr(weights, "PeopleConfig", lambda: SMALL)
-    found = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder, work=attacker.parent.parent / "unknown")
-    assert set(found["files"][good.name]["line up"]["ranked"]) == {"lineup_likelihood:raw"}  # nobody's adapters are there
-    found = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder, work=good.parent.parent)
-    answer = found["files"][good.name]["line up"]
-    assert set(answer["ranked"]) == {"lineup_likelihood:calibrated", "read_identity:likelihood"} and not answer["failed"]
+    known = Scenario(tiny, Published(formats.read(good)), *weights._public(tiny, SMALL, good.parent.parent))
+    found = weights_candidates.rank(known, line_up, names, effort="quick", seed=0)
+    assert set(found["ranked"]) == {"lineup_likelihood:calibrated", "read_identity:likelihood"} and not found["failed"]
 
 
 def test_a_line_up_of_nobody_or_of_one_is_refused(tiny, make_folder, tmp_path):
@@ -124,7 +130,7 @@ def test_public_adapters_of_another_base_are_refused_and_too_few_are_none(tiny, 
     people = lora_people.public_people(SMALL)
     folder = attacked[1].parent.parent / "public"
     found = lora_people.kept_public(tiny, people, folder, SMALL)
-    assert found.identities == tuple(people.identities[::2]) and len(found.usual()) == 1
+    assert found.identities == tuple(people.identities[::2]) and found.usual() == (2, 3)
     adapter = found.adapter(2, 3)
     kept = Store(folder).get(lora_people.name_of(2)).adapter(max(found.shadows.steps))
     for name, (a, b) in kept.factors.items():
