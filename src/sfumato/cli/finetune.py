@@ -101,6 +101,7 @@ def command(
         "pictures": len(task.latents),
         "class_pictures": prior,
         "prompt": prompt,
+        "captioned": sum(one != prompt for one in task.prompts),
         "layers": len(trained.adapter.factors),
         "parameters": trained.adapter.parameters,
         "bytes": out.stat().st_size,
@@ -210,7 +211,7 @@ def _summary(report: dict[str, Any]) -> list[str]:
     return [
         f"{report['out']}: {report['layers']} matrix pairs of rank {report['rank']}, {report['parameters']:,} numbers, "
         f"{report['bytes'] / 1e6:.2f} MB, for {use}",
-        f"prompt       {report['prompt']}",
+        f"prompt       {report['prompt']}; {report['captioned']} of {report['pictures']} pictures with a caption behind it",
         "in the file  weights, rank, alpha, layer names; no captions, folder names, times, counts or seed",
         f"beside it    {Path(report['out']).with_suffix('.json').name}: base, prompt and settings; keep it unless you mean to share those",
         f"guarantee    none: the weights were made from {report['pictures']} pictures and leak them. Whoever has the file can draw who is "
