@@ -135,8 +135,7 @@ def write():
     save("a-a.bmp", smooth)
     save("a-a.ppm", smooth)
     if "ppm" in kinds:
-        (folder / "deep-b.ppm").write_bytes(b"P6 %d %d 65535 " % (W, H) + bytes(6 * W * H))
-        (folder / "odd-b.ppm").write_bytes(b"P6 %d %d 100 " % (W, H) + bytes(3 * W * H))
+        (folder / "deep-b.ppm").write_bytes(b"P6 %d %d 65535 " % (W, H // 8) + bytes(6 * W * (H // 8)))
     for number, (mode, how) in enumerate([("RGB", {}), ("RGB", {"compression": "tiff_lzw"}), ("I;16", {"compression": "tiff_lzw"}),
                                           ("CMYK", {"compression": "tiff_deflate", "strip_size": 2**30})]):
         save(f"a-{number}.tif", Image.new(mode, (W, H)), **how)
@@ -160,8 +159,9 @@ def apart(act):
 
 def measure(path):
     with picture_file._opened(path) as (image, file):
+        full = image.width * image.height
         image.draft(None, (128, 128))
-        estimate = picture_file.decoding_bytes(image, W * H, file)
+        estimate = picture_file.decoding_bytes(image, full, file)
     before = peak()
     assert picture_file.read_picture(path, size=64).shape == (64, 64, 3)
     print(path.name, estimate, peak() - before, flush=True)
