@@ -357,3 +357,19 @@ def test_a_lost_ledger_key_is_not_replaced(run, make_folder, home):
     (home / "ledger" / "ledger.key").unlink()
     with pytest.raises(UserError, match="backup"):
         run(folder)
+
+
+@pytest.mark.parametrize("name", ["ledger/releases.jsonl", "ledger/ledger.key", "owners/alice/signing.key"])
+def test_nothing_is_sealed_beside_what_cannot_be_read(run, make_folder, tmp_path, home, name):
+    run(make_folder(count=2))
+    (home / name).write_bytes(b"damaged\n")
+    with pytest.raises(UserError, match=name.rsplit("/", 1)[1]):
+        run(make_folder("other", count=2, seed=1), out="other-records")
+    assert not (tmp_path / "other-records").exists() and (home / name).read_bytes() == b"damaged\n"
+
+
+def test_what_is_sealed_in_part_is_counted(run, make_folder):
+    folder = make_folder(count=2)
+    Image.fromarray(np.random.default_rng(5).integers(0, 255, (32, 50, 3), dtype=np.uint8)).save(folder / "secret-1.png")
+    assert run(folder).cropped == 1
+    assert run(folder).cropped == 0  # of those that were sealed now
