@@ -135,13 +135,17 @@ def flipped(draw: Draw, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def packed(draw: Draw, tensors: dict[str, tuple[str, list[int], bytes]], notes: Any) -> bytes:
-    """Safetensors by hand: by name type, shape and bytes; sometimes with a header that lies."""
+def packed(draw: Draw, tensors: dict[str, tuple[str, list[int], bytes]], notes: Any, *, honest: float = 0.0) -> bytes:
+    """Safetensors by hand: by name type, shape and bytes; a share of ``honest`` as they should be, of the others some with a header that
+    lies."""
     header: dict[str, Any] = {} if notes == "left out" else {"__metadata__": notes}
     body = b""
     for name, (kind, shape, data) in tensors.items():
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
         body += data
+    if draw.random() < honest:
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + body
     text = written(draw, twisted(draw, header) if draw.random() < 0.2 else header)
     size = draw.choice([len(text)] * 70 + [0, 1, len(text) - 1, len(text) + 1, 2**31, 2**63, 2**64 - 1])
     whole = (max(0, size)).to_bytes(8, "little") + text + body
@@ -288,10 +292,11 @@ def lora_case(draw: Draw, ground: Ground, at: Path) -> None:
     notes: Any = {key: _NOTES[key] for key in draw.sample(sorted(_NOTES), k=draw.randint(0, 5))}
     if notes and draw.random() < 0.7:
         notes = twisted(draw, notes)
-    if isinstance(notes, dict) and draw.random() < 0.9:
+    if isinstance(notes, dict) and draw.random() < 0.97:
         notes = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in notes.items()}
     file = at / draw.choice(["x.safetensors", "adapter_model.safetensors"])
-    file.write_bytes(packed(draw, tensors, draw.choice([notes] * 30 + [None, "left out", 7, []])))
+    told = notes if draw.random() < 0.9 else draw.choice([None, "left out", 7, []])
+    file.write_bytes(packed(draw, tensors, told, honest=0.6))
     if draw.random() < 0.2:
         (at / "adapter_config.json").write_bytes(written(draw, twisted(draw, _NOTES["adapter_config"])))
     data = formats.read_file(file)

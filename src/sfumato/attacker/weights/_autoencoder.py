@@ -21,10 +21,12 @@ from sfumato.attacker.weights._layout import Factors, Layout, norms, seen
 from sfumato.core import registry
 from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
 from sfumato.core.errors import UserError
+from sfumato.core.outside import read_bytes
 from sfumato.core.randomness import generator, seeded
 from sfumato.diffusion.base import Base
 
 SCHEMA = 1
+FILE_BYTES = 2**31
 LOG_VAR = -6.0  # of z before training
 RANGE = (-12.0, 4.0)  # of log_var
 KNOWLEDGE = "the base; how adapters of this kind are trained; adapters trained so on public people, and those people's pictures"
@@ -199,10 +201,11 @@ def load(path: Path, base: Base) -> Autoencoder:
         UserError: no such file, a damaged one, or one for another base.
     """
     path, fix = Path(path), "train it again, or pass the base that it was trained on"
+    what = "network autoencoder as .safetensors"
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: could not be read ({error.strerror})", expected="a network autoencoder as .safetensors") from error
+        data = read_bytes(path, what=what, limit=FILE_BYTES)
+    except UserError as error:
+        raise UserError(f"{path}: could not be read ({error.got.removeprefix(f'{path}: ')})", expected=f"a {what}") from error
     tensors = from_bytes(data, name=str(path))
     try:
         notes = json.loads(metadata_of(data)["autoencoder"])
