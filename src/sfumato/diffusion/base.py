@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
+from sfumato.core.outside import printable
+from sfumato.diffusion import budget
 from sfumato.diffusion.attention import suit
 from sfumato.diffusion.layout import channels_last
 from sfumato.diffusion.schedule import Schedule
+from sfumato.diffusion.suitable import DEFAULT, facts_of, location
 
-DEFAULT = "tiny"
+__all__ = ["DEFAULT", "Base", "Codec", "TextCodec", "load_base", "load_codec", "load_text_codec", "location", "to_pixels"]
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,12 @@ class Codec:
         mean: torch.Tensor = self.vae.encode(images.to(self.vae.device, self.vae.dtype)).latent_dist.mean
         return (mean * self.vae.config.scaling_factor).to(images.device)
 
-    def encode_pixels(self, images: np.ndarray, *, batch: int = 32) -> torch.Tensor:
-        """Encode uint8 ``(N, H, W, 3)``, a few pictures at a time."""
-        parts = [torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1 for i in range(0, len(images), batch)]
-        return torch.cat([self.encode(part) for part in parts])
+    def encode_pixels(self, images: np.ndarray, *, batch: int | None = None) -> torch.Tensor:
+        """Encode uint8 ``(N, H, W, 3)``, so many pictures at a time, or as many as fit the budget of memory."""
+        batch = batch or budget.pieces(budget.encoding(self.vae, images.shape[1] * images.shape[2]))
+        starts = range(0, len(images), batch)
+        pixels = (torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1 for i in starts)
+        return torch.cat([self.encode(part) for part in pixels])
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -89,16 +93,20 @@ class Codec:
         decoded: torch.Tensor = self.vae.decode(scaled).sample
         return decoded.clamp(-1, 1).to(latents.device)
 
-    def decode_pixels(self, latents: torch.Tensor, *, batch: int = 32, precision: str = "no") -> np.ndarray:
-        """Decode ``(N, 4, h, w)`` to uint8 ``(N, H, W, 3)``, a few at a time; ``bf16`` takes a third of the time, a grey level off."""
+    def decode_pixels(self, latents: torch.Tensor, *, batch: int | None = None, precision: str = "no") -> np.ndarray:
+        """Decode ``(N, 4, h, w)`` to uint8 ``(N, H, W, 3)``, so many at a time, or as many as fit the budget of memory.
+
+        ``bf16`` takes a third of the time and is a grey level off.
+        """
+        batch = batch or budget.pieces(budget.decoding(self.vae, latents.shape[2] * latents.shape[3] * self.factor**2))
         with autocast(self.vae.device, precision):
-            parts = [self.decode(latents[i : i + batch].float()).float() for i in range(0, len(latents), batch)]
-        return np.concatenate([to_pixels(part) for part in parts])
+            parts = [to_pixels(self.decode(latents[i : i + batch].float()).float()) for i in range(0, len(latents), batch)]
+        return np.concatenate(parts)
 
 
 def to_pixels(images: torch.Tensor) -> np.ndarray:
     """``(N, 3, H, W)`` in [-1, 1] to uint8 ``(N, H, W, 3)``."""
-    pixels: np.ndarray = ((images.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous().numpy()
+    pixels: np.ndarray = ((images.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous().cpu().numpy()
     return pixels
 
 
@@ -141,22 +149,24 @@ class Base(TextCodec):
 
 
 def load_codec(name: str = DEFAULT) -> Codec:
-    """Load the owner's half of base ``name``."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    """Load the owner's half of base ``name``.
 
-    vae = _load(AutoencoderKL, name, "vae")
-    schedule, prediction = _schedule(name)
-    return Codec(name=name, vae=_frozen(vae), schedule=schedule, prediction_type=prediction, side=_side(UNet2DConditionModel, name))
+    Raises:
+        UserError: it is no base that a server could train, as ``load_base`` would find: before anything is sealed for it.
+    """
+    from diffusers import AutoencoderKL
+
+    facts = facts_of(name)
+    vae = _frozen(_load(AutoencoderKL, name, "vae"))
+    return Codec(name=name, vae=vae, schedule=facts.schedule, prediction_type=facts.prediction_type, side=facts.side)
 
 
 def load_text_codec(name: str = DEFAULT) -> TextCodec:
     """Load base ``name`` without its UNet."""
-    from transformers import CLIPTextModel, CLIPTokenizer
-
     codec = load_codec(name)
-    text = _frozen(_load(CLIPTextModel, name, "text_encoder"))
     fields = {field: getattr(codec, field) for field in ("name", "vae", "schedule", "prediction_type", "side")}
-    return TextCodec(**fields, text_encoder=text, tokenizer=_load(CLIPTokenizer, name, "tokenizer"))
+    text, tokenizer = _words(name)
+    return TextCodec(**fields, text_encoder=text, tokenizer=tokenizer)
 
 
 def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:
@@ -170,32 +180,34 @@ def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:
         UserError: the folder is not a diffusers pipeline, or is of another family.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
 
-    schedule, prediction = _schedule(name)
+    facts = facts_of(name)
     unet = _load(UNet2DConditionModel, name, "unet")
-    if unet.config.in_channels != 4:
-        raise UserError(
-            f"{name}: its UNet takes {unet.config.in_channels} channels",
-            expected="a text-to-image base with 4 latent channels (SD 1.x or 2.x), no inpainting or upscaling variant",
-        )
-    side = int(unet.config.sample_size)
-    suit(unet, side=side, device=device)
+    suit(unet, side=facts.side, device=device)
+    text, tokenizer = _words(name)
     return Base(
         name=name,
         vae=_frozen(_load(AutoencoderKL, name, "vae")).to(device),
-        schedule=schedule,
-        prediction_type=prediction,
-        side=side,
+        schedule=facts.schedule,
+        prediction_type=facts.prediction_type,
+        side=facts.side,
         unet=_frozen(unet).to(device),
-        text_encoder=_frozen(_load(CLIPTextModel, name, "text_encoder")).to(device),
-        tokenizer=_load(CLIPTokenizer, name, "tokenizer"),
+        text_encoder=text.to(device),
+        tokenizer=tokenizer,
     )
 
 
-def location(name: str) -> str:
-    """Where ``from_pretrained`` finds base ``name``."""
-    return str(files("sfumato") / "assets" / "tiny") if name == DEFAULT else name
+def _words(name: str) -> tuple[Any, Any]:
+    """The text encoder, and a tokenizer that gives no more words than it takes."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    text, tokenizer = _frozen(_load(CLIPTextModel, name, "text_encoder")), _load(CLIPTokenizer, name, "tokenizer")
+    most = text.config.max_position_embeddings
+    if tokenizer.model_max_length > most:
+        raise UserError(
+            f"{name}: its tokenizer gives up to {tokenizer.model_max_length} words", expected=f"at most the text encoder's {most}"
+        )
+    return text, tokenizer
 
 
 def _load(kind: Any, name: str, part: str) -> Any:
@@ -209,50 +221,12 @@ def _load(kind: Any, name: str, part: str) -> Any:
     try:
         extra = {} if part == "tokenizer" else {"torch_dtype": torch.float32}
         return kind.from_pretrained(where, subfolder=part, **extra)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"{name}: its {part} could not be loaded ({str(error).splitlines()[0]})",
+            f"{name}: its {part} could not be loaded ({printable(str(error).split(chr(10))[0])})",
             expected="'tiny', a diffusers folder, or the hub id of an SD 1.x / 2.x base that can be reached",
             fix="check the spelling, or download the base and pass its folder",
         ) from error
-
-
-def _side(kind: Any, name: str) -> int:
-    """The side of the latents, from the UNet's configuration: its weights are not read."""
-    where = location(name)
-    try:
-        return int(kind.load_config(where, subfolder="unet")["sample_size"])
-    except (OSError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{name}: no unet/config.json with a sample_size", expected="a StableDiffusionPipeline folder as diffusers saves it"
-        ) from error
-
-
-def _schedule(name: str) -> tuple[Schedule, str]:
-    from diffusers import DDPMScheduler
-
-    where = Path(location(name))
-    if where.is_dir():
-        path = where / "scheduler" / "scheduler_config.json"
-        if not path.is_file():
-            raise UserError(
-                f"{name}: no scheduler/scheduler_config.json in it", expected="a StableDiffusionPipeline folder as diffusers saves it"
-            )
-        config = json.loads(path.read_text())
-    else:
-        try:
-            config = DDPMScheduler.load_config(name, subfolder="scheduler")
-        except OSError as error:
-            raise UserError(
-                f"{name}: neither a folder nor a base that can be reached ({str(error).splitlines()[0]})",
-                expected="'tiny', a diffusers folder, or the hub id of an SD 1.x / 2.x base",
-                fix="check the spelling, or download the base and pass its folder",
-            ) from error
-    scheduler = DDPMScheduler.from_config(config)
-    prediction = str(scheduler.config["prediction_type"])
-    if prediction not in ("epsilon", "v_prediction"):
-        raise UserError(f"{name}: prediction type {prediction!r}", expected="epsilon or v_prediction")
-    return Schedule(scheduler.alphas_cumprod), prediction
 
 
 def _frozen(module: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from sfumato.diffusion import budget
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import eps_from
 
@@ -42,7 +43,7 @@ def sample(
         on_step: called after every step.
 
     Returns:
-        Latents ``(B, 4, h, w)``.
+        Latents ``(B, 4, h, w)``. The networks take as many of them at once as fit the budget of memory; all noise is drawn for all B.
     """
     b = len(prompts)
     if start is None:
@@ -50,31 +51,23 @@ def sample(
         start = torch.randn((b, 4, side, side), generator=generator), base.schedule.steps - 1
     z, top = start
     guided = guidance != 1.0
-    context = base.embed(prompts)
-    if guided:
-        context = torch.cat([base.empty_context.expand(b, -1, -1), context])
     device = base.unet.device
-    context = context.to(device)
-    silent = torch.zeros_like(context)
-    condition = None if condition is None else condition.to(device)
+    context, empty = base.embed(prompts).to(device), base.empty_context.to(device)
+    condition = None if condition is None or controlnet is None else condition.to(device)
     z = z.to(device)
+    batch = budget.pieces(budget.denoising(base.unet, z.shape[-1], guided=guided), most=b)
     grid = torch.linspace(top, 0, steps + 1).round().long()[:-1]
     for k, t in enumerate(grid):
-        batch = torch.cat([z, z]) if guided else z
-        residuals: dict[str, Any] = {}
-        if controlnet is not None and condition is not None and k < control_guidance_end * steps:
-            hint = torch.cat([condition, condition]) if guided else condition
-            if captioned or not guided:
-                down, mid = controlnet(batch, t, context if captioned else silent, controlnet_cond=hint, return_dict=False)
-            else:  # both halves of the guided batch get the same residuals: compute them once
-                down, mid = controlnet(z, t, silent[:b], controlnet_cond=condition, return_dict=False)
-                down, mid = [torch.cat([d, d]) for d in down], torch.cat([mid, mid])
-            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-        output = base.unet(batch, t, encoder_hidden_states=context, **residuals).sample
-        eps = eps_from(output, batch, t.expand(len(batch)), base.schedule, base.prediction_type)
-        if guided:
-            unconditional, conditional = eps.chunk(2)
-            eps = unconditional + guidance * (conditional - unconditional)
+        hint = condition if k < control_guidance_end * steps else None
+        eps = torch.cat(
+            [
+                _eps(
+                    base, z[i : i + batch], t, context[i : i + batch], empty, guidance=guidance,
+                    controlnet=controlnet, condition=None if hint is None else hint[i : i + batch], captioned=captioned,
+                )
+                for i in range(0, b, batch)
+            ]
+        )  # fmt: skip
         alpha, sigma = (x.to(z) for x in (base.schedule.alpha(t), base.schedule.sigma(t)))
         z_0 = (z - sigma * eps) / alpha
         following = None if k + 1 == steps else grid[k + 1]
@@ -86,3 +79,41 @@ def sample(
             z = after * z_0 + noise * eps
         on_step()
     return z.cpu()
+
+
+def _eps(
+    base: Base,
+    z: torch.Tensor,
+    t: torch.Tensor,
+    context: torch.Tensor,
+    empty: torch.Tensor,
+    *,
+    guidance: float,
+    controlnet: Any,
+    condition: torch.Tensor | None,
+    captioned: bool,
+) -> torch.Tensor:
+    """The noise that a few of the pictures are taken to hold: what is large in memory lives in here only.
+
+    ``z`` and ``condition`` are ``(B, 4, h, w)``, ``context`` ``(B, L, D)``, ``empty`` ``(1, L, D)``.
+    """
+    b, guided = len(z), guidance != 1.0
+    batch = torch.cat([z, z]) if guided else z
+    if guided:
+        context = torch.cat([empty.expand(b, -1, -1), context])
+    residuals: dict[str, Any] = {}
+    if condition is not None:
+        silent = torch.zeros_like(context)
+        if captioned or not guided:
+            hint = torch.cat([condition, condition]) if guided else condition
+            down, mid = controlnet(batch, t, context if captioned else silent, controlnet_cond=hint, return_dict=False)
+        else:  # both halves of the guided batch get the same residuals: compute them once
+            down, mid = controlnet(z, t, silent[:b], controlnet_cond=condition, return_dict=False)
+            down, mid = [torch.cat([d, d]) for d in down], torch.cat([mid, mid])
+        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+    output = base.unet(batch, t, encoder_hidden_states=context, **residuals).sample
+    eps = eps_from(output, batch, t.expand(b * (2 if guided else 1)), base.schedule, base.prediction_type)
+    if not guided:
+        return eps
+    unconditional, conditional = eps.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
