@@ -51,6 +51,7 @@ def sfumato(*words: object) -> dict:
 
 
 def main() -> None:
+    """The whole smoke."""
     started = time.monotonic()
     count = import_everything()
     print(f"{count} modules imported in {time.monotonic() - started:.0f} s", flush=True)

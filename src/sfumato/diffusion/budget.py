@@ -31,7 +31,8 @@ def decoding(vae: Any, pixels: int) -> int:
 def denoising(unet: Any, side: int, *, guided: bool) -> int:
     """Bytes that a UNet and its ControlNet hold for latents of ``side``, twice where they are guided.
 
-    A UNet without a configuration, such as a stand-in, counts as nothing. Attention that is not fused (``attention.suit``) has a score for every pair of places and every head.
+    A UNet without a configuration, such as a stand-in, counts as nothing.
+    Attention that is not fused (``attention.suit``) has a score for every pair of places and every head.
     """
     config = getattr(unet, "config", None)
     if config is None:

@@ -73,7 +73,7 @@ def facts_of(name: str) -> Facts:
     index = _read(name, "", "model_index.json", needed=False)
     for part, what in _OTHER_PARTS.items():
         given = index.get(part)
-        if isinstance(given, list) and any(given) or (Path(location(name)) / part).is_dir():
+        if (isinstance(given, list) and any(given)) or (Path(location(name)) / part).is_dir():
             raise _refusal(name, f"has a {part}: {what}")
     config = {part: _read(name, part, "scheduler_config.json" if part == "scheduler" else "config.json") for part in PARTS}
     side = _check_unet(name, config["unet"])
