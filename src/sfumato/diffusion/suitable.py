@@ -111,10 +111,13 @@ def _read(name: str, part: str, file: str, *, needed: bool = True) -> dict[str, 
 
 
 def _from_hub(name: str, part: str, file: str, *, needed: bool) -> Path | None:
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     try:
-        return Path(cached_file(name, file, subfolder=part))
+        found = cached_file(name, file, subfolder=part)
+        if found is None:
+            raise OSError(f"no {part}/{file}")
+        return Path(found)
     except (OSError, ValueError) as error:
         if not needed:
             return None
