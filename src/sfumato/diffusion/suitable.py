@@ -40,7 +40,7 @@ _CHANNELS = {
     9: "an inpainting base",
 }
 # Settings of a UNet that ask for an input which training does not give: all absent in the family.
-_FOREIGN = {
+_FOREIGN: dict[str, dict[str | None, str]] = {
     "addition_embed_type": {"text_time": "SDXL", "text": "DeepFloyd IF", "image": "Kandinsky", "image_hint": "Kandinsky"},
     "time_cond_proj_dim": {None: "a consistency model (LCM), which takes its guidance as an input"},
     "encoder_hid_dim_type": {"text_proj": "DeepFloyd IF or Kolors", "ip_image_proj": "an IP-Adapter"},
