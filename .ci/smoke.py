@@ -37,6 +37,8 @@ def sfumato(*words: object) -> dict:
     """Run a command here, and what it says as JSON."""
     from sfumato.cli import main as cli
 
+    print("sfumato", *words[:1], flush=True)
+
     said = io.StringIO()
     argv, sys.argv = sys.argv, ["sfumato", *map(str, words), "--json"]
     try:

@@ -17,7 +17,7 @@ import torch
 
 from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
-from sfumato.core.randomness import generator
+from sfumato.core.randomness import evenly, generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, eps_from
 from sfumato.diffusion.sampling import sample
@@ -141,21 +141,16 @@ def draw(base: Base, tasks: list[Task], config: FinetuneConfig, step: int) -> St
 
 def _draw_one(base: Base, task: Task, config: FinetuneConfig, step: int) -> tuple[torch.Tensor, ...]:
     draws = generator(task.seed, step)
-    picked = _evenly(len(task.latents), config.batch, draws)
+    picked = evenly(len(task.latents), config.batch, draws)
     z_0, text = task.latents[picked], torch.tensor([task.texts.index(task.prompts[i]) for i in picked.tolist()])
     if task.class_latents is not None:
-        of_class = _evenly(len(task.class_latents), config.prior_batch, draws)
+        of_class = evenly(len(task.class_latents), config.prior_batch, draws)
         z_0 = torch.cat([z_0, task.class_latents[of_class]])
         text = torch.cat([text, torch.full((config.prior_batch,), len(task.texts) - 1)])
     # Each part has its steps stratified over itself.
     sizes = [config.batch] + ([config.prior_batch] if task.class_latents is not None else [])
     t = torch.cat([draw_t(torch.full((size,), CLEAN), base.schedule.steps, generator=draws) for size in sizes])
     return z_0, torch.randn(z_0.shape, generator=draws), t, text
-
-
-def _evenly(count: int, size: int, draws: torch.Generator) -> torch.Tensor:
-    """``size`` of ``range(count)``, none drawn twice more often than another could be."""
-    return torch.cat([torch.randperm(count, generator=draws) for _ in range(-(-size // count))])[:size]
 
 
 def tokens_of(base: Base, tasks: list[Task]) -> torch.Tensor:

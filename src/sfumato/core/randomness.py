@@ -77,6 +77,11 @@ def generator(*keys: int, device: str = "cpu") -> torch.Generator:
     return torch.Generator(device=device).manual_seed(int(words[0]) << 32 | int(words[1]))
 
 
+def evenly(count: int, size: int, draws: torch.Generator) -> torch.Tensor:
+    """``size`` of ``range(count)`` in a drawn order: none is drawn again before every other was."""
+    return torch.cat([torch.randperm(count, generator=draws) for _ in range(-(-size // count))])[:size]
+
+
 @contextlib.contextmanager
 def seeded(*keys: int) -> Iterator[None]:
     """Inside, whatever a library draws globally (a layer's first weights) depends on ``keys``; afterwards the global state is as before."""

@@ -18,7 +18,7 @@ from sfumato.attacker.weights._train_autoencoder import train
 from sfumato.attacker.weights.network_autoencoder import VARIANTS
 from sfumato.core.artifact import from_bytes, metadata_of, to_bytes
 from sfumato.core.errors import UserError
-from sfumato.core.randomness import generator
+from sfumato.core.randomness import evenly, generator
 
 SMALL = LoraSettings(rank=2)
 
@@ -119,7 +119,7 @@ def test_many_decoders_at_once_are_each_victims_own(base, shadows):
     with torch.no_grad(), module._decoding(base, shadows, how) as decoder:
         many = decoder.losses(shadows, picks, contexts, rows=2, draws=generator(4))
     draws = generator(4)
-    z_0 = torch.cat([shadows.people[who].latents[module._evenly(3, 2, draws)] for who, _ in picks])
+    z_0 = torch.cat([shadows.people[who].latents[evenly(3, 2, draws)] for who, _ in picks])
     t = module.draw_t(torch.full((6,), how.t_from - 1), 1000, generator=draws)
     assert bool((t >= how.t_from).all())
     eps = torch.randn(z_0.shape, generator=draws)

@@ -29,7 +29,7 @@ from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.core import checkpoint as checkpoints
 from sfumato.core.errors import UserError
-from sfumato.core.randomness import generator
+from sfumato.core.randomness import evenly, generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t
 
@@ -154,7 +154,7 @@ class _Decoder:
             for leaf, values in zip(pair, leaves[name], strict=True):
                 leaf.copy_(values)
         latents = [shadows.people[who].latents for who, _ in picks]
-        z_0 = torch.cat([z[_evenly(len(z), rows, draws)] for z in latents])
+        z_0 = torch.cat([z[evenly(len(z), rows, draws)] for z in latents])
         t = draw_t(torch.full((len(z_0),), self.config.t_from - 1), self.base.schedule.steps, generator=draws)
         eps = torch.randn(z_0.shape, generator=draws)
         device = self.base.unet.device
@@ -189,7 +189,7 @@ def _decoding(base: Base, shadows: Shadows, config: AutoencoderConfig) -> Iterat
 
 def _loss(model: Autoencoder, decoder: _Decoder, learned: Shadows, step: int) -> torch.Tensor:
     config, draws = model.config, generator(model.config.seed, _DRAWS, step)
-    people = _evenly(len(learned.people), config.together, draws).tolist()
+    people = evenly(len(learned.people), config.together, draws).tolist()
     picks = [(who, int(torch.randint(len(learned.people[who].rows), (), generator=draws))) for who in people]
     mu, log_var = _encode(model, learned, picks)
     xi = torch.randn(mu.shape, generator=draws).to(mu)
@@ -227,11 +227,6 @@ def _fit(model: Autoencoder, learned: Shadows, config: AutoencoderConfig) -> Non
     picks = [whole[i] for i in torch.randperm(len(whole), generator=draws)[:FITTED].tolist()]
     rows, steps = (torch.stack([getattr(people[who], part)[at] for who, at in picks]) for part in ("rows", "steps"))
     model.fit(rows, steps)
-
-
-def _evenly(count: int, size: int, draws: torch.Generator) -> torch.Tensor:
-    """``size`` of ``range(count)``, none twice more often than another."""
-    return torch.cat([torch.randperm(count, generator=draws) for _ in range(-(-size // count))])[:size]
 
 
 def _share(step: int, budget: int) -> float:
