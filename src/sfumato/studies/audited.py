@@ -32,7 +32,7 @@ from sfumato.pictures import store
 from sfumato.records.reader import Records
 from sfumato.studies import line_up
 
-AUDITED: dict[Effort, int] = {"glance": 200, "quick": 1000, "full": 4000}  # records at most
+AUDITED: dict[Effort, int] = {"glance": 128, "quick": 1000, "full": 4000}  # records at most
 HELD = 2000  # pictures that are held at once: candidates for linkage, other pictures for a line-up
 BLOCK = 64  # pictures that are read and encoded at a time
 LATENTS = 2**27  # bytes of latents that are kept from the matching; those of more pictures are made again when needed

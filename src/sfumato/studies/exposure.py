@@ -109,7 +109,9 @@ def _run(
         if why := not_run(row, config.effort, untested):
             figures["cells"][f"{SCHEME}/{row}"] = why
             todo.remove(row)
-    for line in pace.plan(todo, config.effort, len(found.own), base) if todo else ():
+    idle = ("own_controlnet",) if settings.derived else ()  # what asks for conditions only when it runs
+    busy = [row for row in todo if row.partition(":")[0] not in idle]
+    for line in pace.plan(busy, config.effort, len(found.own), base):
         say(line)
     public = _public(base, settings, config, tell)
     scenario = _scenario(found, held, base, public, config)

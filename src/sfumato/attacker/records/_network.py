@@ -13,6 +13,7 @@ from sfumato.attacker.attempt import Tell
 from sfumato.attacker.knowledge import Mechanism, Public, Scenario
 from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records._fit import Curve, fit
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.schedule import Schedule
 
@@ -102,7 +103,10 @@ def learn(
     def of_batch(step: int) -> torch.Tensor:
         draws = generator(seed, 3, step)
         rows = train[torch.randint(len(train), (batch,), generator=draws)]
-        return loss(reader(_pushed(public, mechanism, rows, schedule, draws)), rows)
+        shown = _pushed(public, mechanism, rows, schedule, draws)
+        with autocast(shown.device, choose_precision()):  # half the time where the machine has it
+            said = reader(shown)
+        return loss(said.float(), rows)
 
     def judged() -> float:
         nonlocal best, state
