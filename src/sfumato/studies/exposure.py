@@ -128,7 +128,8 @@ def _run(
         decoded = redteam.cell(attacks.Guess(z_0=truth.latents[0], c=truth.latents[1]), **scored)
         figures["ceiling"] = decoded.get("pools", {}).get(SCHEME, {})
     for number, row in enumerate(todo, 1):
-        telling = partial(tell, f"{row} ({number} of {len(todo)}{pace.left(todo[number - 1 :], config.effort, len(found.own), base)})")
+        ahead = pace.left([one for one in todo[number - 1 :] if one in busy], config.effort, len(found.own), base)
+        telling = partial(tell, f"{row} ({number} of {len(todo)}{ahead})")
         telling(0, 0)
         started = time.monotonic()
         answer, scenario = redteam.attack(

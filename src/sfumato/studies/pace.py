@@ -57,7 +57,9 @@ def left(rows: list[str], effort: Effort, records: int, base: Base) -> str:
 
 
 def plan(rows: list[str], effort: Effort, records: int, base: Base) -> list[str]:
-    """What each attack will take and all of them, in lines; those that take under a second in one."""
+    """What each attack will take and all of them, in lines; those that take less than a second are not named."""
+    if not rows:
+        return []
     factor, known = _slower(id(base), base), {}
     for row in rows:
         known[row] = seconds(row, effort, records, slower=factor)
