@@ -33,6 +33,19 @@ def import_everything() -> int:
     return len(names)
 
 
+def explain() -> None:
+    """Every command's help: typer and click have to agree."""
+    from click.testing import CliRunner
+    from typer.main import get_command
+
+    from sfumato.cli.main import app
+
+    group = get_command(app)
+    for name in group.commands:
+        said = CliRunner().invoke(group, [name, "--help"])
+        assert said.exit_code == 0, f"sfumato {name} --help: {said.output[-500:]} {said.exception!r}"
+
+
 def sfumato(*words: object) -> dict:
     """Run a command here, and what it says as JSON."""
     from sfumato.cli import main as cli
@@ -56,6 +69,7 @@ def main() -> None:
     """The whole smoke."""
     started = time.monotonic()
     count = import_everything()
+    explain()
     print(f"{count} modules imported in {time.monotonic() - started:.0f} s", flush=True)
     with tempfile.TemporaryDirectory() as work:
         here = Path(work)

@@ -10,7 +10,7 @@ from typing import Any
 MOST = 32  # pictures that a VAE takes at once, however small they are
 BYTES = 2**30  # beside the weights; one picture of Stable Diffusion 1.5 takes about as much
 _COPIES = 5  # of the widest activation that a VAE holds at a time: input, normalised, in another layout, convolved, and the shortcut
-_UNET_COPIES = 32  # of the first activation: what the skips keep, and what the widest feed-forward makes
+_UNET_COPIES = 48  # of the first activation: what the skips keep, and what the widest feed-forward makes
 
 
 def pieces(each: int, *, most: int = MOST) -> int:
