@@ -7,6 +7,7 @@ from zlib import crc32
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from sfumato.core.artifact import sha256
 from sfumato.diffusion.schedule import Schedule
 from sfumato.records import manifest as manifests
 from sfumato.records import privacy
@@ -36,7 +37,8 @@ def release(folder, *, owner="alice", n=600, m=200, key=None, count=6, shards_of
     known = settings if derived else replace(settings, condition_step=min(m, 999))
     stated = privacy.statement(privacy.releases(known, SCHEDULE))
     manifest = Manifest(
-        owner=owner, public_key=manifests.public_hex(key), release=f"{owner}-{n}", base={"name": "tiny", "fingerprint": base},
+        owner=owner, public_key=manifests.public_hex(key), release=sha256(f"{owner} {n}".encode())[:32],
+        base={"name": "tiny", "fingerprint": base},
         shape=(4, 4, 4), settings=settings, shards=tuple(entries), privacy=stated, secure_noise=True, version="0",
     )  # fmt: skip
     manifests.write(manifest, folder, key)

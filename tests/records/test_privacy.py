@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 import torch
@@ -186,5 +187,24 @@ def test_a_card_without_noise_has_no_number():
 
 
 def test_without_a_clip_the_card_still_tells_near_pictures_apart():
-    said = privacy.card(stated(replace(BOUNDED, clip=None, condition_clip=None)))
-    assert [line for line in said if line.startswith("epsilon")] == [line for line in said if "latent distance" in line] != []
+    unclipped = stated(replace(BOUNDED, clip=None, condition_clip=None))
+    known = next(iter(json.loads((files("sfumato") / privacy.DISTANCES).read_text())))
+    said = privacy.card(unclipped, fingerprint=known)
+    near = [line for line in said if "latent distance" in line]
+    assert [line for line in said if line.startswith("epsilon")] == near and len(near) == 2
+    assert not any("epsilon" in line for line in privacy.card(unclipped, fingerprint="0" * 64))  # where nothing was measured, no row
+
+
+def test_the_distances_of_a_card_occur():
+    """Measured with their provenance, and the nearest far from the distance of 1 at which everything looks hidden."""
+    for fingerprint, row in json.loads((files("sfumato") / privacy.DISTANCES).read_text()).items():
+        assert len(fingerprint) == 64 and row["pictures"] >= 200 and row["command"].startswith("python recipes/")
+        assert 0 < row["nearest"] <= row["median"] and list(privacy.distances(fingerprint).values()) == [row["nearest"], row["median"]]
+
+
+def test_the_card_and_the_guarantee_count_in_one_unit():
+    for others in (0, 1, 4):
+        found = stated(others=others, others_mu=float(others))
+        lines = [line for line in privacy.card(found) if "releases: " in line]
+        counts = {int(line.rpartition("releases: ")[2].rstrip("]")) for line in lines}
+        assert f"releases: {1 + others} as of this one" in privacy.describe(found) and counts == {1 + others, 10 * (1 + others)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from records_support import CODEC, SCHEDULE, release
+from records_support import CODEC, FINGERPRINT, SCHEDULE, release
 from sfumato.core.artifact import sha256, to_bytes
 from sfumato.core.errors import RecordError, UserError
 from sfumato.records import manifest as manifests
@@ -217,6 +217,21 @@ def test_a_batch_larger_than_the_set():
         lambda b: b["settings"].update(seal_step="600"),
         lambda b: b["settings"].update(clip=10**400),
         lambda b: b["settings"].update(condition="canny\x1b[2J"),
+        lambda b: b["settings"].update({"\x1b[2J\x1b]0;gone\x07": 1}),
+        lambda b: b["base"].update(captions="my neighbour"),
+        lambda b: b["base"].update(name="my neighbour, 12 Example Street"),
+        lambda b: b["base"].update(name="a/b/c"),
+        lambda b: b["base"].update(name="x" * 65),
+        lambda b: b["base"].update(name=7),
+        lambda b: b["base"].update(fingerprint=["f" * 64]),
+        lambda b: b.update(version="a.png 2026-01-01"),
+        lambda b: b.update(version=""),
+        lambda b: b.update(version="1" * 40),
+        lambda b: b.update(release="who-they-are"),
+        lambda b: b.update(public_key=b["public_key"] + " "),
+        lambda b: b["privacy"]["ledger"][0].update(what="my neighbour"),
+        lambda b: b["privacy"]["ledger"][0].update(void="my neighbour"),
+        lambda b: b["privacy"]["others"].update(note=1),
     ],
 )
 def test_a_hostile_manifest_is_refused_even_when_signed(tmp_path, change):
@@ -227,8 +242,40 @@ def test_a_hostile_manifest_is_refused_even_when_signed(tmp_path, change):
     change(body)
     body["signature"] = key.sign(manifests._canonical(json.loads(json.dumps(body)))).hex()
     path.write_text(json.dumps(body))
-    with pytest.raises(RecordError):
+    with pytest.raises(RecordError) as report:
         manifests.read(tmp_path / "a")
+    assert str(report.value).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("version", ["0", "0.1.0", "0.1.0.dev0", "12.3.4rc1", "1.0.post2.dev3"])
+@pytest.mark.parametrize("name", ["tiny", "runwayml/stable-diffusion-v1-5", "base_2.1"])
+def test_whatever_versions_and_bases_are_called_is_read(tmp_path, version, name):
+    manifest, key = release(tmp_path / "a")
+    manifests.write(replace(manifest, version=version, base={"name": name, "fingerprint": FINGERPRINT}), tmp_path / "a", key)
+    assert manifests.read(tmp_path / "a").version == version
+
+
+@pytest.mark.parametrize("name", ["tiny", "my base (v2), Ann's", "Grüße/тест", "...", "", "x" * 300, "-", "a/b/c", "\x1b[2J"])
+def test_a_base_folder_of_any_name_can_be_written_down(tmp_path, name):
+    manifest, _ = release(tmp_path / "a")
+    replace(manifest, base={"name": manifests.base_name(name), "fingerprint": FINGERPRINT})  # is what it takes
+    assert manifests.base_name("tiny") == "tiny"
+
+
+def test_the_same_key_twice_is_refused_before_the_signature_is_looked_at(tmp_path):
+    release(tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    path.write_text(path.read_text().replace('"privacy":', '"privacy": {"guarantee": "perfectly safe"}, "privacy":', 1))
+    with pytest.raises(RecordError, match="twice"):
+        manifests.read(tmp_path / "a")
+
+
+def test_shards_that_an_older_manifest_does_not_list_are_said(tmp_path):
+    manifest, key = release(tmp_path / "a")
+    manifests.write(replace(manifest, shards=manifest.shards[:1]), tmp_path / "a", key)
+    with pytest.raises(RecordError, match="does not list"):
+        reader.load([tmp_path / "a"], codec=CODEC)
+    assert len(reader.load([tmp_path / "a"], codec=CODEC, ignore_unlisted=True)) == 3
 
 
 def test_notes_in_a_shard_are_refused(tmp_path):

@@ -7,7 +7,7 @@ differential privacy, ``mu^2 = sum mu_i^2``; an entry that bounds nothing makes 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def card(
     earlier_count: int = 0,
     delta: float = DELTA,
     pictures: Sequence[int] = (10,),
-    distances: Sequence[float] = (1.0,),
+    distances: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """epsilon by unit, each row with its unit, relation, clip and number of releases; rows of what is not bounded say "none" and why.
 
@@ -80,13 +80,15 @@ def card(
         earlier, earlier_count: mu (infinite: not bounded) and number of the earlier releases of the picture that was released most.
         delta: at which epsilon is stated.
         pictures: how many pictures a person may have, a row for each.
-        distances: latent distances; their rows compare two pictures that lie so near to each other, whose condition is the same, and so
-            need no clip. They are left out where there were earlier releases, whose noise is not known here.
+        distances: latent distances that occur, by what they are of; their rows compare two pictures that lie so near to each other, whose
+            condition is the same, and so need no clip. They are left out where there were earlier releases, whose noise is not known here.
+
+    A release is one record: a picture and its condition leave together, and count once.
     """
     gaps = [release.gap for release in releases if release.gap]
     if math.isinf(earlier):
         gaps.append("an earlier release was not bounded")
-    count = earlier_count + sum(release.times for release in releases)
+    count = earlier_count + max((release.times for release in releases), default=0)
     clips = {release.what: release.clip for release in releases}
     one = "one picture with its condition" if "condition" in clips else "one picture"
     rows: list[dict[str, Any]] = []
@@ -97,11 +99,11 @@ def card(
             unit = f"one person with {k} pictures"
             rows.append(_row(unit, relation, clips, count * k, gaussian.person(mu, k), delta, gaps))
     latents = [release for release in releases if release.what == "picture"]
-    for distance in distances if latents and not earlier_count else ():
+    for name, distance in (distances or {}).items() if latents and not earlier_count else ():
         mus = [math.sqrt(r.times) * gaussian.mu(r.alpha, r.sigma, distance) for r in latents if not r.void]
         void = [r.gap for r in latents if r.void or r.sigma == 0]
-        unit = f"two pictures at latent distance {distance:g}" + (" with one condition" if "condition" in clips else "")
-        times = sum(r.times for r in latents)
+        unit = f"two pictures at latent distance {distance:g}, {name}" + (" with one condition" if "condition" in clips else "")
+        times = max(r.times for r in latents)
         rows.append(_row(unit, "replace-one", {"picture": None}, times, gaussian.compose(mus), delta, void))
     return rows
 

@@ -28,6 +28,7 @@ def command(
     from dataclasses import asdict
 
     from sfumato.core.errors import RecordError
+    from sfumato.core.outside import printable
     from sfumato.records import manifest as manifests
     from sfumato.records import privacy
     from sfumato.records import shard as shards
@@ -82,30 +83,34 @@ def command(
     if as_json:
         _output.emit(report)
     else:
+
+        def tell(line: str) -> None:
+            print(printable(line))
+
         print = _output.show  # what a stranger wrote does nothing to the terminal
-        print(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (a key not known here)' if new else ''}")
-        print(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
+        tell(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (a key not known here)' if new else ''}")
+        tell(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
         fields = " and ".join(manifest.settings.fields)
-        print(f"leaves       {fields}, each {'x'.join(map(str, shape))} {dtype}; no caption, file name, date or noise")
-        print(f"pictures     claimed: sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
+        tell(f"leaves       {fields}, each {'x'.join(map(str, shape))} {dtype}; no caption, file name, date or noise")
+        tell(f"pictures     claimed: sealed at step {manifest.settings.seal_step}, clip {manifest.settings.clip}")
         how = f"claimed: step {manifest.settings.condition_step}, clip {manifest.settings.condition_clip}"
-        print(f"conditions   {manifest.settings.condition}, {'derived by the server: none leaves' if manifest.settings.derived else how}")
-        print(f"noise        {'claimed: secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
+        tell(f"conditions   {manifest.settings.condition}, {'derived by the server: none leaves' if manifest.settings.derived else how}")
+        tell(f"noise        {'claimed: secure, unrepeatable' if manifest.secure_noise else 'INSECURE: from a seed, for tests only'}")
         if unchecked:
-            print(f"UNCHECKED    {unchecked}")
-        print(f"guarantee    {privacy.describe(manifest.privacy)}")
-        for line in privacy.card(manifest.privacy):
-            print(f"privacy card {line}")
+            tell(f"UNCHECKED    {unchecked}")
+        tell(f"guarantee    {privacy.describe(manifest.privacy)}")
+        for line in privacy.card(manifest.privacy, fingerprint=manifest.base["fingerprint"]):
+            tell(f"privacy card {line}")
         for line in _audit.records_lines(audited) if audited else ():
-            print(f"audit        {line}")
+            tell(f"audit        {line}")
         if tried:
-            print(f"selftest     {_audit.mechanism_line(tried)}")
+            tell(f"selftest     {_audit.mechanism_line(tried)}")
         for line in bad:
-            print(f"BAD          {line}")
+            tell(f"BAD          {line}")
         for name in extra:
-            print(f"UNKNOWN      {name}: not in the manifest; do not upload it unseen")
+            tell(f"UNKNOWN      {name}: not in the manifest; do not upload it unseen")
         if picture:
-            print(f"picture      {f'NOT DRAWN: {not_drawn}' if not_drawn else picture}")
+            tell(f"picture      {f'NOT DRAWN: {not_drawn}' if not_drawn else picture}")
     if not_drawn:
         raise typer.Exit(2)
     if bad or extra or (audited and audited["refuted"]) or (tried and tried.get("refuted")):

@@ -23,6 +23,7 @@ def command(
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
     validate_every: Annotated[int, typer.Option(help="Steps between validation pictures; 0: none.")] = 0,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs to OUT/logs.")] = False,
+    ignore_unlisted: Annotated[bool, typer.Option("--ignore-unlisted", help="Do without shards that no manifest lists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train a ControlNet from sealed records. Interrupted? Run it again: it goes on from its checkpoint."""
@@ -57,7 +58,7 @@ def command(
         tensorboard=tensorboard,
     )
     loaded_base = load_base(base, device=choose_device())
-    loaded = reader.load(records, codec=loaded_base)
+    loaded = reader.load(records, codec=loaded_base, ignore_unlisted=ignore_unlisted)
     for manifest in loaded.manifests:  # whoever's records are unreadable or for another base is not remembered
         if remember_owner(manifest):
             _output.say(f"{manifest.owner}: an owner not seen before; key {manifest.public_key[:16]}… is remembered")

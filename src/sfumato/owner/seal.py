@@ -115,7 +115,7 @@ def seal(
             owner=owner,
             public_key=public_key,
             release=release,
-            base={"name": codec.public_name, "fingerprint": codec.fingerprint},
+            base={"name": manifests.base_name(codec.public_name), "fingerprint": codec.fingerprint},
             shape=codec.latent_shape,
             settings=settings,
             shards=tuple(done),

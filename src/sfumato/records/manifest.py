@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import RecordError, UserError
+from sfumato.core.outside import printable
 from sfumato.records import privacy
 from sfumato.records.record import SCHEMA, SealSettings
 
@@ -24,6 +25,10 @@ NAME = "manifest.json"
 OWNER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_RELEASE = re.compile(r"[0-9a-f]{32}")
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}((a|b|rc|\.dev|\.post)[0-9]{1,6}){0,2}")
+_BASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +73,18 @@ class Manifest:
         _check_types(self.settings, condition=str)
         if not OWNER_NAME.fullmatch(self.owner):
             raise ValueError(f"owner {self.owner[:80]!r}; expected letters, digits, dots and dashes, at most 64")
-        if not _WORD.fullmatch(self.settings.condition) or not _WORD.fullmatch(self.release):
-            raise ValueError("condition or release is not a plain word")
+        if not _WORD.fullmatch(self.settings.condition):
+            raise ValueError("condition is not a plain word")
+        if not _RELEASE.fullmatch(self.release) or not _SHA.fullmatch(self.public_key):
+            raise ValueError("release or public key is not hexadecimal of its length")
+        if not _VERSION.fullmatch(self.version):
+            raise ValueError(f"version {self.version[:40]!r}; expected one such as 0.1.0")
         if self.scheme != "sealed":
             raise ValueError(f"scheme {self.scheme[:40]!r}; expected 'sealed'")
-        if not isinstance(self.base.get("name"), str) or not _SHA.fullmatch(str(self.base.get("fingerprint"))):
-            raise ValueError("base without a name and a fingerprint")
+        if set(self.base) != {"name", "fingerprint"} or not all(type(value) is str for value in self.base.values()):
+            raise ValueError("base is not a name and a fingerprint, and nothing else")
+        if not _BASE.fullmatch(self.base["name"]) or not _SHA.fullmatch(self.base["fingerprint"]):
+            raise ValueError(f"base {self.base['name'][:80]!r}; expected a plain name or owner/name, and a SHA-256")
         privacy.check(self.privacy, self.settings, secure=self.secure_noise)
         if len(self.shape) != 3 or not all(isinstance(n, int) and 0 < n <= 4096 for n in self.shape):
             raise ValueError(f"shape {self.shape}")
@@ -94,6 +105,13 @@ class Manifest:
         """The JSON that is signed."""
         value = {"kind": "sfumato-records", "schema": SCHEMA, **asdict(self)}
         return json.loads(json.dumps(value))
+
+
+def base_name(name: str) -> str:
+    """A base's name as a manifest may carry it: whatever else a folder's name says is left out."""
+    if _BASE.fullmatch(name):
+        return name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:64] or "base"
 
 
 def public_hex(key: Ed25519PrivateKey) -> str:
@@ -125,7 +143,7 @@ def read(folder: Path) -> Manifest:
             f"{path}: schema {body.get('schema')!r}", expected=f"schema {SCHEMA}", fix="use the version of sfumato that sealed it"
         )
     signature = body.pop("signature", None)
-    if not isinstance(signature, str):
+    if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
         raise RecordError(
             f"{path}: unsigned",
             expected="an Ed25519 signature",
@@ -165,7 +183,7 @@ def _parse(body: dict[str, Any], path: Path) -> Manifest:
     except RecordError:
         raise
     except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
-        raise RecordError(f"{path}: malformed ({error})", fix="ask the owner to seal again") from error
+        raise RecordError(f"{path}: malformed ({printable(str(error))[:400]})", fix="ask the owner to seal again") from error
 
 
 def _check_types(value: object, **types: type) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.resources import files
 from typing import Any
 
 from sfumato.accounting import ledger
@@ -14,6 +16,7 @@ from sfumato.diffusion.schedule import Schedule
 from sfumato.records.record import SealSettings
 
 UNIT, ALONE, RELATION = "one picture with its condition", "one picture", "replace-one"
+DISTANCES = "assets/distances.json"
 SEEDED = "the noise can be repeated by whoever knows the seed"
 
 
@@ -140,13 +143,26 @@ def entries(found: dict[str, Any]) -> list[Release]:
     return _parse(found)[0]
 
 
-def card(found: dict[str, Any]) -> list[str]:
-    """A checked statement as a privacy card: what left and how often, epsilon by unit, and what that means."""
+def distances(fingerprint: str) -> dict[str, float]:
+    """Latent distances of two pictures that occur on a base, as they were measured on public ones; none on a base that was not measured."""
+    known: dict[str, dict[str, Any]] = json.loads((files("sfumato") / DISTANCES).read_text())
+    row = known.get(fingerprint)
+    return {} if row is None else {f"the {name} pair of {row['pictures']:,} public ones": row[name] for name in ("nearest", "median")}
+
+
+def card(found: dict[str, Any], *, fingerprint: str = "") -> list[str]:
+    """A checked statement as a privacy card: what left and how often, epsilon by unit, and what that means.
+
+    Args:
+        found: the statement.
+        fingerprint: of its base; where distances of pictures were measured on it, two pictures that lie so near are a unit, too.
+    """
     left, count, mu = _parse(found)
     said = [f"left: {release.what}, {release.times} time, {_noise(release)}" for release in left]
     if count:
         said.append(f"left too: {count} more records of the picture (or of its supplied condition) that was released most")
-    rows = ledger.card(left, earlier=math.inf if mu is None else mu, earlier_count=count)
+    earlier = math.inf if mu is None else mu
+    rows = ledger.card(left, earlier=earlier, earlier_count=count, distances=distances(fingerprint))
     if all(row["guarantee"] == "none" for row in rows):
         return [*said, f"guarantee: none, for any unit ({found['why']})"]
     return [*said, *ledger.lines(rows), *ledger.MEANING]

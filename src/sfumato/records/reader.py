@@ -69,11 +69,16 @@ class Records:
         return replace(self, z_n=View(self.z_n, index), c_m=View(self.c_m, index), n=self.n[index], m=self.m[index])
 
 
-def load(folders: list[Path], *, codec: Codec) -> Records:
+def load(folders: list[Path], *, codec: Codec, ignore_unlisted: bool = False) -> Records:
     """Check the releases in ``folders``; latents are read when they are asked for. A bad shard is refused with its name and reason.
 
+    Args:
+        folders: one for each release.
+        codec: the base's VAE and schedule.
+        ignore_unlisted: go on where a folder holds shards that its manifest does not list, without them.
+
     Raises:
-        RecordError: a manifest cannot be believed, does not fit the base, or does not fit the others.
+        RecordError: a manifest cannot be believed, does not fit the base, the others or its folder.
         UserError: nothing is left.
     """
     found: list[Shard] = []
@@ -85,6 +90,12 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
     for folder in folders:
         manifest = manifests.read(folder)
         check_fit(folder, manifest, codec)
+        if not ignore_unlisted and (more := unlisted(folder, manifest)):
+            raise RecordError(
+                f"{folder}: holds {len(more)} shard{'s' if len(more) > 1 else ''} that its manifest does not list, {more[0]} first",
+                expected="the manifest of the whole release: this one may be older, or a seal is not done",
+                fix="fetch the newest manifest, finish the seal, or pass --ignore-unlisted to do without them",
+            )
         if any(manifest.settings.condition != other.settings.condition for other in all_manifests):
             raise RecordError(
                 f"{folder}: conditions are {manifest.settings.condition!r}, those before {all_manifests[0].settings.condition!r}",
@@ -118,6 +129,12 @@ def load(folders: list[Path], *, codec: Codec) -> Records:
     z_n = Stack(found, "z_n")
     c_m: Rows = torch.zeros(()).expand(z_n.shape) if settings.derived else Stack(found, "c_m")
     return Records(z_n, c_m, torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused), settings.condition, settings.derived)
+
+
+def unlisted(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of shards in ``folder`` that ``manifest`` does not list."""
+    listed = {entry.file for entry in manifest.shards}
+    return sorted(ascii(path.name)[1:-1] for path in folder.glob("*.safetensors") if path.name not in listed)
 
 
 def check_fit(folder: Path, manifest: Manifest, codec: Codec) -> None:
