@@ -1,21 +1,47 @@
-"""What the machine computes fast."""
+"""What the machine computes fast, and where."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
 from sfumato.core.errors import UserError
 
+VARIABLE = "SFUMATO_DEVICE"
+NATIVE_BF16 = (8, 0)  # compute capability: older cards only emulate it, slower than float32
+
 
 def choose_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Where networks go: ``SFUMATO_DEVICE`` where it is set, else ``cuda`` where there is one, else ``cpu``.
+
+    Of several processes that ``torchrun`` started, each gets a card of its own.
+
+    Raises:
+        UserError: the variable names no device.
+    """
+    if asked := os.environ.get(VARIABLE, ""):
+        try:
+            return str(torch.device(asked))
+        except RuntimeError as error:
+            raise UserError(f"{VARIABLE}={asked!r}", expected="a device such as cpu, cuda or cuda:1") from error
+    if not torch.cuda.is_available():
+        return "cpu"
+    rank = os.environ.get("LOCAL_RANK", "")
+    return f"cuda:{int(rank) % torch.cuda.device_count()}" if rank.isdecimal() else "cuda"
 
 
-def choose_precision() -> str:
-    """``bf16`` where the hardware multiplies it natively, else ``no``: emulated bf16 is several times slower than float32."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+def choose_precision(device: torch.device | str | None = None) -> str:
+    """``bf16`` where the hardware multiplies it natively, else ``no``: emulated bf16 is several times slower than float32.
+
+    Args:
+        device: where the networks are; by default where ``choose_device`` puts them.
+    """
+    place = torch.device(choose_device() if device is None else device)
+    if place.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(place) >= NATIVE_BF16 else "fp16"
+    if place.type != "cpu":
+        return "no"
     capabilities = torch.backends.cpu.get_cpu_capability()
     native = any(getattr(torch.cpu, f"_is_{name}_supported", lambda: False)() for name in ("avx512_bf16", "amx_tile"))
     return "bf16" if native and capabilities.startswith("AVX512") else "no"

@@ -18,6 +18,7 @@ from sfumato.core.outside import printable
 from sfumato.diffusion import budget
 from sfumato.diffusion.attention import suit
 from sfumato.diffusion.layout import channels_last
+from sfumato.diffusion.placement import at_home
 from sfumato.diffusion.schedule import Schedule
 from sfumato.diffusion.suitable import DEFAULT, facts_of, location
 
@@ -230,4 +231,4 @@ def _load(kind: Any, name: str, part: str) -> Any:
 
 
 def _frozen(module: Any) -> Any:
-    return channels_last(module.eval().requires_grad_(False))
+    return at_home(channels_last(module.eval().requires_grad_(False)))

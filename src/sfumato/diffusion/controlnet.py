@@ -19,6 +19,7 @@ from sfumato.diffusion.controlnet_folder import load
 from sfumato.diffusion.controlnet_folder import save_controlnet as save_controlnet
 from sfumato.diffusion.layout import channels_last
 from sfumato.diffusion.noising import eps_from
+from sfumato.diffusion.placement import at_home
 
 
 def from_unet(unet: Any) -> Any:
@@ -38,12 +39,12 @@ def usual_controlnet(base: Base) -> Any:
     pyramid = (16, 32, 96, 256)[: base.factor.bit_length()]  # one halving for each factor of 2
     model = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=pyramid)
     usual(model)
-    return model.train().requires_grad_(True).to(memory_format=torch.contiguous_format)
+    return model.train().requires_grad_(True).to(base.unet.device, memory_format=torch.contiguous_format)
 
 
 def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:
-    """A ControlNet that starts as a copy of the UNet's encoder and changes nothing yet."""
-    model = from_unet(base.unet)
+    """A ControlNet that starts as a copy of the UNet's encoder and changes nothing yet, where the base is."""
+    model = from_unet(base.unet).cpu()  # where first weights are drawn
     for parameter in model.controlnet_cond_embedding.parameters():
         if parameter.ndim > 1 and bool(parameter.any()):
             bound = (parameter.shape[1] * parameter.shape[2] * parameter.shape[3]) ** -0.5
@@ -51,7 +52,7 @@ def new_controlnet(base: Base, *, generator: torch.Generator) -> Any:
         else:
             nn.init.zeros_(parameter)
     suit(model, side=base.side, device=base.unet.device.type)
-    return channels_last(model.train().requires_grad_(True))
+    return at_home(channels_last(model.train().requires_grad_(True)).to(base.unet.device))
 
 
 def symsigmoid(x: torch.Tensor) -> torch.Tensor:
@@ -208,7 +209,7 @@ def load_latent_controlnet(folder: Path, *, device: Any = "cpu") -> tuple[Any, d
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
     model, settings = load(folder)
-    return channels_last(model.eval().requires_grad_(False)), settings
+    return at_home(channels_last(model.eval().requires_grad_(False))), settings
 
 
 def base_of(settings: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from sfumato.accounting.ledger import Release
-from sfumato.core.device import autocast
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.core.memory import peak_bytes
 from sfumato.core.randomness import generator
@@ -110,7 +110,7 @@ def run(job: Job) -> Outcome:
     def main(grid: Any, context: Any) -> None:
         how = {"proximal_mu": mu} if mu else {}
         strategy = Counted(fraction_evaluate=0.0, min_train_nodes=len(names), min_available_nodes=len(names), **how)
-        result = strategy.start(grid=grid, initial_arrays=flower.ArrayRecord(model.state_dict()), num_rounds=rounds)
+        result = strategy.start(grid=grid, initial_arrays=flower.ArrayRecord({name: value.cpu() for name, value in model.state_dict().items()}), num_rounds=rounds)
         found.update(result.arrays.to_torch_state_dict())
 
     threads = max(1, torch.get_num_threads() // len(names))
@@ -159,6 +159,7 @@ def local(
     anchors = [parameter.detach().clone() for parameter in model.parameters()]
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     reckoned = TrainConfig(steps=total, warmup=config.warmup, batch=config.batch, lr=config.lr)
+    precision = "no" if config.precision == "no" else choose_precision(base.unet.device)  # the server's card is not the owner's
     flops, losses = 0, []
     for k in range(steps):
         step = first + k
@@ -167,7 +168,7 @@ def local(
         index = batch_index(len(records), config.batch, step, seed=config.seed + part)
         draws = generator(config.seed, 17, part, step)
         counting = FlopCounterMode(display=False) if k == 0 else nullcontext()  # steps are alike
-        with counting as counter, autocast(torch.device("cpu"), config.precision):
+        with counting as counter, autocast(base.unet.device, precision):
             loss = objective(model, base, records, index, captions, draws)
             if mu:
                 loss = loss + mu / 2 * sum((p - a).square().sum() for p, a in zip(model.parameters(), anchors, strict=True))

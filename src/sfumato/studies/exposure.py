@@ -25,7 +25,7 @@ from sfumato.attacker.knowledge import Conditions, Latents, Mechanism, People, P
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Target
 from sfumato.core.artifact import read_json, sha256, write_atomic, write_json
-from sfumato.core.device import autocast, choose_precision
+from sfumato.core.device import autocast, choose_device, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
@@ -85,7 +85,7 @@ def run(
             ``out`` from which pictures would get away.
     """
     audit_folder.check(out, folder, truth_folder)
-    base = load_base(config.base)
+    base = load_base(config.base, device=choose_device())
     records = reader.load([folder], codec=base)
     settings = records.manifests[0].settings
     tell("finding the records among the pictures", 0, 0)

@@ -14,6 +14,7 @@ from typing import Any
 
 from sfumato.attacker.attempt import Effort
 from sfumato.core.artifact import write_json
+from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.records import presets
@@ -69,7 +70,7 @@ def run(
     Raises:
         UserError: a point that is no scheme with options of its own, before anything is trained.
     """
-    base = load_base()
+    base = load_base(device=choose_device())
     for word in config.points:
         name, options = spec.parse(word)
         leaks.mechanism(name, base, **options)

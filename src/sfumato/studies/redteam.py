@@ -31,7 +31,7 @@ from sfumato.attacker.records import _evidence
 from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Guess
 from sfumato.core.artifact import read_json, write_json
-from sfumato.core.device import choose_precision
+from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
@@ -180,7 +180,7 @@ class World:
     """Who attacks whom in a matrix, drawn once; and what is known under one scheme, until another is asked for."""
 
     def __init__(self, config: MatrixConfig, tell: Tell) -> None:
-        self.config, self.base = config, load_base()
+        self.config, self.base = config, load_base(device=choose_device())
         how: dict[str, Any] = {"condition": config.condition, "seed": config.seed, "tell": tell}
         self.public = line_up.attackers(self.base, config.public, config.public_each, **how)
         self.private, self.truths, self.priors, self.more = line_up.victims(

@@ -53,6 +53,7 @@ def measure(
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
+                _wait(base.unet.device)
                 if number:
                     seconds[name].append(time.perf_counter() - started)
                 done += 1
@@ -71,13 +72,20 @@ def measure(
     }
 
 
+def _wait(device: torch.device) -> None:
+    """Until a device that works on its own has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 Loop = tuple[Callable[[], None], Callable[[], torch.Tensor], Any, Any]
 
 
 def _usual(base: Base, batch: int, seed: int) -> Loop:
     draws = generator(seed)
     images, conditions = (torch.rand(batch, 3, base.size, base.size, generator=draws) for _ in range(2))
-    images = images * 2 - 1
+    device = base.unet.device
+    images, conditions = (images * 2 - 1).to(device), conditions.to(device)
     captions = [f"picture number {i}" for i in range(batch)]
     model = nets.usual_controlnet(base)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5)
@@ -85,10 +93,11 @@ def _usual(base: Base, batch: int, seed: int) -> Loop:
     def step() -> torch.Tensor:
         with torch.no_grad():
             z_0 = base.vae.encode(images).latent_dist.sample(draws).float() * base.vae.config.scaling_factor
-            context = base.embed(captions)
+            context = base.embed(captions).to(device)
         t = torch.randint(0, base.schedule.steps, (batch,), generator=draws)
-        eps = torch.randn(z_0.shape, generator=draws)
-        alpha, sigma = (x.float().view(-1, 1, 1, 1) for x in (base.schedule.alpha(t), base.schedule.sigma(t)))
+        eps = torch.randn(z_0.shape, generator=draws).to(device)
+        alpha, sigma = (x.float().view(-1, 1, 1, 1).to(device) for x in (base.schedule.alpha(t), base.schedule.sigma(t)))
+        t = t.to(device)
         z_t = alpha * z_0 + sigma * eps
         # Not ``controlled_eps``: a usual script leaves the memory layout to the libraries.
         down, mid = model(z_t, t, context, controlnet_cond=conditions, return_dict=False)

@@ -43,7 +43,7 @@ class Eye:
 
 def described(seen: Evidence, base: Base, public: Public, *, tell: Tell) -> torch.Tensor:
     """The description ``(N, D)`` of each look's picture, and beside it that of its condition where one leaked."""
-    precision = choose_precision()
+    precision = choose_precision(base.unet.device)
     with autocast(base.unet.device, precision):
         shown = [base.decode_pixels(posterior_mean(base, seen, tell=tell), precision=precision)]
     if seen.y is not None:

@@ -51,7 +51,7 @@ def denoise(
             part = rows[i : i + BATCH]
             z_n = base.schedule.alpha(n).float() * seen.x[part]
             words = [""] * len(part) if prompts is None else [prompts[k] for k in part.tolist()]
-            with autocast(base.unet.device, choose_precision()):
+            with autocast(base.unet.device, choose_precision(base.unet.device)):
                 found[part] = sample(
                     base, words, generator=generator(seed, 13, done), steps=min(steps, n + 1), guidance=1.0, start=(z_n, n), eta=eta,
                     controlnet=controlnet, condition=None if hint is None else hint[part], captioned=captioned,

@@ -81,7 +81,7 @@ def _drawn(base: Base, seen: Evidence, words: list[str] | None, *, steps: int, s
 def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tensor:
     """Of K draws ``(N, 4, h, w)`` of every record, the one whose person is nearest to the mean of all."""
     head = learned(public)[0]
-    embedded = np.stack([head.embed(base.decode_pixels(z, precision=choose_precision())) for z in drawn])
+    embedded = np.stack([head.embed(base.decode_pixels(z, precision=choose_precision(base.unet.device))) for z in drawn])
     nearest = (embedded * embedded.mean(0, keepdims=True)).sum(-1).argmax(0)
     return torch.stack([drawn[k][i] for i, k in enumerate(nearest.tolist())])
 

@@ -50,5 +50,5 @@ def _seen(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess
     """Every record's picture under the base, as the attacker's head sees it."""
     base, head = scenario[Base], learned(scenario[Public])[0]
     z_0 = denoise(base, see(scenario, base.schedule), steps=STEPS[effort], eta=0.0, seed=seed, tell=tell)
-    embedded = head.embed(base.decode_pixels(z_0, precision=choose_precision()))
+    embedded = head.embed(base.decode_pixels(z_0, precision=choose_precision(base.unet.device)))
     return Guess(embeddings=embedded, embed=head.embed, budget={"steps": STEPS[effort]})

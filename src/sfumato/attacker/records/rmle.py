@@ -33,7 +33,7 @@ LR, LAMBDA_TV, LAMBDA_2 = 0.1, 2.0, 0.1
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     """Guess pictures, and conditions where anything leaked of them. Nothing is drawn: ``seed`` changes nothing."""
     base = scenario[Base]
-    encode, iterations = encoder(base, choose_precision()), ITERATIONS[effort]
+    encode, iterations = encoder(base, choose_precision(base.unet.device)), ITERATIONS[effort]
     of_c = of_condition(scenario, encode)
     total = iterations * (1 if of_c is None else 2)
     picture, condition = centres(scenario, base)

@@ -70,7 +70,7 @@ def pictures(base: Base, prompts: list[str], *, steps: int, guidance: float, see
     parts: list[torch.Tensor] = []
     for at in range(0, len(prompts), BATCH):
         some = prompts[at : at + BATCH]
-        with autocast(base.unet.device, choose_precision()):
+        with autocast(base.unet.device, choose_precision(base.unet.device)):
             parts.append(sample(base, some, generator=generator(seed, at), steps=steps, guidance=guidance))
         tell(at + len(some), len(prompts))
     return base.decode_pixels(torch.cat(parts))

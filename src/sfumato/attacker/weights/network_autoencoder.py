@@ -82,7 +82,7 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
 def pictures_under(base: Base, contexts: torch.Tensor, *, steps: int, guidance: float, draws: torch.Generator) -> torch.Tensor:
     """Latents ``(K, 4, h, w)`` drawn under ``contexts`` ``(K, L, D)``, guided away from the empty prompt."""
     shown = {field.name: getattr(base, field.name) for field in fields(Base)}
-    with autocast(base.unet.device, choose_precision()):
+    with autocast(base.unet.device, choose_precision(base.unet.device)):
         return sample(
             _Shown(**shown, contexts=contexts), [str(k) for k in range(len(contexts))], generator=draws, steps=steps, guidance=guidance
         )

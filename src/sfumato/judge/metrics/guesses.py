@@ -123,7 +123,7 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
     cells: dict[Target, dict[str, Any]] = {}
     images = guess.images
     if images is None and guess.z_0 is not None:
-        images = base.decode_pixels(guess.z_0, precision=choose_precision())
+        images = base.decode_pixels(guess.z_0, precision=choose_precision(base.vae.device))
     if images is not None:
         seen = features(images, size=128)
         cells["picture"] = _picture(images, seen, truth, prior, seed)
@@ -137,7 +137,7 @@ def score(guess: Guess, truth: Truth, prior: Prior, base: Base, *, condition: st
         # What it says of other people's records is no guess without records: a reader of few people names each of them often.
         cell = _person(rows, guess.embeddings[rows], guess.embeddings[rows][strangers], guess.embed, truth, seed)
         cells["person"] = {**cell, "guess": cell["chance"]}
-    edges = [] if guess.c is None else [base.decode_pixels(guess.c, precision=choose_precision()).max(axis=-1) > 127]
+    edges = [] if guess.c is None else [base.decode_pixels(guess.c, precision=choose_precision(base.vae.device)).max(axis=-1) > 127]
     edges += [] if images is None or condition is None else [adherence.edges_of(images, condition)]
     if edges:  # of the condition that was found and of the one that is in the picture, the better
         cells["condition"] = max((_condition(found, truth, prior, condition, seed) for found in edges), key=lambda cell: cell["score"])
