@@ -12,12 +12,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sfumato.core.artifact import write_json
+from sfumato.core.artifact import read_json, write_json
 from sfumato.core.randomness import InsecureNoise
 from sfumato.defences import sealed_noise
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.quiet import quiet_libraries
+from sfumato.server.export import PROVENANCE, work_folder
 from sfumato.studies import arms, demo
 
 ENDS = (0.4, 0.6, 0.8)
@@ -28,7 +29,7 @@ def compare(folder: Path, *, conditions: int, seed: int) -> dict[str, Any]:
     """Adherence of every way by name, and each way's ratio to ``alpha_m c`` throughout, paired over conditions."""
     base = load_base()
     controlnet, settings = load_latent_controlnet(folder)
-    m = max(owner["settings"]["condition_step"] for owner in settings["owners"])
+    m = max(owner["settings"]["condition_step"] for owner in provenance(folder)["owners"])
     held_out = arms.HeldOut.draw(base, demo.STYLE, conditions, condition="canny", seed=seed)
     clean = base.encode_pixels(held_out.conditions)
     drawn = sealed_noise.apply(clean, m, base.schedule, noise=InsecureNoise(seed)).float()
@@ -37,6 +38,11 @@ def compare(folder: Path, *, conditions: int, seed: int) -> dict[str, Any]:
     ways |= {f"alpha_m c, first {end:.0%} of the steps": (mean | {"control_guidance_end": end}, None) for end in ENDS}
     scored = {name: held_out.score(base, controlnet, used, latents=latents) for name, (used, latents) in ways.items()}
     return {name: arm.adherence | {"ratio": held_out.ratio(arm, scored["alpha_m c"]), "ssim": arm.ssim} for name, arm in scored.items()}
+
+
+def provenance(folder: Path) -> Any:
+    """What the trainer kept to itself, beside the ControlNet's folder."""
+    return read_json(work_folder(folder) / PROVENANCE, what="provenance of a ControlNet")
 
 
 def main() -> None:
@@ -50,8 +56,8 @@ def main() -> None:
     ways = compare(args.controlnet, conditions=args.conditions, seed=args.seed)
     for name, way in ways.items():
         print(f"{name}: A = {way['mean']:.3f} [{way['low']:.3f}, {way['high']:.3f}]")
-    trained = load_latent_controlnet(args.controlnet)[1]
-    settings = {"train": trained["train"], "unet": trained["base"]["unet"], "owners": [owner["settings"] for owner in trained["owners"]]}
+    trained, said = load_latent_controlnet(args.controlnet)[1], provenance(args.controlnet)
+    settings = {"train": said["train"], "unet": trained["base"]["unet"], "owners": [owner["settings"] for owner in said["owners"]]}
     command = f"sfumato demo --full && python recipes/compare_generation.py {EXAMPLE}"
     write_json(args.json, {"ways": ways, "controlnet": settings, "command": command, "interval": "95 %, paired bootstrap over conditions"})
 

@@ -121,7 +121,7 @@ def _to(function: Any, args: Any, kwargs: Any) -> Any:
         kwargs["dtype"] = kwargs.pop("other")
     result = function(tensor, *rest, **kwargs)
     if target.type == NAME:
-        return tensor if result is tensor and isinstance(tensor, There) else _there(result)
+        return result if isinstance(result, There) else result.as_subclass(There)
     if isinstance(result, There):
         return result.as_subclass(torch.Tensor)
     return result

@@ -53,7 +53,7 @@ def test_another_run_is_refused_and_nothing_is_nothing(tmp_path):
     with pytest.raises(UserError, match="another run"):
         checkpoint.load(tmp_path / "c", "other")
     (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:100])
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match="damaged"):
         checkpoint.load(tmp_path / "c", "run")
 
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from second_device import Mixed, second_device
 
+from second_device import Mixed, second_device
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import load_base

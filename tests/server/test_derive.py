@@ -85,3 +85,32 @@ def test_draws_can_be_given_what_was_learned_from_those_before(base):
     assert not torch.allclose(moved.z_n, first.z_n, atol=1e-3) and moved.digest() != first.digest()
     with pytest.raises(UserError, match="3 conditions for 2 draws of 3 records"):
         derive.from_records(records(), base, condition="canny", seed=0, steps=2, draws=2, given=(net, first.c_m[:3]))
+
+
+def test_a_draw_that_was_killed_goes_on_and_ends_in_the_same_pairs(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(derive, "BATCH", 2)
+    how = {"condition": "canny", "seed": 0, "steps": 2, "draws": 3}
+    whole = derive.from_records(records(), base, **how)
+    drawn = []
+    sample = derive.sample
+
+    def killed(*given, **options):
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        drawn.append(1)
+        return sample(*given, **options)
+
+    monkeypatch.setattr(derive, "sample", killed)
+    with pytest.raises(KeyboardInterrupt):
+        derive.from_records(records(), base, **how, work=tmp_path)
+    (folder,) = (tmp_path / "derived").iterdir()
+    kept = sorted(folder.iterdir())
+    assert len(kept) == 2 and all(path.stat().st_mode & 0o077 == 0 for path in kept)
+    kept[0].write_bytes(kept[0].read_bytes()[:-1])  # as a full disk may leave it: drawn again
+    told = []
+    monkeypatch.setattr(derive, "sample", lambda *given, **options: told.append(1) or sample(*given, **options))
+    again = derive.from_records(records(), base, **how, work=tmp_path)
+    assert torch.equal(again.z_n, whole.z_n) and torch.equal(again.c_m, whole.c_m) and again.digest() == whole.digest()
+    assert len(told) == 4  # of five parts one was kept
+    derive.from_records(records(), base, **{**how, "seed": 1}, work=tmp_path)
+    assert len(list((tmp_path / "derived").iterdir())) == 2  # other draws lie elsewhere

@@ -9,14 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sfumato.core.artifact import read_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
+from sfumato.diffusion import controlnet as nets
+from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.records.reader import Records
 from sfumato.server import validate
+from sfumato.server.export import PROVENANCE, SHARED, contents, work_folder
 from sfumato.server.fit import TrainConfig
 from sfumato.server.generate import generate
-from sfumato.server.train import Captioned, train
+from sfumato.server.train import Captioned, objective, train
 from tests_support import KILLS
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -68,18 +72,56 @@ def test_a_checkpoint_of_another_run_is_not_mixed_in(base, tmp_path):
 
 def test_a_checkpoint_that_was_cut_short_is_named(base, tmp_path):
     train(records(), base, tmp_path, config(steps=2))
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(UserError, match="checkpoint.safetensors: not a readable"):
-        train(records(), base, tmp_path, config(steps=2))
-    path.write_bytes(b"")
-    with pytest.raises(UserError, match="cut short"):
-        train(records(), base, tmp_path, config(steps=2))
+    path = work_folder(tmp_path) / "checkpoint.safetensors"
+    whole = path.read_bytes()
+    for damaged in (whole[:-7], b"", whole[: len(whole) // 2], b"\x00" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged") as caught:
+            train(records(), base, tmp_path, config(steps=2))
+        assert "remove" in caught.value.fix and str(path) in caught.value.fix
+    path.unlink()
+    train(records(), base, tmp_path, config(steps=2))
 
 
 def test_accumulation_takes_more_records_to_a_step(base, tmp_path):
     train(records(), base, tmp_path, config(accumulation=2, steps=2))
-    assert load_latent_controlnet(tmp_path)[1]["train"]["accumulation"] == 2
+    assert read_json(work_folder(tmp_path) / PROVENANCE, what="provenance")["train"]["accumulation"] == 2
+
+
+def test_what_is_shared_names_nobody_and_the_rest_is_the_trainers_alone(base, tmp_path):
+    out = train(records(), base, tmp_path / "net", config(steps=2, validate_every=1, tensorboard=True), validate=lambda *_: None)
+    found = contents(out)
+    assert {item.file for item in found} == set(SHARED) and not any(item.private for item in found)
+    assert all(item.bytes == (out / item.file).stat().st_size for item in found)
+    assert len({(out / item.file).stat().st_mode for item in found}) == 1  # as the umask says, the weights as well
+    said = read_json(out / "sfumato.json", what="settings")
+    assert said["records"] == 24 and said["owners"] == 0 and not {"train", "seed", "key", "settings"} & set(said)
+    work = tmp_path / "net-work"
+    assert work.stat().st_mode & 0o077 == 0 and (work / "checkpoint.safetensors").exists() and (work / "logs").is_dir()
+    (out / "notes.txt").write_text("alice")
+    (out / "link").symlink_to(out / "config.json")
+    assert {item.file for item in contents(out) if item.private} == {"notes.txt", "link"}
+    assert train(records(), base, tmp_path / "net", config(steps=2), work=tmp_path / "elsewhere") == out
+    assert (tmp_path / "elsewhere" / PROVENANCE).exists()
+
+
+def test_shares_of_a_batch_add_up_to_the_batch(base):
+    net = nets.new_controlnet(base, generator=generator(1))
+    index, context = torch.arange(7), base.embed(["abc"] * 24)
+    for captions in (None, Captioned(context)):
+        whole = objective(net, base, records(), index, captions, generator(0, 2))
+        parts = [objective(net, base, records(), index, captions, generator(0, 2), rows=rows) for rows in (slice(0, 3), slice(3, 7))]
+        assert torch.allclose(parts[0] * 3 / 7 + parts[1] * 4 / 7, whole, rtol=1e-6)
+
+
+def test_every_parameter_that_is_trained_gets_a_gradient(base):
+    net = nets.new_controlnet(base, generator=generator(1))
+    null = NullContexts(base.unet, base.empty_context, net)
+    with null.entered():
+        objective(net, base, records(), torch.arange(4), None, generator(0, 2)).backward()
+    trained = {name for name, p in net.named_parameters() if p.requires_grad}
+    assert trained == {name for name, p in net.named_parameters() if p.grad is not None}
+    assert len(trained) < len(list(net.parameters()))
 
 
 def test_sealed_at_the_last_step_nothing_is_left(base, tmp_path):
@@ -95,7 +137,7 @@ def test_held_out_records_are_measured_and_validation_pictures_written(base, tmp
     )  # fmt: skip
     assert [h is not None for h in held_out] == [False, True, False, True, False, True]
     assert sorted(p.name for p in (tmp_path / "validation").iterdir()) == ["000003.png", "000006.png"]
-    assert list((tmp_path / "logs").iterdir())
+    assert list((work_folder(tmp_path) / "logs").iterdir())
 
 
 def test_captions_reach_the_controlnet_only_in_the_clear_arms(base, tmp_path):

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from second_device import Mixed, second_device
 
+from second_device import Mixed, second_device
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion import base as bases

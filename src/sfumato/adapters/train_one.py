@@ -18,7 +18,6 @@ import torch
 from sfumato.adapters.dreambooth import FinetuneConfig, Task, contexts_of, draw, losses, tokens_of
 from sfumato.adapters.lora import Adapter, LoraSettings, attached, collect, factors_of, initial, linears
 from sfumato.core import checkpoint as checkpoints
-from sfumato.core.artifact import from_bytes, metadata_of
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -124,9 +123,7 @@ def seed_of(checkpoint: Path) -> int | None:
     """The seed of the run that left ``checkpoint``, for a run that was given none; None where there is no such file."""
     if not checkpoint.exists():
         return None
-    data = checkpoint.read_bytes()
-    from_bytes(data, name=str(checkpoint))
-    said = metadata_of(data).get("seed", "")
+    said = checkpoints.read(checkpoint)[1].get("seed", "")
     if not said.isdecimal():
         raise UserError(f"{checkpoint}: no checkpoint of a fine-tuning", fix="remove it, or choose another --out")
     return int(said)

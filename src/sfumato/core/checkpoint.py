@@ -25,17 +25,37 @@ def load(path: Path, run: str) -> Tensors | None:
     """What ``save`` wrote, or None where there is nothing to go on from. Sweeps up what a run left that was killed while it wrote.
 
     Raises:
-        UserError: it is of another run.
+        UserError: it is of another run, or damaged.
     """
     for stray in path.parent.glob(f".{path.name}.*.partial"):
-        stray.unlink()
+        stray.unlink(missing_ok=True)
     if not path.exists():
         return None
-    data = path.read_bytes()
-    tensors = from_bytes(data, name=str(path))
-    if metadata_of(data).get("run") != run:
+    tensors, notes = read(path)
+    if notes.get("run") != run:
         raise UserError(f"{path}: a checkpoint of another run", fix="use the same settings and data to go on, or another --out")
     return tensors
+
+
+def read(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """The tensors and notes of the checkpoint at ``path``, whichever run's it is.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    data = path.read_bytes()
+    try:
+        tensors = from_bytes(data, name=str(path))
+    except UserError as error:
+        raise damaged(path, error.got.removeprefix(f"{path}: ")) from error
+    if tensors.get("step", torch.zeros(0)).numel() != 1:
+        raise damaged(path, "it does not say after which step")
+    return tensors, metadata_of(data)
+
+
+def damaged(path: Path, why: str) -> UserError:
+    """What to say of a checkpoint that cannot be gone on from."""
+    return UserError(f"{path}: the checkpoint is damaged ({why})", fix=f"remove it to start over: {path}")
 
 
 def memory(optimiser: torch.optim.Optimizer) -> Tensors:

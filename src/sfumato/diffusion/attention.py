@@ -60,11 +60,11 @@ def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
 class NullContexts:
     """While entered, a frozen ``unet`` sees ``context`` ``(1, L, D)`` and a ControlNet zeros, whatever they are passed.
 
-    Exactly what passing these contexts computes, and the same gradients; those of the ControlNet's cross-attention, all zero but for
-    the output's bias, stay ``None`` here.
+    Exactly what passing these contexts computes, and the same gradients; what they do not reach of the ControlNet is frozen.
     """
 
     def __init__(self, unet: Any, context: torch.Tensor, controlnet: Any) -> None:
+        freeze_unread(controlnet)
         self._pairs = [(m, ConstantContext(m, context)) for m in _cross(unet)] + [(m, SilentContext()) for m in _cross(controlnet)]
 
     @contextmanager
@@ -78,6 +78,17 @@ class NullContexts:
         finally:
             for (module, _), processor in zip(self._pairs, before, strict=True):
                 module.processor = processor
+
+
+def freeze_unread(controlnet: Any) -> None:
+    """Freeze what a ControlNet that sees zeros does not compute with: its cross-attention but for the output's bias, and the norm before."""
+    for block in {
+        name.rpartition(".")[0]: None for name, m in controlnet.named_modules() if name.endswith("attn2") and m in _cross(controlnet)
+    }:
+        parts = controlnet.get_submodule(block)
+        for part in (parts.norm2, parts.attn2):
+            part.requires_grad_(False)
+        parts.attn2.to_out[0].bias.requires_grad_(True)
 
 
 def _cross(module: Any) -> list[Any]:

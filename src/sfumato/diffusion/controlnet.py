@@ -113,20 +113,20 @@ def controlled_eps(
     z_t = z_t.contiguous(memory_format=torch.channels_last)
     shown = z_t if shown is None else shown.contiguous(memory_format=torch.channels_last)
     down, mid = model(shown, t, seen, controlnet_cond=hint, return_dict=False)
+    down, mid = [part.float() for part in down], mid.float()  # sums in float32, whatever the networks compute in
     output = base.unet(
         z_t, t, encoder_hidden_states=context, down_block_additional_residuals=down, mid_block_additional_residual=mid
     ).sample
     return eps_from(output.float(), z_t, t, base.schedule, base.prediction_type)
 
 
-def describe(base: Base, *, condition: str, captioned: bool, train: dict[str, Any], **more: Any) -> dict[str, Any]:
+def describe(base: Base, *, condition: str, captioned: bool, **more: Any) -> dict[str, Any]:
     """The settings that go beside a ControlNet, ``SETTINGS``.
 
     Args:
         base: that it was trained on.
         condition: the extractor's name.
         captioned: whether it reads prompts; else zeros.
-        train: how it was trained.
         more: whatever else is to be said.
     """
     return {
@@ -137,7 +137,6 @@ def describe(base: Base, *, condition: str, captioned: bool, train: dict[str, An
         "condition_scale": 1.0,  # c itself, whatever m it was trained at: alpha_m c and a drawn c_m follow it less (docs/sweep.md)
         "context": "captions" if captioned else "zeros",
         "control_guidance_end": 1.0,
-        "train": train,
         **more,
     }
 

@@ -19,7 +19,13 @@ from sfumato.diffusion.schedule import Schedule
 
 
 def renoise(
-    z_n: torch.Tensor, n: torch.Tensor, t: torch.Tensor, schedule: Schedule, *, generator: torch.Generator
+    z_n: torch.Tensor,
+    n: torch.Tensor,
+    t: torch.Tensor,
+    schedule: Schedule,
+    *,
+    generator: torch.Generator | None = None,
+    eps: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Take latents from step ``n`` to step ``t``.
 
@@ -28,6 +34,7 @@ def renoise(
         n, t: integer ``(B,)`` with ``t > n``; ``n = -1`` means clean.
         schedule: the base's.
         generator: the server's own noise.
+        eps: that noise, where it was drawn already.
 
     Returns:
         ``z_t`` and ``eps_server`` of z_n's shape, and ``s`` of shape ``(B, 1, 1, 1)``.
@@ -37,7 +44,8 @@ def renoise(
     a = schedule.alpha(t) / schedule.alpha(n)
     s = (1 - a**2).sqrt()
     a, s = (x.to(z_n).view(-1, 1, 1, 1) for x in (a, s))
-    eps = torch.randn(z_n.shape, generator=generator, dtype=z_n.dtype, device=z_n.device)
+    if eps is None:
+        eps = torch.randn(z_n.shape, generator=generator, dtype=z_n.dtype, device=z_n.device)
     return a * z_n + s * eps, eps, s
 
 

@@ -85,8 +85,7 @@ class Job:
 
     def settings(self, *, captioned: bool = False, **more: Any) -> dict[str, Any]:
         """The settings of a ControlNet that a scheme of ours trained otherwise than from records."""
-        train = self.config.identity()
-        return nets.describe(self.base, condition=self.condition, captioned=captioned, train=train, **more)
+        return nets.describe(self.base, condition=self.condition, captioned=captioned, **more)
 
     def declare(self, scheme: str, left: Sequence[Release]) -> None:
         """Write beside what was trained by which scheme it was, and what that gave away of one picture."""

@@ -110,7 +110,11 @@ def run(job: Job) -> Outcome:
     def main(grid: Any, context: Any) -> None:
         how = {"proximal_mu": mu} if mu else {}
         strategy = Counted(fraction_evaluate=0.0, min_train_nodes=len(names), min_available_nodes=len(names), **how)
-        result = strategy.start(grid=grid, initial_arrays=flower.ArrayRecord({name: value.cpu() for name, value in model.state_dict().items()}), num_rounds=rounds)
+        result = strategy.start(
+            grid=grid,
+            initial_arrays=flower.ArrayRecord({name: value.cpu() for name, value in model.state_dict().items()}),
+            num_rounds=rounds,
+        )
         found.update(result.arrays.to_torch_state_dict())
 
     threads = max(1, torch.get_num_threads() // len(names))

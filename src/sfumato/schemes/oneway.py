@@ -26,6 +26,7 @@ from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base, Codec, load_codec
 from sfumato.owner.folder import Folder
 from sfumato.schemes._wire import Job, Outcome, Peer, Tensors, Vanished
+from sfumato.server.export import work_folder
 from sfumato.server.fit import fit
 
 DESCRIPTION = "paper 1's one-way split: forward records of every epoch, nothing comes back"
@@ -129,7 +130,7 @@ def run(job: Job) -> Outcome:
 
     try:
         # Records are used as they come and not kept: a run that was killed starts anew.
-        averaged = fit(model, base, job.out, config, run="oneway", loss=loss, null=null, resume=False, on_step=job.on_step)
+        averaged = fit(model, base, work_folder(job.out), config, run="oneway", loss=loss, null=null, resume=False, on_step=job.on_step)
     finally:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     outcome.ledger = ledger(base, t_min=options["t_min"], epochs=max(1, epochs.count), withhold_eps=options["withhold_eps"])

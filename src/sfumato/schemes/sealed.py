@@ -82,7 +82,9 @@ def run(job: Job) -> Outcome:
 def _derived(records: Records, job: Job, work: Path) -> Records:
     """Pairs to train on: drawn from the records, and as often as ``refresh`` says drawn again, given what was learned from those before."""
     draws, steps, refresh = (int(job.options.get(name, default)) for name, default in DERIVING.items())
-    draw = partial(derive.from_records, records, job.base, condition=records.condition, steps=steps, draws=draws)
+    draw = partial(
+        derive.from_records, records, job.base, condition=records.condition, steps=steps, draws=draws, precision=job.config.precision
+    )
     pairs = draw(seed=job.config.seed)
     for number in range(refresh):
         folder = train(pairs, job.base, work / f"refresh-{number}", job.config)

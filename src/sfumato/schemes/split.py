@@ -24,6 +24,7 @@ from sfumato.diffusion.schedule import CLEAN
 from sfumato.owner.folder import Folder
 from sfumato.records.reader import batch_index
 from sfumato.schemes._wire import Job, Outcome, Peer, Tensors, Vanished
+from sfumato.server.export import work_folder
 from sfumato.server.fit import fit, rate
 
 DESCRIPTION = "conventional split learning: activations up, gradients down, owners in turn"
@@ -119,7 +120,7 @@ def run(job: Job) -> Outcome:
 
     try:
         # The owners' halves are in no checkpoint: a run that was killed starts anew.
-        averaged = fit(model, base, job.out, config, run="split", loss=loss, resume=False, on_step=job.on_step)
+        averaged = fit(model, base, work_folder(job.out), config, run="split", loss=loss, resume=False, on_step=job.on_step)
         desk.collect()
     finally:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}

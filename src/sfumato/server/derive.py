@@ -7,14 +7,16 @@ From records: draws of ``p(z_0 | z_n)`` under the base, by ancestral steps from 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from sfumato.core import registry
-from sfumato.core.artifact import sha256
+from sfumato.core import processes, registry
+from sfumato.core.artifact import from_bytes, sha256, to_bytes, write_atomic
+from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -26,14 +28,20 @@ BATCH = 32
 Tell = Callable[[int, int], None]
 
 
-def if_needed(records: Records, base: Base, *, seed: int, on_step: Tell = lambda done, total: None) -> Records:
+def if_needed(
+    records: Records, base: Base, *, seed: int, precision: str = "no", work: Path | None = None,
+    on_step: Tell = lambda done, total: None,
+) -> Records:  # fmt: skip
     """Records as they are where conditions left with them; else pairs drawn ``from_records``."""
-    return from_records(records, base, condition=records.condition, seed=seed, on_step=on_step) if records.derived else records
+    if not records.derived:
+        return records
+    return from_records(records, base, condition=records.condition, seed=seed, precision=precision, work=work, on_step=on_step)
 
 
 def from_records(
     records: Records, base: Base, *, condition: str, seed: int, steps: int = 14, draws: int = 1,
-    given: tuple[Any, torch.Tensor] | None = None, on_step: Tell = lambda done, total: None,
+    given: tuple[Any, torch.Tensor] | None = None, precision: str = "no", work: Path | None = None,
+    on_step: Tell = lambda done, total: None,
 ) -> Records:  # fmt: skip
     """Consistent pairs, ``draws`` of each record: posterior samples as if they were clean, with the conditions found in them.
 
@@ -46,6 +54,9 @@ def from_records(
         draws: posterior samples of each record.
         given: a ControlNet that was trained on pairs of these records, and the pairs' conditions ``(N draws, 4, h, w)``, in the order in
             which they came: then draws are of ``p(z_0 | z_n, c)``, as in the second step of an EM.
+        precision: that the networks draw in, ``no`` for float32.
+        work: a private folder that keeps what is drawn, a few dozen pairs a file: a draw that was killed goes on from there, and several
+            processes share the work. None: everything is drawn here and now, by every process.
         on_step: called with (records done, in all).
     """
     if bool((records.n < 0).any()):
@@ -56,9 +67,23 @@ def from_records(
         parts += [(records.z_n[own[i : i + BATCH]], int(value)) for i in range(0, len(own), BATCH)]
     if given is not None and len(given[1]) != sum(len(start) for start, _ in parts):
         raise UserError(f"{len(given[1])} conditions for {draws} draws of {len(records)} records", expected="one for each draw")
-    pairs = _pairs(parts, base, records=records, condition=condition, seed=seed, steps=steps, given=given, on_step=on_step)
     again = "" if given is None else f" given {sha256(given[1].numpy().tobytes())}"
-    return replace(pairs, origin=f"{records.digest()} derived {condition} {seed} {steps} {draws}{again}")
+    exact = "" if precision == "no" else f" {precision}"
+    origin = f"{records.digest()} derived {condition} {seed} {steps} {draws}{again}{exact}"
+    kept = None if work is None else _Kept(work / "derived" / sha256(f"{origin} {base.fingerprint} {base.unet_fingerprint}".encode())[:16])
+    pairs = _pairs(
+        parts,
+        base,
+        records=records,
+        condition=condition,
+        seed=seed,
+        steps=steps,
+        given=given,
+        precision=precision,
+        kept=kept,
+        on_step=on_step,
+    )
+    return replace(pairs, origin=origin)
 
 
 def from_nothing(
@@ -72,26 +97,71 @@ def from_nothing(
 
 def _pairs(
     parts: Iterable[tuple[torch.Tensor, int]], base: Base, *, records: Records | None, condition: str, seed: int, steps: int,
-    given: tuple[Any, torch.Tensor] | None = None, on_step: Tell,
+    given: tuple[Any, torch.Tensor] | None = None, precision: str = "no", kept: _Kept | None = None, on_step: Tell,
 ) -> Records:  # fmt: skip
     extractor: Any = registry.get("conditions", condition)
     if getattr(extractor, "SUPPLIED", False):
         raise UserError(f"condition {condition!r} comes with the folder", expected="one that can be extracted, such as canny")
-    z: list[torch.Tensor] = []
-    c: list[torch.Tensor] = []
     parts = list(parts)
-    total = sum(len(start) for start, _ in parts)
+    ends = np.cumsum([len(start) for start, _ in parts]).tolist()
+    found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for number, (start, n) in enumerate(parts):
-        at = sum(len(some) for some in z)
-        control = {} if given is None else {"controlnet": given[0], "condition": given[1][at : at + len(start)]}
-        drawn = sample(
-            base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0, **control
-        )
-        edges = np.stack([extractor.extract(picture) for picture in base.decode_pixels(drawn)])
-        z.append(drawn)
-        c.append(base.encode_pixels(edges))
-        on_step(sum(map(len, z)), total)
-    z_0 = torch.cat(z)
+        if kept is not None and number % processes.count() != processes.rank():
+            continue  # another process draws these
+        pair = None if kept is None else kept.get(number, len(start))
+        if pair is None:
+            here = slice(ends[number] - len(start), ends[number])
+            control = {} if given is None else {"controlnet": given[0], "condition": given[1][here]}
+            with autocast(base.unet.device, precision):
+                drawn = sample(
+                    base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0,
+                    **control,
+                )  # fmt: skip
+            edges = np.stack([extractor.extract(picture) for picture in base.decode_pixels(drawn)])
+            pair = drawn, base.encode_pixels(edges)
+        if kept is None:
+            found[number] = pair
+        else:
+            kept.put(number, *pair)
+        on_step(ends[number], ends[-1])
+    if kept is not None:
+        processes.wait()
+        found = {number: kept.whole(number, len(start)) for number, (start, _) in enumerate(parts)}
+    z_0, c = (torch.cat([found[number][k] for number in range(len(parts))]) for k in (0, 1))
     clean = torch.full((len(z_0),), CLEAN)
     manifests, refused = ((), ()) if records is None else (records.manifests, records.refused)
-    return Records(z_0, torch.cat(c), clean, clean.clone(), manifests, refused, condition)
+    return Records(z_0, c, clean, clean.clone(), manifests, refused, condition)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Pairs on the disk, a file for each part, whole or absent; the folder is named by all that decides them."""
+
+    folder: Path
+
+    def get(self, number: int, count: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Part ``number`` of ``count`` pairs, or None: it is drawn again where it is missing or damaged."""
+        path = self._path(number)
+        if not path.exists():
+            return None
+        try:
+            tensors = from_bytes(path.read_bytes(), name=str(path))
+            z_0, c = tensors["z_0"], tensors["c"]
+        except (UserError, KeyError):
+            return None
+        return (z_0, c) if len(z_0) == len(c) == count else None
+
+    def whole(self, number: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Part ``number``, which was kept a moment ago, by whichever process."""
+        pair = self.get(number, count)
+        if pair is None:
+            raise UserError(f"{self._path(number)}: gone or damaged", fix="run it again: it is drawn once more")
+        return pair
+
+    def put(self, number: int, z_0: torch.Tensor, c: torch.Tensor) -> None:
+        """Keep part ``number``."""
+        if not self._path(number).exists() or self.get(number, len(z_0)) is None:
+            write_atomic(self._path(number), to_bytes({"z_0": z_0, "c": c}), private=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.safetensors"

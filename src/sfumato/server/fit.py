@@ -2,6 +2,9 @@
 
 The noise, the timesteps and the order of the records are functions of (seed, step), so a run that was killed ends in the same
 weights as one that was not; a checkpoint is one safetensors file, renamed into place.
+
+Of several processes each computes its share of a loss, gradients are summed, and all make the same step: what one process would make,
+but for the order in which float32 is summed. The main one alone writes and is asked to show something. Any number may go on.
 """
 
 from __future__ import annotations
@@ -14,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
-from sfumato.core import checkpoint
+from sfumato.core import checkpoint, processes
+from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -74,13 +76,14 @@ class Progress:
 def fit(
     model: Any,
     base: Base,
-    out: Path,
+    work: Path,
     config: TrainConfig,
     *,
     run: str,
     loss: Callable[[Any, int, int], torch.Tensor],
     held_out: Callable[[Any], float | None] = lambda model: None,
     null: NullContexts | None = None,
+    shared: bool = False,
     resume: bool = True,
     on_step: Callable[[Progress], None] = lambda progress: None,
     validate: Callable[[Any, int], None] | None = None,
@@ -90,50 +93,57 @@ def fit(
     Args:
         model: a ControlNet whose gradients are wanted.
         base: what it controls.
-        out: the folder of its checkpoint and logs.
+        work: the folder of its checkpoint and logs.
         config: how to train.
         run: what a checkpoint must match to be resumed.
         loss: ``loss(model, step, part)``, the loss of batch ``part`` of ``step``; must depend on nothing but these and ``run``.
         held_out: the loss on what is kept aside, at every checkpoint.
         null: contexts that never change, entered around every loss.
+        shared: ``loss`` is this process's share, and the shares' sum is the loss; else each process computes the whole.
         resume: go on from a checkpoint of ``run``; without it, such a one is started over.
-        on_step: told about every step.
-        validate: called with the averaged ControlNet and the step, every ``validate_every`` steps.
+        on_step: told about every step, in the main process.
+        validate: called with the averaged ControlNet and the step, every ``validate_every`` steps, in the main process.
 
     Raises:
         UserError: a checkpoint of another run, or a loss that is not finite.
     """
-    AcceleratorState._reset_state()  # one for the process, which would refuse a training of another precision than the first
-    accelerator = Accelerator(mixed_precision=config.precision, cpu=base.unet.device.type == "cpu")
+    device, main = base.unet.device, processes.is_main()
+    model = model.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    model, optimiser = accelerator.prepare(model, optimiser)
-    net = accelerator.unwrap_model(model)
-    average = {name: value.detach().clone() for name, value in net.state_dict().items()}
-    first = _resume(out, run, net, average, optimiser, resume=resume)
-    writer = _writer(out) if config.tensorboard else None
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    first = _resume(work, run, model, average, optimiser, scaler, resume=resume)
+    processes.wait()  # nobody writes what another has still to read
+    writer = _writer(work) if config.tensorboard and main else None
+    weight = 1 / config.accumulation / (1 if shared else processes.count())
 
     for step in range(first, config.steps):
         for group in optimiser.param_groups:
             group["lr"] = config.lr * rate(step, config)
         total = 0.0
         for part in range(config.accumulation):
-            with accelerator.autocast(), null.entered() if null else nullcontext():
-                batch_loss = loss(model, step, part) / config.accumulation
-            accelerator.backward(batch_loss)
+            with autocast(device, config.precision), null.entered() if null else nullcontext():
+                batch_loss = loss(model, step, part) * weight
+            scaler.scale(batch_loss).backward()
             total += float(batch_loss.detach())
+        total = _summed(model, total)
         if not math.isfinite(total):
             raise UserError(
                 f"the loss became {total} at step {step}", fix="start again in another --out with a lower --lr or --precision no"
             )
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        scaler.unscale_(optimiser)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimiser)
+        scaler.update()
         optimiser.zero_grad(set_to_none=True)
-        _follow(average, net, min(config.ema, (1 + step) / (10 + step)))
+        _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
         done = step + 1
         at_checkpoint = done % config.checkpoint_every == 0 or done == config.steps
-        held_out_loss = held_out(net) if at_checkpoint else None
+        held_out_loss = held_out(model) if at_checkpoint else None
+        if not main:
+            continue
         if at_checkpoint:
-            _checkpoint(out, run, done, net, average, optimiser)
+            _checkpoint(work, run, done, model, average, optimiser, scaler)
         if writer is not None:
             writer.add_scalar("loss/train", total, done)
             if held_out_loss is not None:
@@ -144,6 +154,15 @@ def fit(
     if writer is not None:
         writer.close()
     return _averaged(base, average)
+
+
+def _summed(model: Any, loss: float) -> float:
+    """Sum gradients over all processes, and the loss, which is returned. A parameter that has no gradient has none anywhere."""
+    if processes.count() == 1:
+        return loss
+    value = torch.tensor([loss], device=model.device)
+    processes.add_up([value, *(p.grad for p in model.parameters() if p.grad is not None)])
+    return float(value)
 
 
 def rate(step: int, config: TrainConfig) -> float:
@@ -163,23 +182,35 @@ def _averaged(base: Base, average: dict[str, torch.Tensor]) -> Any:
     return model.eval().requires_grad_(False).to(base.unet.device)
 
 
-def _checkpoint(out: Path, run: str, step: int, model: Any, average: dict[str, torch.Tensor], optimiser: Any) -> None:
+def _checkpoint(
+    work: Path, run: str, step: int, model: Any, average: dict[str, torch.Tensor], optimiser: Any, scaler: Any
+) -> None:  # fmt: skip
     state = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"average.{k}": v for k, v in average.items()}
-    checkpoint.save(out / CHECKPOINT, run, step, state, optimiser)
+    if scaling := scaler.state_dict():
+        state["scaling"] = torch.tensor([scaling["scale"], scaling["_growth_tracker"]], dtype=torch.float64)
+    checkpoint.save(work / CHECKPOINT, run, step, state, optimiser, private=True)
 
 
-def _resume(out: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any, *, resume: bool) -> int:
-    state = checkpoint.load(out / CHECKPOINT, run)
+def _resume(
+    work: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any, scaler: Any, *, resume: bool
+) -> int:  # fmt: skip
+    state = checkpoint.load(work / CHECKPOINT, run)
     if state is None or not resume:
         return 0
-    model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
-    for name in average:
-        average[name].copy_(state[f"average.{name}"])
-    checkpoint.remember(optimiser, state)
+    try:
+        model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+        for name in average:
+            average[name].copy_(state[f"average.{name}"])
+        checkpoint.remember(optimiser, state)
+    except (KeyError, RuntimeError, ValueError, IndexError) as error:
+        raise checkpoint.damaged(work / CHECKPOINT, "tensors are missing or of other shapes") from error
+    if "scaling" in state and scaler.is_enabled():
+        scale, tracked = state["scaling"].tolist()
+        scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": int(tracked)})
     return int(state["step"])
 
 
-def _writer(out: Path) -> Any:
+def _writer(work: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(out / "logs"))
+    return SummaryWriter(str(work / "logs"))

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from sfumato.core.artifact import sha256
+from sfumato.core import processes
+from sfumato.core.artifact import sha256, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -19,6 +20,7 @@ from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, renoise, sealed_loss
 from sfumato.records.manifest import Manifest
 from sfumato.records.reader import Records, batch_index
+from sfumato.server.export import PROVENANCE, work_folder
 from sfumato.server.fit import Progress, TrainConfig, fit
 
 
@@ -41,23 +43,31 @@ def train(
     config: TrainConfig,
     *,
     captions: Captioned | None = None,
+    work: Path | None = None,
     on_step: Callable[[Progress], None] = lambda progress: None,
     validate: Callable[[Any, int], None] | None = None,
 ) -> Path:
     """Train on ``records`` and write a ControlNet to ``out``; run again after a kill to go on.
 
+    Of several processes (``core.processes``) each computes its rows of every batch.
+
     Args:
         records: of one or several owners, each with its own n.
         base: the frozen base; the UNet sees the empty prompt and the ControlNet zeros, unless ``captions`` are given.
-        out: the folder of the ControlNet, its settings and its checkpoint.
+        out: the folder of the ControlNet and its settings: what may be shared (``server.export``).
         config: how to train.
         captions: contexts of captions that are not private.
+        work: the private folder of checkpoint, logs and provenance; by default ``OUT-work``.
         on_step: told about every step.
         validate: called with the averaged ControlNet and the step, every ``validate_every`` steps.
 
     Raises:
         UserError: too few records, a checkpoint of another run, or a loss that is not finite.
     """
+    if config.batch < processes.count():
+        raise UserError(
+            f"batches of {config.batch} for {processes.count()} processes", expected="a record for each", fix="a larger --batch"
+        )
     if records.derived:
         raise UserError("records without conditions", expected="conditions to train on", fix="let server.derive find them first")
     top = int(records.n.max())
@@ -76,40 +86,54 @@ def train(
 
     def loss(model: Any, step: int, part: int) -> torch.Tensor:
         batch = batch_index(len(train_set), config.batch, step * config.accumulation + part, seed=config.seed)
-        return objective(model, base, train_set, batch, words, generator(config.seed, 2, step, part))
+        rows = processes.share(len(batch))
+        mine = objective(model, base, train_set, batch, words, generator(config.seed, 2, step, part), rows=rows)
+        return mine * ((rows.stop - rows.start) / len(batch))
 
     @torch.no_grad()
     def held_out(model: Any) -> float | None:
         """The same draws every time: it rises when the run overfits."""
-        everything = torch.arange(len(kept))
-        return float(objective(model, base, kept, everything, words_aside, generator(config.seed, 3))) if len(kept) else None
+        if not len(kept):
+            return None
+        everything, rows = torch.arange(len(kept)), processes.share(len(kept))
+        value = torch.zeros((), device=base.unet.device)
+        if rows.stop > rows.start:
+            mine = objective(model, base, kept, everything, words_aside, generator(config.seed, 3), rows=rows)
+            value += mine * ((rows.stop - rows.start) / len(kept))
+        processes.add_up([value])
+        return float(value)
 
     model = nets.new_controlnet(base, generator=generator(config.seed, 1))
     null = NullContexts(base.unet, base.empty_context.to(base.unet.device), model) if captions is None else None
+    work = work_folder(out, work)
     averaged = fit(
-        model, base, out, config, run=_run_id(config, level, base, captions), loss=loss, held_out=held_out, null=null,
+        model, base, work, config, run=_run_id(config, level, base, captions), loss=loss, held_out=held_out, null=null, shared=True,
         on_step=on_step, validate=validate,
     )  # fmt: skip
-    settings = nets.describe(
-        base, condition=records.condition, captioned=captions is not None, train=asdict(config), records=len(records),
-        owners=[_owner(manifest) for manifest in records.manifests],
-    )  # fmt: skip
-    nets.save_controlnet(averaged, out, settings)
+    if processes.is_main():
+        named = {"train": asdict(config), "records": len(records), "owners": [_owner(manifest) for manifest in records.manifests]}
+        write_json(work / PROVENANCE, named)
+        numbers = {"records": len(records), "owners": len(records.manifests)}
+        settings = nets.describe(base, condition=records.condition, captioned=captions is not None, **numbers)
+        nets.save_controlnet(averaged, out, settings)
+    processes.wait()
     return out
 
 
 def objective(
-    model: Any, base: Base, records: Records, index: torch.Tensor, captions: Captioned | None, draws: torch.Generator
-) -> torch.Tensor:
-    """The exact objective on a batch."""
-    z_n, c_m, n = records.z_n[index], records.c_m[index], records.n[index]
+    model: Any, base: Base, records: Records, index: torch.Tensor, captions: Captioned | None, draws: torch.Generator,
+    *, rows: slice = slice(None),
+) -> torch.Tensor:  # fmt: skip
+    """The exact objective on a batch: the mean over its ``rows``, with the draws of the whole, whoever computes the others."""
+    n, b = records.n[index], len(index)
     t = draw_t(n, base.schedule.steps, generator=draws)
-    z_t, eps, s = renoise(z_n, n, t, base.schedule, generator=draws)
-    b = len(index)
-    context = base.empty_context.expand(b, -1, -1)
-    if captions is not None:
-        keep = torch.rand((b, 1, 1), generator=draws) >= captions.dropped
-        context = torch.where(keep, captions.context[index], context)
+    eps = torch.randn((b, *records.z_n.shape[1:]), generator=draws)
+    keep = None if captions is None else torch.rand((b, 1, 1), generator=draws) >= captions.dropped
+    index, n, t, eps = index[rows], n[rows], t[rows], eps[rows]
+    z_t, eps, s = renoise(records.z_n[index], n, t, base.schedule, eps=eps)
+    c_m, context = records.c_m[index], base.empty_context.expand(len(index), -1, -1)
+    if captions is not None and keep is not None:
+        context = torch.where(keep[rows], captions.context[index], context)
     seen = torch.zeros_like(context)
     device = base.unet.device
     z_t, c_m, t, context, seen = (x.to(device) for x in (z_t, c_m, t, context, seen))

@@ -18,8 +18,8 @@ from sfumato.diffusion.sampling import sample
 from sfumato.records.reader import Records
 
 
-def saver(records: Records, base: Base, out: Path, *, seed: int, count: int = 6) -> Callable[[Any, int], None]:
-    """A callback that writes ``out/validation/STEP.png``: decoded ``c_m`` above, what it makes below, under the empty prompt."""
+def saver(records: Records, base: Base, work: Path, *, seed: int, count: int = 6) -> Callable[[Any, int], None]:
+    """A callback that writes ``work/validation/STEP.png``: decoded ``c_m`` above, what it makes below, under the empty prompt."""
     level = records.level_conditions(base.schedule, seed=seed)
     conditions = level.c_m[torch.linspace(0, len(level) - 1, min(count, len(level))).long()]  # of every owner, as they are trained on
 
@@ -28,6 +28,6 @@ def saver(records: Records, base: Base, out: Path, *, seed: int, count: int = 6)
         rows = [np.concatenate(list(base.decode_pixels(z)), axis=1) for z in (conditions, z_0)]
         buffer = io.BytesIO()
         Image.fromarray(np.concatenate(rows)).save(buffer, "PNG")
-        write_atomic(out / "validation" / f"{step:06d}.png", buffer.getvalue())
+        write_atomic(work / "validation" / f"{step:06d}.png", buffer.getvalue(), private=True)
 
     return save
