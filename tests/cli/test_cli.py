@@ -152,7 +152,10 @@ def test_training_options_reach_the_training(run, make_folder, mini, tmp_path):
         "no",
     )
     code, out, _ = run("train", records, "-o", net, "--base", mini, *options, "--json")
-    report, settings = json.loads(out), json.loads((net / "sfumato.json").read_text())
+    report, settings = json.loads(out), json.loads((tmp_path / "net-work" / "provenance.json").read_text())
+    assert {item["file"] for item in report["shared"]} == {path.name for path in net.iterdir()} and "alice" not in (
+        net / "sfumato.json"
+    ).read_text()
     assert code == 0 and report["held_out_loss"] == [] and report["peak_bytes"] > 50e6
     wanted = {"ema": 0.5, "held_out": 0, "steps": 3, "batch": 4, "lr": 1e-3, "accumulation": 2, "seed": 7, "precision": "no"}
     assert {name: settings["train"][name] for name in wanted} == wanted

@@ -66,7 +66,7 @@ def test_a_v_prediction_is_turned_into_eps(tmp_path):
 
 
 def test_what_goes_beside_a_controlnet_is_what_loading_accepts(base, tmp_path):
-    settings = nets.describe(base, condition="canny", captioned=True, train={"steps": 1}, records=7)
+    settings = nets.describe(base, condition="canny", captioned=True, records=7)
     nets.save_controlnet(acting_controlnet(base), tmp_path, settings)
     _, found = nets.load_latent_controlnet(tmp_path)
     assert found == settings and found["context"] == "captions" and found["records"] == 7

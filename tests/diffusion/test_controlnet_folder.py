@@ -19,7 +19,7 @@ from tests_support import acting_controlnet
 @pytest.fixture(scope="module")
 def made(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "net"
-    settings = nets.describe(base, condition="canny", captioned=False, train={})
+    settings = nets.describe(base, condition="canny", captioned=False)
     mask = os.umask(0o022)
     try:
         nets.save_controlnet(acting_controlnet(base), folder, settings)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from sfumato.core import processes
 from sfumato.diffusion.base import load_base
+from sfumato.records.reader import Records
 from sfumato.server import derive
 from sfumato.server.export import work_folder
 from sfumato.server.fit import TrainConfig
@@ -40,9 +41,9 @@ CONFIG = TrainConfig(steps=4, batch=5, accumulation=2, warmup=1, held_out=3, che
 
 
 def sealed():
-    from test_derive import records
-
-    return records(n=(600,) * 9 + (300,) * 8)
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(17, 4, 8, 8, generator=draws)
+    return Records(z, torch.zeros_like(z), torch.tensor([600] * 9 + [300] * 8), torch.full((17,), 200), (), ())
 
 
 def drawn(base, work=None):

@@ -81,14 +81,12 @@ class NullContexts:
 
 
 def freeze_unread(controlnet: Any) -> None:
-    """Freeze what a ControlNet that sees zeros does not compute with: its cross-attention but for the output's bias, and the norm before."""
-    for block in {
-        name.rpartition(".")[0]: None for name, m in controlnet.named_modules() if name.endswith("attn2") and m in _cross(controlnet)
-    }:
-        parts = controlnet.get_submodule(block)
-        for part in (parts.norm2, parts.attn2):
-            part.requires_grad_(False)
-        parts.attn2.to_out[0].bias.requires_grad_(True)
+    """Freeze what a ControlNet that sees zeros does not compute with: cross-attention but for the output's bias, and the norm before it."""
+    silent = _cross(controlnet)
+    for block in [module for module in controlnet.modules() if any(getattr(module, "attn2", None) is m for m in silent)]:
+        block.norm2.requires_grad_(False)
+        block.attn2.requires_grad_(False)
+        block.attn2.to_out[0].bias.requires_grad_(True)
 
 
 def _cross(module: Any) -> list[Any]:
