@@ -1,4 +1,4 @@
-"""The whole path on this machine's device: seal, train, derive, generate, attack, compare, on the tiny base. One JSON, under 6 minutes on a GPU.
+"""The whole path on this machine's device: seal, train, derive, generate, attack, compare, on the tiny base. Prints one JSON.
 
 python benchmarks/second_device.py                    # on a GPU where there is one
 SFUMATO_DEVICE=cpu python benchmarks/second_device.py # the same on the CPU, slower
