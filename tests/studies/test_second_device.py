@@ -21,13 +21,13 @@ from sfumato.records.record import SealSettings
 from sfumato.server import derive, generate
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
-from sfumato.studies import compare, exposure, line_up, redteam, speed
+from sfumato.studies import audited, compare, exposure, line_up, redteam, speed
 from sfumato.studies.compare import CompareConfig
 from sfumato.studies.exposure import ExposureConfig
 from sfumato.studies.owners import write_folder
 from tests_support import few_steps
 
-ATTACKS = ("linear_mmse", "ddrm", "guided_inversion", "own_controlnet:server", "direct_identity")
+ATTACKS = ("linear_mmse", "diffusion_prior:ddim", "own_controlnet:server", "direct_identity")
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def second(monkeypatch, tmp_path, home):
     monkeypatch.setenv("SFUMATO_DEVICE", "second")
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
-    monkeypatch.setattr(exposure, "MINIMUM", 10)
-    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
+    monkeypatch.setattr(audited, "MINIMUM", 10)
+    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
     monkeypatch.setattr(redteam, "SERVER_STEPS", {"quick": 2})
     monkeypatch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
@@ -76,7 +76,7 @@ def test_devices_never_meet_from_the_pictures_to_the_attack(second, pictures, tm
 
 
 def test_schemes_side_by_side_and_the_step_that_is_timed_at_the_end(second, tmp_path):
-    config = CompareConfig(domains=("own",), arms=("public", "oneway", "split", "sealed"), pictures=4, conditions=4, steps=2, batch=4)
+    config = CompareConfig(domains=("own",), arms=("public", "split"), pictures=4, conditions=4, steps=2, batch=4)
     figures = compare.run(config, tmp_path / "compare")
     assert figures["settings"]["device"] == "second" and set(figures["schemes"]) == {"no_control", *config.arms}
     assert figures["speed"]["server_ratio"] > 0

@@ -101,7 +101,7 @@ def losses(base: Base, line_up: LineUp, prompt: str, effort: Effort) -> torch.Te
         for z_0 in line_up.z_0[:, picture].split(BATCH):
             z_t = (alpha * z_0.to(device) + sigma * eps).to(base.unet.dtype)
             step = torch.full((len(z_t),), t, device=device)
-            with autocast(device, choose_precision()):
+            with autocast(device, choose_precision(device)):
                 output = base.unet(z_t, step, encoder_hidden_states=context.to(z_t).expand(len(z_t), -1, -1)).sample
             said = eps_from(output.float(), z_t.float(), step, base.schedule, base.prediction_type)
             parts.append((said - eps).square().mean((1, 2, 3)).cpu())
