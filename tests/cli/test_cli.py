@@ -161,6 +161,12 @@ def test_training_options_reach_the_training(run, make_folder, mini, tmp_path):
     assert {name: settings["train"][name] for name in wanted} == wanted
     (owner,) = settings["owners"]
     assert owner["owner"] == "alice" and len(owner["key"]) == 64 and owner["privacy"]["guarantee"] == "none" and owner["release"]
+    code, out, _ = run("inspect", net)
+    assert code == 0 and out.count("shared") == 3 and "PRIVATE" not in out
+    (net / "owners.txt").write_text("alice")
+    code, out, _ = run("inspect", net, "--json")
+    assert code == 1 and [item["file"] for item in json.loads(out)["files"] if item["private"]] == ["owners.txt"]
+    assert run("inspect", net, "--audit")[0] == 2
     for wrong in (("--ema", 1), ("--held-out", -1), ("--batch", 0)):
         assert run("train", records, "-o", tmp_path / "other", "--base", mini, *wrong)[0] == 2
     assert not (tmp_path / "other").exists()

@@ -11,7 +11,7 @@ SHOWN = 8
 
 
 def command(
-    records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote.")],
+    records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote, or sfumato train.")],
     picture: Annotated[Path | None, typer.Option("--picture", help="Write 'as the server sees it' to this PNG.")] = None,
     audit: Annotated[bool, typer.Option("--audit", help="Try to refute what is claimed, by the records themselves.")] = False,
     truth: Annotated[Path | None, typer.Option(help="With --audit: the folder that was sealed, for what only its owner can test.")] = None,
@@ -19,12 +19,22 @@ def command(
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Verify records and show what leaves the machine. Exit code 1 when a shard is bad, or a claim refuted."""
+    """Verify records and show what leaves the machine. Exit code 1 when a shard is bad, or a claim refuted.
+
+    Of a trained ControlNet's folder it lists what would be shared, and exits with 1 where something does not belong there.
+    """
     from sfumato.cli import _audit, _output
     from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
+    from sfumato.cli import _shared
+
+    if _shared.is_controlnet(records):
+        if picture or audit or selftest:
+            raise UserError(f"{records}: a trained ControlNet", expected="no other options: its files are listed")
+        _shared.show(records, as_json=as_json)
+        return
     from dataclasses import asdict
 
     from sfumato.core.errors import RecordError

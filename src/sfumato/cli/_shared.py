@@ -1,0 +1,29 @@
+"""``sfumato inspect`` of a trained ControlNet's folder: what would be shared with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def is_controlnet(folder: Path) -> bool:
+    """Whether ``folder`` is one of a ControlNet of ours, and none of records."""
+    from sfumato.diffusion.controlnet_folder import SETTINGS
+
+    return (folder / SETTINGS).is_file() and not (folder / "manifest.json").exists()
+
+
+def show(folder: Path, *, as_json: bool) -> None:
+    """List every file, what it is and whether it belongs there. Exit code 1 where something does not."""
+    from sfumato.cli import _output
+    from sfumato.server.export import contents
+
+    found = contents(folder)
+    if as_json:
+        _output.emit({"controlnet": str(folder), "files": [item._asdict() for item in found]})
+    else:
+        for item in found:
+            _output.show(f"{'PRIVATE?' if item.private else 'shared':8} {item.bytes:>12,} bytes  {item.file}: {item.what}")
+    if any(item.private for item in found):
+        raise typer.Exit(1)
