@@ -43,7 +43,7 @@ MAY_USE: tuple[type, ...] = (Class, PublicAdapters)
 VARIANTS = ("calibrated", "raw")
 RANGE = (0.3, 0.9)  # of T: below, losses tell how smooth a picture is; above, nothing is left of it
 STEPS = 8
-PICTURES = 3  # of each candidate at most
+PICTURES: dict[Effort, int] = {"quick": 3, "full": 5}  # of each candidate at most
 CALIBRATORS: dict[Effort, int] = {"quick": 16, "full": 64}  # public people
 OWN = 16  # so many public adapters' worth of the pooled variance is in a candidate's own
 BATCH = 200
@@ -67,16 +67,16 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: s
         others = of_public(base, public, line_up, prompt=prompt, effort=effort, tell=tell)
         scores, calibrators = calibrated(scores, others), len(others)
     budget = {
-        "variant": variant, "candidates": len(scores), "pictures of each": min(PICTURES, line_up.z_0.shape[1]),
+        "variant": variant, "candidates": len(scores), "pictures of each": min(PICTURES[effort], line_up.z_0.shape[1]),
         "looks": len(looks(line_up, effort)), "public adapters": calibrators, "prompt": prompt,
     }  # fmt: skip
     return Guess(scores=scores, budget=budget)
 
 
 def looks(line_up: LineUp, effort: Effort) -> list[tuple[int, int]]:
-    """Pairs of a picture's number and a step's: every picture at every step, or where effort is spared, one after another in turn."""
-    count = min(PICTURES, line_up.z_0.shape[1])
-    return [(k, j) for j in range(STEPS) for k in range(count) if effort == "full" or k == j % count]
+    """Pairs of a picture's number and a step's: every picture at every step."""
+    count = min(PICTURES[effort], line_up.z_0.shape[1])
+    return [(k, j) for k in range(count) for j in range(STEPS)]
 
 
 def gains(base: Base, adapter: Adapter, line_up: LineUp, *, prompt: str, effort: Effort) -> torch.Tensor:
