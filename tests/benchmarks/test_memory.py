@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,13 @@ def bench(base, monkeypatch):
 def test_every_task_is_measured(bench, task, at_once):
     found = bench.measure(task, 2, side=8, at_once=at_once)
     assert found["weights"] > 0 and found["above"] >= 0 and (budget.BYTES == bench.EVERYTHING) == at_once
+
+
+def test_the_page_says_what_was_measured():
+    figures = json.loads((ROOT / "docs" / "memory.json").read_text())
+    page = (ROOT / "docs" / "schemes.md").read_text()
+    assert figures["command"] in page and figures["pixels"] == 512
+    for task, rows in figures["peak"].items():
+        cells = [f"{rows[row]['above'] / 1e9:.2f} GB" for row in ("by budget", "at once")]
+        assert f"| {task} | {' | '.join(cells)} |" in page
+        assert rows["by budget"]["above"] < 2e9
