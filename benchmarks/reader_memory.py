@@ -1,4 +1,4 @@
-"""How much memory a server needs to read records: checked, levelled, split, digested, and every one of them read once in batches.
+"""How much memory a server needs to read records: checked, levelled, split, digested, and read in random batches.
 
 python benchmarks/reader_memory.py                                    # 100,000 records of 4 x 64 x 64, 6.6 GB on the disk
 python benchmarks/reader_memory.py --records 20000 --json docs/reader_memory.json
@@ -62,7 +62,7 @@ def write(folder: Path, count: int, bits: int, level: int) -> int:
     return sum(entry.bytes for entry in entries)
 
 
-def read(folders: list[Path], batch: int) -> dict[str, Any]:
+def read(folders: list[Path], batch: int, batches: int) -> dict[str, Any]:
     """What a server does with records before and while it trains, and the peak of this process, in bytes."""
     torch.set_num_threads(1)
     codec: Any = SimpleNamespace(fingerprint=FINGERPRINT, schedule=SCHEDULE, latent_shape=SHAPE)
@@ -70,14 +70,14 @@ def read(folders: list[Path], batch: int) -> dict[str, Any]:
     records = reader.load(folders, codec=codec).level_conditions(SCHEDULE, seed=0)
     train, _ = records.split(32)
     digest, chosen = records.digest(), records.take(train)
-    loaded, steps = time.perf_counter(), len(chosen) // batch
+    loaded, steps = time.perf_counter(), min(batches, len(chosen) // batch)
     total = 0.0
     for step in range(steps):
         index = reader.batch_index(len(chosen), batch, step, seed=0)
         total += float(chosen.z_n[index].mean()) + float(chosen.c_m[index].mean())
     done = time.perf_counter()
     return {
-        "records": len(records), "refused": len(records.refused), "digest": digest[:12], "mean": total / max(1, steps),
+        "records": len(records), "batches": steps, "refused": len(records.refused), "digest": digest[:12], "mean": total / max(1, steps),
         "process_before_bytes": before, "peak_bytes": peak_bytes(), "above_bytes": peak_bytes() - before,
         "seconds_to_load": round(loaded - started, 1), "milliseconds_a_batch": round(1000 * (done - loaded) / max(1, steps), 2),
     }  # fmt: skip
@@ -88,17 +88,18 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--bits", type=int, choices=(8, 16), default=16)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batches", type=int, default=400, help="of the training that are read")
     parser.add_argument("--json", type=Path, default=None, help="write the figures there, too")
     parser.add_argument("--folder", type=Path, default=None, help="where records are written for a while")
     parser.add_argument("--read", type=Path, nargs="+", default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.read:
-        print(json.dumps(read(args.read, args.batch)))
+        print(json.dumps(read(args.read, args.batch, args.batches)))
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as place:
         folders = [Path(place) / f"owner{number}" for number in range(len(LEVELS))]
         sizes = [write(folder, args.records // len(folders), args.bits, level) for folder, level in zip(folders, LEVELS, strict=True)]
-        again = [sys.executable, __file__, "--batch", str(args.batch), "--read", *map(str, folders)]
+        again = [sys.executable, __file__, "--batch", str(args.batch), "--batches", str(args.batches), "--read", *map(str, folders)]
         done = subprocess.run(again, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-4000:])

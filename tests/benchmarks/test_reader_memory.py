@@ -18,3 +18,11 @@ def test_a_server_holds_a_part_of_what_it_reads(tmp_path: Path) -> None:
     assert found["records"] == 3200 and found["refused"] == 0 and found["bytes_on_disk"] > 3200 * 4 * 64 * 64 * 2
     assert found["above_bytes"] < 2**25 < found["bytes_on_disk"] // 3
     assert not list(tmp_path.iterdir())
+
+
+def test_the_figures_in_the_docs_are_measured_where_they_say_so_and_flat() -> None:
+    found = json.loads((ROOT / "docs/reader_memory.json").read_text())
+    small, large = found["after"]
+    assert small["records"] < large["records"] < found["extrapolated"]["records"]  # the last is computed, and says so
+    assert large["above_bytes"] < 1.2 * small["above_bytes"] < 2**26 and "not measured" in found["extrapolated"]["how"]
+    assert all(row["above_over_disk"] > 6 for row in found["before"])
