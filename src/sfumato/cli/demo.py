@@ -23,7 +23,7 @@ def command(
     quiet_libraries()
     from sfumato.studies.demo import LABELS, DemoConfig, bars, run
 
-    config = DemoConfig(full=True, pictures=400, conditions=200, steps=700, batch=32, seed=seed) if full else DemoConfig(seed=seed)
+    config = DemoConfig(full=True, conditions=200, steps=700, seed=seed) if full else DemoConfig(seed=seed)
     with _output.bar("starting") as advance:
         progress = advance
 

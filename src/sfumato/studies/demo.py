@@ -41,10 +41,10 @@ _MARK = ".sfumato-demo.json"
 class DemoConfig:
     """The size of the demo, which seals as ``sfumato seal`` does by itself. ``full`` adds the arms ``public`` and ``centralised``."""
 
-    pictures: int = 200
+    pictures: int = 400
     conditions: int = 64
-    steps: int = 400
-    batch: int = 16
+    steps: int = 200
+    batch: int = 32
     condition: str = "canny"
     full: bool = False
     seed: int = 0
