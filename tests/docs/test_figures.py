@@ -403,6 +403,20 @@ def test_the_page_on_weights_compares_encoders_as_they_were_compared():
             assert f"{pair['difference']:.2f} [{pair['low']:.2f}, {pair['high']:.2f}] | {pair['p']:.4f} |" in line
 
 
+def test_the_pages_say_what_the_adapter_itself_gives_away():
+    figures, page = read("weights_lineup.json"), (ROOT / "docs/weights.md").read_text()
+    ranks = {pool: list(people.values()) for pool, people in figures["ranks"].items()}
+    both = [rank for pool in ranks.values() for rank in pool]
+    named = sum(rank == 1 for rank in both) / len(both)
+    assert figures["all"]["n"] == len(both) and figures["all"]["top1"] == named
+    line = next(line for line in page.splitlines() if line.startswith("| `lineup_likelihood:raw` |"))
+    shares = " / ".join(f"{sum(rank == 1 for rank in ranks[pool]) / len(ranks[pool]):.2f}" for pool in ("recombined", "unseen_part"))
+    said = f"{named:.2f} [{figures['all']['low']:.2f}, {figures['all']['high']:.2f}]"
+    first_five = sum(rank <= 5 for rank in both) / len(both)
+    assert line == f"| `lineup_likelihood:raw` | {said} | {shares} | {first_five:.2f} | {sum(both) / len(both):.1f} | {len(both)} |"
+    assert f"so far named {said} of {len(both)} people" in " ".join(README.split())
+
+
 def test_the_page_on_weights_says_how_large_files_are_at_sd_size():
     commands, page = read("sd15_weights.json")["commands"], (ROOT / "docs/weights.md").read_text()
     assert f"{commands['finetune, diffusers']['bytes'] / 1e6:.1f} MB" in page and commands["attack-weights run"]["unknown keys"] == []
