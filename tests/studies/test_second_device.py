@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from second_device import Mixed, second_device
+from sfumato.attacker.records import direct_identity
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion import base as bases
@@ -40,6 +41,7 @@ def second(monkeypatch, tmp_path, home):
     monkeypatch.setattr(audited, "MINIMUM", 10)
     monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
     monkeypatch.setattr(redteam, "SERVER_STEPS", {"quick": 2})
+    monkeypatch.setitem(direct_identity.STEPS, "quick", 2)
     monkeypatch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
     few_steps(monkeypatch, generate, derive, steps=2)
@@ -60,10 +62,8 @@ def test_devices_never_meet_from_the_pictures_to_the_attack(second, pictures, tm
         settings = SealSettings(condition="canny", seal_step=300, **how)
         seal(folder, tmp_path / name, owner=name, codec=base, settings=settings, allow_rerelease=True)
     config = TrainConfig(steps=2, batch=4, held_out=2, checkpoint_every=1, seed=0)
-    for name in ("records", "derived"):
-        records = reader.load([tmp_path / name], codec=base)
-        pairs = derive.if_needed(records, base, seed=0)
-        out = train(pairs, base, tmp_path / f"{name}-net", config)
+    pairs = derive.if_needed(reader.load([tmp_path / "derived"], codec=base), base, seed=0)
+    out = train(pairs, base, tmp_path / "net", config)
     net, found = load_latent_controlnet(out, device=base.unet.device)
     conditions = np.zeros((2, base.size, base.size, 3), np.uint8)
     assert generate.generate(base, ["a", "b"], seed=0, controlnet=net, settings=found, conditions=conditions).shape == (2, 64, 64, 3)
