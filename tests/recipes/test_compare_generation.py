@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from sfumato.core.artifact import write_json
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import new_controlnet, save_controlnet
+from sfumato.server.export import PROVENANCE, work_folder
 from tests_support import load_recipe
 
 
@@ -28,8 +30,9 @@ def folder(tmp_path: Path) -> Path:
         "condition_scale": float(base.schedule.alpha(200)),
         "context": "zeros",
         "control_guidance_end": 1.0,
-        "owners": [{"settings": {"condition_step": 100}}, {"settings": {"condition_step": 200}}],
     }
+    said = {"owners": [{"settings": {"condition_step": 100}}, {"settings": {"condition_step": 200}}]}
+    write_json(work_folder(tmp_path / "net") / PROVENANCE, said)
     save_controlnet(new_controlnet(base, generator=torch.Generator().manual_seed(0)), tmp_path / "net", settings)
     return tmp_path / "net"
 
