@@ -2,9 +2,10 @@
 
 python recipes/measure_pace.py docs/matrix.json
 
-Attacks that learn from public people first (``LEARN``) take the same of any number of records, as far as this tells; others take so long a
-record. Of several schemes the slowest counts. Rows of "glance" are kept as they are: they were timed in one audit of 200 records, in seconds
-of one busy core. ``probe`` is this machine's; run it where the matrix was run, with nothing else beside.
+Attacks that learn from public people first (``LEARN``) take the same of any number of records, as far as this tells.
+Others take so long a record. Of several schemes the slowest counts. Rows of "glance" are kept as they are: they were
+timed in one audit of 200 records, in seconds of one busy core. ``probe`` is this machine's; run it where the matrix
+was run, with nothing else beside.
 """
 
 from __future__ import annotations
