@@ -229,6 +229,13 @@ def test_the_page_on_attacks_says_how_many_people_come_back():
     assert f"recognises {person(told, 'recombined')} of the recombined people" in page
 
 
+def test_the_page_on_attacks_says_what_a_crop_and_another_picture_give_away():
+    cells, page = read("matrix.json")["cells"], " ".join((ROOT / "docs/attacks.md").read_text().split())
+    for place in ("sealed/linkage:cropped", "sealed-derived/linkage:cropped", "sealed/linkage:another"):
+        both = [cell_of(cells[place], pool, "candidate") for pool in ("recombined", "unseen_part")]
+        assert " and ".join(both) in page, place
+
+
 def test_the_page_on_attacks_says_what_twice_the_effort_gets():
     quick, full = read("matrix.json"), read("matrix_full.json")
     assert full["settings"] == {**quick["settings"], "effort": "full"}
