@@ -101,7 +101,7 @@ def test_a_desk_tells_whatever_goes_wrong(tmp_path, mini, monkeypatch):
 
     assert "no such folder" in ask(Desk("centralised", tmp_path / "nowhere", str(mini), "canny", {}))
     assert "unknown name 'magic'" in ask(Desk("magic", tmp_path, str(mini), "canny", {}))
-    assert "no folder 'vae'" in ask(Desk("centralised", tmp_path, str(tmp_path), "canny", {}))
+    assert "no vae/config.json" in ask(Desk("centralised", tmp_path, str(tmp_path), "canny", {}))
     (tmp_path / "a.png").write_bytes(b"")
     desk = Desk("centralised", tmp_path, str(mini), "canny", {})
     monkeypatch.setattr(type(tmp_path), "read_bytes", lambda self: (_ for _ in ()).throw(MemoryError("too large")))
