@@ -41,7 +41,7 @@ _MARK = ".sfumato-demo.json"
 class DemoConfig:
     """The size of the demo, which seals as ``sfumato seal`` does by itself. ``full`` adds the arms ``public`` and ``centralised``."""
 
-    pictures: int = 400
+    pictures: int = 300
     conditions: int = 64
     steps: int = 200
     batch: int = 32
@@ -172,9 +172,10 @@ def _judge(
     """Generate under held-out conditions in every arm, and score the edges of what came out."""
     held_out = arms.HeldOut.draw(base, STYLE, config.conditions, condition=config.condition, seed=config.seed)
     results: dict[str, arms.Arm] = {}
+    precision = choose_precision(base.unet.device)
     for name, (controlnet, settings) in {"no_control": (None, None), **controls}.items():
         on_step = partial(tell, f"generating {name.replace('_', ' ')}")
-        results[name] = held_out.score(base, controlnet, settings, on_step=on_step)
+        results[name] = held_out.score(base, controlnet, settings, precision=precision, on_step=on_step)
     figures: dict[str, Any] = {
         "adherence": {name: arm.adherence for name, arm in results.items()},
         "f1": {name: float(arm.f1.mean()) for name, arm in results.items()},
