@@ -82,7 +82,9 @@ def seen(adapter: Adapter, layout: Layout, *, any_rank: bool) -> tuple[Factors, 
     for name, (a, b) in adapter.factors.items():
         if not bool(a.isfinite().all() and b.isfinite().all()):
             raise UserError(
-                f"{name}: values that are no finite numbers", expected="an adapter that can be used", fix="fetch the file again"
+                f"{name}: values that are no finite numbers",
+                expected="an adapter that can be used",
+                fix="take another file of it: this one's training broke, and fetching it again changes nothing",
             )
         wanted = layout.sides.get(name)
         if wanted and (a.ndim != 2 or (len(b), a.shape[1]) != wanted):
