@@ -237,6 +237,7 @@ def test_an_audit_holds_the_records_against_the_claim(run, make_folder, mini, tm
     code, out, _ = run("inspect", records, "--audit", "--truth", folder, "--base", mini, "--json")
     found = json.loads(out)["audit"]
     assert code == 0 and not found["refuted"] and found["claimed"]["clip"] == 8 and found["owner"]["untested"] == []
+    assert found["owner"]["matched"] == "ledger"
     assert {row["field"] for part in ("anybody", "owner") for row in found[part]["tests"]} >= {"z_n", "c_m"}
     code, out, _ = run("inspect", records, "--audit")  # what anybody can test needs no base
     assert code == 0 and "not refuted by what anybody can see" in out and "claimed, and known to the signer alone: clip 8" in out

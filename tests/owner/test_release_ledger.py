@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis.strategies import lists, sampled_from, tuples
 
 from sfumato.core.errors import UserError
-from sfumato.owner import release_ledger
+from sfumato.owner import journal
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
 
 KEY = b"k" * 32
@@ -78,7 +78,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_one_is_whole(tmp_path, monkeyp
     ledger = ReleaseLedger(tmp_path, KEY)
     ledger.append(entry())
     path, before = tmp_path / "releases.jsonl", (tmp_path / "releases.jsonl").read_bytes()
-    monkeypatch.setattr(release_ledger, "sync_file", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(journal, "sync_file", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         ledger.append(entry("r2"))
     monkeypatch.undo()

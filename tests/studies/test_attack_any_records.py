@@ -13,6 +13,7 @@ from sfumato.attacker.attempt import NoChannel
 from sfumato.attacker.knowledge import Latents, Noise
 from sfumato.attacker.records.base import Guess
 from sfumato.core.artifact import read_json
+from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise
 from sfumato.judge.audit import matching
 from sfumato.owner.folder import read_folder
@@ -210,8 +211,58 @@ def test_the_part_and_its_pictures_are_the_right_ones(sealed, base, monkeypatch)
                                     seed=0).readable  # fmt: skip
 
 
-def test_records_are_matched_a_block_at_a_time(sealed, base, monkeypatch):
+def test_under_any_noise_records_find_their_pictures_by_the_private_ledger(sealed, base, home, monkeypatch):
+    """At step 998 nothing of a picture is left to match: the ledger knows, and without it nobody does."""
+    records, folder, _ = sealed(seal_step=998, derived=True, condition_step=None)
+    loaded, pictures = reader.load([records], codec=base), audited.Pictures.of(folder, size=base.size, condition="canny")
+    order = np.array(InsecureNoise(0).permutation(12))
+    for latents in (audited.LATENTS, 0):
+        monkeypatch.setattr(audited, "LATENTS", latents)
+        found = audited.audited(loaded, pictures, base, most=99, seed=0)
+        part = audited.audited(loaded, pictures, base, most=5, seed=1)
+        assert found.by == part.by == audited.LEDGER and (found.own == order).all()
+        assert (part.own == order[audited.chosen(12, 5, 1).numpy()]).all()
+        assert part.digest == found.digest and len(found.readable) == 12
+    (home / "ledger/releases.jsonl").rename(home / "ledger/elsewhere.jsonl")
+    with pytest.raises(UserError, match="look as much like another"):
+        audited.audited(loaded, pictures, base, most=99, seed=0)
+
+
+def test_a_folder_that_lacks_a_sealed_picture_is_refused_by_the_ledger(sealed, base):
     records, folder, _ = sealed()
+    loaded = reader.load([records], codec=base)
+    with Image.open(folder / "secret-0.png") as image:  # another file, the same pixels: it is known
+        image.save(folder / "secret-0.png", compress_level=0)
+    pictures = audited.Pictures.of(folder, size=base.size, condition="canny")
+    assert sorted(audited.audited(loaded, pictures, base, most=99, seed=0).own.tolist()) == list(range(12))
+    Image.new("RGB", (32, 32), "red").save(folder / "secret-3.png")
+    with pytest.raises(UserError, match="1 of 12 records are of pictures that are not in"):
+        audited.audited(loaded, pictures, base, most=99, seed=0)
+
+
+def test_the_attackers_know_no_more_with_the_ledger_than_without(sealed, tmp_path, home, monkeypatch):
+    """The scenario that attacks are handed is the same, bit for bit, whether the ledger or likelihood told which record is which."""
+    records, pictures, config = sealed()
+    config, handed = replace(config, attacks=("algebraic",)), []
+
+    def spied(row, scenario, **how):
+        handed.append({kind.__name__: scenario[kind] for kind in scenario.kinds()})
+        return Guess(z_0=scenario[Latents].z[0])
+
+    monkeypatch.setattr(redteam.attacks, "attempt", spied)
+    by = [exposure.run(records, pictures, tmp_path / "a", config, asked=ASKED)["matched"]]
+    (home / "ledger/releases.jsonl").unlink()
+    by.append(exposure.run(records, pictures, tmp_path / "b", config, asked=ASKED)["matched"])
+    assert by == ["ledger", "likelihood"] and handed[0].keys() == handed[1].keys()
+    assert torch.equal(handed[0]["Latents"].z, handed[1]["Latents"].z) and not any("own" in name.lower() for name in handed[0])
+    assert torch.equal(handed[0]["Candidates"].z_0, handed[1]["Candidates"].z_0)  # in the folder's order, not the records'
+    assert "read from your private ledger" in (tmp_path / "a/attack.html").read_text()
+    assert "found by likelihood" in (tmp_path / "b/attack.html").read_text()
+
+
+def test_records_are_matched_a_block_at_a_time(sealed, base, home, monkeypatch):
+    records, folder, _ = sealed()
+    (home / "ledger/releases.jsonl").unlink()  # as on a machine that did not seal them
     monkeypatch.setattr(audited, "BLOCK", 4)
     seen, match = [], matching.match
 

@@ -122,10 +122,15 @@ def test_without_names_of_people_they_are_not_tested_and_that_is_no_pass(sealed,
     assert figures["leaks"] == {"Latents": 1} and "Conditions" not in figures["knowledge"]
 
 
-def test_pictures_of_others_are_refused(sealed, config, tmp_path):
+def test_pictures_of_others_are_refused(sealed, config, tmp_path, home):
+    records = sealed()
     others = write_folder(store.distinct("open-peeps", "recombined", 18, 1, seed=5, purpose="test"), tmp_path / "others")
+    with pytest.raises(UserError, match="18 of 18 records are of pictures that are not in"):
+        exposure.run(records, others, tmp_path / "out", config, asked=ASKED)
+    assert not (tmp_path / "out").exists()
+    (home / "ledger/releases.jsonl").unlink()
     with pytest.raises(UserError, match="of none of the 18 pictures"):
-        exposure.run(sealed(), others, tmp_path / "out", config, asked=ASKED)
+        exposure.run(records, others, tmp_path / "out", config, asked=ASKED)
     assert not (tmp_path / "out").exists()
 
 

@@ -8,6 +8,10 @@ from typing import Any
 from sfumato.records.manifest import Manifest
 from sfumato.records.shard import Shard
 
+MATCHED = {
+    "ledger": "by your private ledger",
+    "likelihood": "by likelihood, where it is sure: this machine's ledger does not hold these records",
+}
 Fields = list[tuple[Any, Any]]  # a claim and the latents that it is of
 
 
@@ -42,44 +46,30 @@ def _owner(manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path,
     from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_codec
     from sfumato.judge.audit import records as audit
+    from sfumato.owner import whose
     from sfumato.owner.folder import read_folder
     from sfumato.records.reader import check_fit
 
     codec = load_codec(base)
     check_fit(truth, manifest, codec)
     listed = read_folder(truth, size=codec.size, condition=manifest.settings.condition)
-    images, latents = [], []
+    known = whose.named(manifest.release, [shard.entry.sha256 for shard in shards])
+    names, paths, latents = [], [], []
     for example in listed:
         try:
             pair = listed.pixels(example)
         except UserError:
             continue  # left out of the records, too
-        images.append(pair[0])
+        if known is not None:
+            names.append(known.name(pair[0]))
+            paths.append(example.path)
         latents.append(codec.encode_pixels(np.stack(pair[: len(fields)])))
     if not latents:
         raise UserError(f"{truth}: no picture that can be read", expected="the folder that was sealed")
     clean = torch.stack(latents)  # (M, fields, 4, h, w)
     owned = [(claim, rows, clean[:, number]) for number, (claim, rows) in enumerate(fields)]
-    return audit.owner(owned, index=_by_ledger(manifest, shards, images))
-
-
-def _by_ledger(manifest: Manifest, shards: list[Shard], images: list[Any]) -> Any:
-    """Which picture each record is of, as this machine's private ledger has it (-1: not in the folder); None where it knows nothing."""
-    import numpy as np
-
-    from sfumato.owner import identity
-    from sfumato.owner.release_ledger import ReleaseLedger
-    from sfumato.records.trust import home
-
-    folder = home() / "ledger"
-    if not (folder / "releases.jsonl").exists():
-        return None
-    ledger = ReleaseLedger(folder, identity.ledger_key(folder))
-    entries = {entry.sha256: entry for entry in ledger.of_release(manifest.release)}
-    if not all(shard.entry.sha256 in entries for shard in shards):
-        return None
-    place = {ledger.name(image): number for number, image in enumerate(images)}
-    return np.array([place.get(name, -1) for shard in shards for name in entries[shard.entry.sha256].pictures])
+    found = audit.owner(owned, index=None if known is None else known.whose(names, paths))
+    return found | {"matched": "likelihood" if known is None else "ledger"}
 
 
 def of_mechanism(manifest: Manifest, unchecked: str) -> dict[str, Any]:
@@ -99,6 +89,8 @@ def records_lines(found: dict[str, Any]) -> list[str]:
         if part is None:
             continue
         rows = part["tests"]
+        if "matched" in part:
+            said.append(f"which record is which picture: {MATCHED[part['matched']]}")
         bad = [row for row in rows if row["refuted"]]
         if bad:
             said.append(f"REFUTED by what {who}: {len(bad)} of {len(rows)} tests")

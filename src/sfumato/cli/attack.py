@@ -67,7 +67,7 @@ def command(
         command = f"{said} --effort {effort}"
         figures = run(records, truth, where, config, asked=asked, command=command, say=_output.say, tell=_teller(advance))
     if as_json:
-        shown = ("attacks", "gates", "passed", "leaks", "person", "records", "audited", "settings")
+        shown = ("attacks", "gates", "passed", "leaks", "person", "records", "audited", "matched", "settings")
         _output.emit({name: figures[name] for name in shown} | {"out": str(where)})
     else:
         _say(figures)
@@ -77,10 +77,11 @@ def command(
 
 
 def _say(figures: dict[str, Any]) -> None:
-    from sfumato.cli import _output
+    from sfumato.cli import _audit, _output
 
     if figures["audited"] < figures["records"]:
         _output.say(f"{figures['audited']} of {figures['records']} records were attacked, drawn at random.")
+    _output.say(f"Which record is which picture: {_audit.MATCHED[figures['matched']]}. No attacker was told.")
     _say_attacks(figures["attacks"])
     for gate in figures["gates"]:
         verdict = {True: "passed", False: "FAILED", None: "NOT TESTED"}[gate["passed"]]

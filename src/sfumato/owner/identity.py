@@ -51,6 +51,13 @@ def ledger_key(folder: Path) -> bytes:
     return _secret(path)
 
 
+def existing_ledger(store: Path | None = None) -> tuple[Path, bytes] | None:
+    """The ledger's folder and key for whoever only looks: nothing is made; None where either is not there."""
+    folder = (store or home()) / "ledger"
+    path = folder / "ledger.key"
+    return (folder, _secret(path)) if path.is_file() else None
+
+
 def _private(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

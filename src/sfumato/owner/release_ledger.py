@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
-import os
 from contextlib import AbstractContextManager
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sfumato.core.artifact import sync_file, write_atomic
-from sfumato.core.errors import UserError
 from sfumato.core.lock import held
-from sfumato.core.outside import parse_json, read_bytes
+from sfumato.owner.journal import Journal
 
-LEDGER_BYTES = 2**32
+RELEASES = "releases.jsonl"
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,16 @@ class Entry:
 
 
 class ReleaseLedger:
-    """An append-only list of released shards."""
+    """An append-only list of released shards; with ``look`` it is only read, whatever another process writes meanwhile."""
 
-    def __init__(self, folder: Path, key: bytes) -> None:
-        self._path = folder / "releases.jsonl"
+    def __init__(self, folder: Path, key: bytes, *, look: bool = False) -> None:
+        self._journal = Journal(folder / RELEASES, _checked, look=look)
         self._key = key
-        self.entries: list[Entry] = []
-        if os.path.lexists(self._path):
-            self._read()
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every released shard, in the order in which they were written."""
+        return self._journal.entries
 
     def name(self, image: np.ndarray) -> str:
         """The keyed name of a picture: HMAC-SHA-256 of its uint8 pixels as they go into the VAE."""
@@ -96,55 +94,12 @@ class ReleaseLedger:
         return [mus[group] for group in dict.fromkeys(root(names[0]) for entry, names in records if entry.release == release)]
 
     def append(self, entry: Entry) -> None:
-        """Add a line and wait until it is on the disk. The line waits beside the ledger until then: what a kill tore off is known by it."""
-        line = json.dumps(asdict(entry)).encode() + b"\n"
-        try:
-            write_atomic(self._next, line, private=True)
-            with self._path.open("ab") as file:
-                file.write(line)
-            sync_file(self._path)
-            self._next.unlink()
-        except OSError as error:
-            raise UserError(
-                f"{self._path}: the ledger could not be written ({error.strerror})",
-                fix="free some space and run the same command again",
-                privacy="the shard was not released: an unrecorded release could be repeated",
-            ) from error
-        self.entries.append(entry)
+        """Add a line and wait until it is on the disk.
 
-    @property
-    def _next(self) -> Path:
-        return self._path.with_name("releases.next")
-
-    def _read(self) -> None:
-        data = read_bytes(self._path, what="ledger of releases", limit=LEDGER_BYTES)
-        whole, _, torn = data.rpartition(b"\n")
-        lines = whole.split(b"\n") if whole else []
-        for number, line in enumerate(lines, 1):
-            self.entries.append(self._entry(line, number))
-        if torn:
-            self._mend(torn, len(lines) + 1, at=len(data) - len(torn))
-
-    def _mend(self, torn: bytes, number: int, *, at: int) -> None:
-        """The last line, without its end. One that a kill tore off is dropped: its shard never got its name. A whole one counts."""
-        waiting = read_bytes(self._next, what="line of a ledger", limit=2**30) if self._next.exists() else b""
-        if waiting != torn + b"\n" and waiting.startswith(torn):
-            os.truncate(self._path, at)
-            return
-        self.entries.append(self._entry(torn, number))
-        with self._path.open("ab") as file:
-            file.write(b"\n")
-
-    def _entry(self, line: bytes, number: int) -> Entry:
-        try:
-            return _checked(parse_json(line, name=f"line {number}"))
-        except (UserError, ValueError, TypeError) as error:
-            reason = error.got if isinstance(error, UserError) else str(error)
-            raise UserError(
-                f"{self._path}: line {number} is damaged ({reason})",
-                fix="restore the ledger from a backup",
-                privacy="without it nobody knows which pictures were released already; starting anew may release them twice",
-            ) from error
+        Raises:
+            UserError: it could not be written.
+        """
+        self._journal.append(entry, privacy="the shard was not released: an unrecorded release could be repeated")
 
 
 def _checked(row: Any) -> Entry:

@@ -18,7 +18,7 @@ from sfumato.diffusion.schedule import CLEAN, Schedule
 from sfumato.records import manifest as manifests
 from sfumato.records import privacy
 from sfumato.records import shard as shards
-from sfumato.records.manifest import Manifest
+from sfumato.records.manifest import Manifest, ShardEntry
 from sfumato.records.rows import Levelled, Rows, Stack, View, content
 from sfumato.records.shard import Shard
 
@@ -30,6 +30,7 @@ class Records:
     Latents that ``load`` found stay on the disk; ``z_n[index]`` reads some, ``z_n[:]`` all. Whoever has them in memory passes tensors.
 
     ``derived``: no condition left, and ``c_m`` is zeros until ``server.derive`` has found some; ``origin`` then says from what.
+    ``shards``: those that hold the records, one after another; empty where records were picked out.
     """
 
     z_n: Rows
@@ -41,6 +42,7 @@ class Records:
     condition: str = "canny"
     derived: bool = False
     origin: str = ""
+    shards: tuple[ShardEntry, ...] = ()
 
     def __len__(self) -> int:
         return len(self.z_n)
@@ -66,7 +68,7 @@ class Records:
 
     def take(self, index: torch.Tensor) -> Records:
         """The records at ``index``: a view, nothing is copied."""
-        return replace(self, z_n=View(self.z_n, index), c_m=View(self.c_m, index), n=self.n[index], m=self.m[index])
+        return replace(self, z_n=View(self.z_n, index), c_m=View(self.c_m, index), n=self.n[index], m=self.m[index], shards=())
 
 
 def load(folders: list[Path], *, codec: Codec, ignore_unlisted: bool = False) -> Records:
@@ -128,7 +130,10 @@ def load(folders: list[Path], *, codec: Codec, ignore_unlisted: bool = False) ->
     settings = all_manifests[0].settings
     z_n = Stack(found, "z_n")
     c_m: Rows = torch.zeros(()).expand(z_n.shape) if settings.derived else Stack(found, "c_m")
-    return Records(z_n, c_m, torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused), settings.condition, settings.derived)
+    return Records(
+        z_n, c_m, torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused), settings.condition, settings.derived,
+        shards=tuple(shard.entry for shard in found),
+    )  # fmt: skip
 
 
 def unlisted(folder: Path, manifest: Manifest) -> list[str]:

@@ -27,6 +27,7 @@ from sfumato.diffusion.base import Base
 from sfumato.judge.audit import matching
 from sfumato.judge.metrics.guesses import Truth
 from sfumato.judge.metrics.identity import MINIMUM
+from sfumato.owner import whose
 from sfumato.owner.folder import Folder, read_folder
 from sfumato.pictures import store
 from sfumato.records.reader import Records
@@ -35,6 +36,7 @@ from sfumato.studies import line_up
 AUDITED: dict[Effort, int] = {"glance": 128, "quick": 1000, "full": 4000}  # records at most
 HELD = 2000  # pictures that are held at once: candidates for linkage, other pictures for a line-up
 BLOCK = 64  # pictures that are read and encoded at a time
+LEDGER, LIKELIHOOD = "ledger", "likelihood"
 LATENTS = 2**27  # bytes of latents that are kept from the matching; those of more pictures are made again when needed
 
 
@@ -95,6 +97,7 @@ class Audited:
         own: of each, the number of its picture, ``(N,)``.
         readable: the numbers of all pictures that can be read.
         digest: of these pictures, their conditions and who is on them.
+        by: how records found their pictures, ``LEDGER`` or ``LIKELIHOOD``.
     """
 
     records: Records
@@ -104,6 +107,7 @@ class Audited:
     readable: list[int]
     digest: str
     base: Base
+    by: str
     _kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, repr=False)
 
     @property
@@ -127,13 +131,17 @@ def chosen(total: int, most: int, seed: int) -> torch.Tensor:
 
 
 def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed: int) -> Audited:
-    """Draw the records to audit and find their pictures.
+    """Draw the records to audit and find their pictures: by this machine's private ledger where it holds the records, else by likelihood.
 
     Raises:
-        UserError: records that are not of these pictures.
+        UserError: records that are not of these pictures; or, where no ledger holds them, so much noise that nobody can tell.
     """
-    settings = records.manifests[0].settings
-    part = records.take(chosen(len(records), most, seed))
+    manifest = records.manifests[0]
+    settings = manifest.settings
+    rows = chosen(len(records), most, seed)
+    part = records.take(rows)
+    known = whose.named(manifest.release, [entry.sha256 for entry in records.shards])
+    names: list[str] = []
     readable: list[int] = []
     digest = hashlib.sha256()
     kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -143,12 +151,17 @@ def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed
         nonlocal digest
         digest = hashlib.sha256()
         readable.clear()
+        names.clear()
         for numbers, images, conditions in pictures.blocks(
             range(len(pictures)), skip=True
         ):  # what cannot be read was left out of the records, too
             for image, condition in zip(images, conditions, strict=True):
                 digest.update(image.tobytes() + condition.tobytes())
             readable.extend(numbers)
+            if known is not None:
+                names.extend(map(known.name, images))
+                if not keeping:  # nobody looks at latents that are neither matched nor kept
+                    continue
             z_0 = base.encode_pixels(images)
             c = base.encode_pixels(conditions) if keeping or not settings.derived else torch.empty(0)
             if keeping:
@@ -157,9 +170,20 @@ def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed
             yield clean if settings.derived else (*clean, latent_clip.apply(c, settings.condition_clip))
 
     part = replace(part, z_n=part.z_n[:], c_m=part.c_m[:])
-    fields = [(part.z_n[:], part.n)] + ([] if settings.derived else [(part.c_m[:], part.m)])
-    place = matching.match(fields, blocks, base.schedule)
-    if len(readable) < len(records):
+    if known is None:
+        fields = [(part.z_n[:], part.n)] + ([] if settings.derived else [(part.c_m[:], part.m)])
+        place = matching.match(fields, blocks, base.schedule)
+    else:
+        for _ in blocks():
+            pass
+        place = known.whose(names, [pictures.folder.examples[number].path for number in readable])[rows.numpy()]
+        if gone := int((place < 0).sum()):
+            raise UserError(
+                f"{gone} of {len(place)} records are of pictures that are not in {pictures.folder.path}, by your own ledger",
+                expected="the pictures that these records were made of",
+                fix="give --truth the very folder that was sealed, unedited",
+            )
+    if known is None and len(readable) < len(records):
         raise UserError(
             f"{len(records)} records, {len(readable)} pictures",
             expected="the picture of every record",
@@ -168,7 +192,9 @@ def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed
     own = np.array(readable)[place]
     said = json.dumps([[pictures.caption(i), pictures.people[i], pictures.named[i]] for i in readable])
     digest.update(said.encode())
-    return Audited(part, len(records), pictures, own, list(readable), digest.hexdigest(), base, kept)
+    return Audited(
+        part, len(records), pictures, own, list(readable), digest.hexdigest(), base, LIKELIHOOD if known is None else LEDGER, kept
+    )
 
 
 def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, dict[Target, str]]:

@@ -1,7 +1,8 @@
 """What an attacker gets from an owner's own records, before anybody else has them.
 
-The owner holds the pictures, so every guess can be scored: records are matched with their pictures first. The attackers are given what a
-server would be given, and public pictures of other people; they never see the truth.
+The owner holds the pictures, so every guess can be scored: each record finds its picture first, by the owner's private ledger or, where
+that does not hold it, by likelihood. The attackers are given what a server would be given, and public pictures of other people; they never
+see the truth, nor which record is which picture.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ def _run(
         "public": "public pictures of invented people" if config.public is None else "the public pictures given with --public",
         "knowledge": sorted(kind.__name__ for kind in scenario.kinds()),
         "interval": f"95 %, bootstrap over {'people' if found.labelled else 'pictures'}", "correction": "Holm, over every test here",
-        "pictures": len(found.readable), "candidates": len(held),
+        "pictures": len(found.readable), "candidates": len(held), "matched": found.by,
     }  # fmt: skip
     write_json(out / FIGURES, figures)
     _page(out, figures)

@@ -1,0 +1,66 @@
+"""Which picture each record is of, as the private ledger of this machine has it: no noise is too much for that.
+
+A release lies in its folder in a secret order. The ledger names pictures in that order, by a key that never leaves, and is on the disk
+before a shard gets its name; so the owner can tell at every level, after a kill, too, and nobody else can. It is for audits: whoever
+attacks records is never given it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfumato.owner import identity
+from sfumato.owner.release_ledger import ReleaseLedger
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """Records of one release by the keyed names of their pictures and files, in the order in which they lie in its shards."""
+
+    ledger: ReleaseLedger
+    pictures: tuple[str, ...]
+    files: tuple[str, ...]
+
+    def name(self, image: np.ndarray) -> str:
+        """The keyed name of a picture, uint8 ``(H, W, 3)`` as it goes into the VAE."""
+        return self.ledger.name(image)
+
+    def whose(self, names: Sequence[str], paths: Sequence[Path]) -> np.ndarray:
+        """Of each record the place of its picture, int64 ``(N,)``; -1 where it is not there.
+
+        Args:
+            names: of the pictures that may be theirs.
+            paths: their files, which are read only where a picture is not known by its pixels: another decoder may differ in them.
+        """
+        places = {name: place for place, name in reversed(list(enumerate(names)))}
+        found = np.array([places.get(name, -1) for name in self.pictures], np.int64)
+        if (found < 0).any():
+            files = {self.ledger.file_name(path): place for place, path in enumerate(paths)}
+            missing = np.flatnonzero(found < 0)
+            found[missing] = [files.get(self.files[record], -1) for record in missing]
+        return found
+
+
+def named(release: str, digests: Sequence[str], *, store: Path | None = None) -> Named | None:
+    """What the ledger says of the shards ``digests``, one after another; None where it does not hold every one of them.
+
+    Nothing is written, and a seal that is running is not waited for.
+
+    Raises:
+        UserError: a ledger that is damaged.
+    """
+    place = identity.existing_ledger(store)
+    if place is None or not digests:
+        return None
+    ledger = ReleaseLedger(*place, look=True)
+    entries = {entry.sha256: entry for entry in ledger.of_release(release)}
+    if not all(digest in entries for digest in digests):
+        return None
+    held = [entries[digest] for digest in digests]
+    return Named(
+        ledger, tuple(name for entry in held for name in entry.pictures), tuple(name for entry in held for name in entry.files)
+    )  # fmt: skip
