@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests_support import plug_in as install
 from tests_support import write_pipeline
 
 
@@ -57,3 +58,13 @@ def make_folder(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def plug_in(tmp_path, monkeypatch):
+    """Install a distribution with entry points for one test: ``plug_in({group: {name: value}}, module=source)``."""
+    from sfumato.core import registry
+
+    with monkeypatch.context() as patch:
+        yield lambda entries, **more: install(patch, tmp_path / "site", entries, **more)
+    registry.forget()

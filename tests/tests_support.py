@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -134,3 +135,23 @@ def sealing(base, n: int, m: int | None):
         return Scenario(*steps, *([] if m is None else [Conditions(noised(c, m, draws), torch.full((1, len(c)), m))]))
 
     return Mechanism(push)
+
+
+def plug_in(patch, folder: Path, entries: dict[str, dict[str, str]], *, name: str = "stranger", **modules: str) -> None:
+    """Install a distribution: ``entries`` by group and name, and its modules' sources."""
+    from sfumato.core import registry
+
+    (facts := folder / f"{name}-1.0.dist-info").mkdir(parents=True, exist_ok=True)
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    groups = (f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in found.items()) for group, found in entries.items())
+    (facts / "entry_points.txt").write_text("\n".join(groups))
+    for module, source in modules.items():
+        (folder / f"{module}.py").write_text(source)
+        patch.delitem(sys.modules, module, raising=False)
+    patch.syspath_prepend(folder)
+    registry.forget()
+
+
+def code_blocks(page: Path, kind: str) -> list[str]:
+    """The fenced blocks of this kind in a page, in order."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)

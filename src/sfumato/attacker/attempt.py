@@ -81,8 +81,8 @@ class Attacks(Generic[G]):
         return registry.get(self.package, name)
 
     def names(self) -> list[str]:
-        """Every attack, sorted."""
-        return registry.names(self.package)
+        """Every attack that can be used, sorted; of plug-ins that cannot, it is warned."""
+        return registry.working(self.package)
 
     def rows(self) -> list[str]:
         """Every attack and variant, as ``attempt`` takes them: ``NAME``, or ``NAME:VARIANT`` where a module has ``VARIANTS``."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+import warnings
 from pathlib import Path
+from typing import Any
 
 import click
 import typer
 
 from sfumato.cli import attack, attack_weights, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
+from sfumato.core.registry import PluginWarning
 
 WRONG, FAULT, INTERRUPTED = 2, 3, 130
 _PACKAGE = Path(__file__).parent.parent
@@ -32,7 +35,9 @@ def main() -> None:
     """Run the command. Exit codes: 0 done, 1 a check failed, 2 the input was wrong or something could not be tested, 3 a fault of sfumato
     itself (kept in ``faults/`` of the home folder; shown with SFUMATO_DEBUG=1), 130 interrupted."""
     try:
-        code = app(standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _told_as_words(warnings.showwarning)
+            code = app(standalone_mode=False) or 0
         if code == INTERRUPTED:  # typer makes an exit code of an interrupt
             raise KeyboardInterrupt
         raise SystemExit(code)
@@ -47,6 +52,20 @@ def main() -> None:
         if code == FAULT and debugging():
             message += "\n" + "".join(traceback.format_exception(error))
         _fail(message, code)
+
+
+def _told_as_words(usual: Any) -> Any:
+    """Show a warning of a plug-in as everything else is said; others as before."""
+
+    def show(message: Warning | str, category: type[Warning], *more: Any) -> None:
+        if issubclass(category, PluginWarning):
+            from sfumato.cli._output import say
+
+            say(f"warning: {message}")
+        else:
+            usual(message, category, *more)
+
+    return show
 
 
 def _wrong_call(error: click.ClickException) -> str:

@@ -36,8 +36,8 @@ class Encoder(Protocol):
 
 
 def names() -> list[str]:
-    """Every encoder, sorted."""
-    return registry.names(PACKAGE)
+    """Every encoder that can be used, sorted; of plug-ins that cannot, it is warned."""
+    return registry.working(PACKAGE)
 
 
 def stacked(factors: Factors, group: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
