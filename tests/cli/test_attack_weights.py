@@ -66,7 +66,8 @@ def test_an_attacker_is_trained_and_run(run, tmp_path, monkeypatch):
     bad.write_bytes(b"")
     code, out, _ = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run", "--json")
     assert code == 1 and "error" in json.loads(out)["files"]["bad.safetensors"]
-    code, _, err = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run")
+    assert run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run")[0] == 2  # what is there is not overwritten
+    code, _, err = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run", "--overwrite")
     assert (code == 1 and "only 0 bytes" in err) or "not a readable" in err
 
 

@@ -64,6 +64,9 @@ def test_seal_inspect_train_generate(run, make_folder, mini, tmp_path):
     assert code == 0 and "signature good" in out and "guarantee    none" in out
     with Image.open(tmp_path / "seen.png") as seen:
         assert seen.size == (8 * 128, 2 * 128)
+    code, _, err = run("inspect", records, "--picture", tmp_path / "seen.png", "--base", mini)
+    assert code == 2 and "seen.png: there already" in err
+    assert run("inspect", records, "--picture", tmp_path / "seen.png", "--base", mini, "--overwrite")[0] == 0
 
     (records / "notes.txt").write_text("who they are")
     code, out, _ = run("inspect", records)
@@ -72,6 +75,10 @@ def test_seal_inspect_train_generate(run, make_folder, mini, tmp_path):
 
     code, out, _ = run("train", records, "-o", net, "--base", mini, "--steps", 2, "--batch", 4, "--precision", "no", "--json")
     assert code == 0 and json.loads(out)["owners"] == ["alice"]
+
+    (tmp_path / "net-work" / "checkpoint.safetensors").unlink()  # nobody can tell whose the folder is: it is kept
+    code, _, err = run("train", records, "-o", net, "--base", mini, "--steps", 2, "--batch", 4, "--precision", "no")
+    assert code == 2 and "there already, of another run" in err
 
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "edges.png")
     arguments = (

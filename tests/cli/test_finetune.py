@@ -1,6 +1,7 @@
 """``sfumato finetune`` as its users run it, on a small random base."""
 
 import json
+import signal
 
 import pytest
 import torch
@@ -158,3 +159,32 @@ def test_captions_that_are_asked_for_are_found_or_missed(run, quick, make_folder
     assert prompts() == ("a sks x", "a sks x, beside")
     (folder / "captions.csv").write_text("x")
     assert run("finetune", folder, "-o", out, *quick)[0] == 2  # with captions or without
+
+
+def test_an_adapter_that_is_there_is_not_overwritten_unasked(run, quick, make_folder, tmp_path):
+    out, folder = tmp_path / "x.safetensors", make_folder(count=2)
+    for there in (out, out.with_suffix(".json")):
+        there.write_text("mine")
+        code, _, err = run("finetune", folder, "-o", out, *quick)
+        assert code == 2 and f"{there.name}: there already" in err and "--overwrite" in err and there.read_text() == "mine"
+        there.unlink()
+    out.write_text("mine")
+    assert run("finetune", folder, "-o", out, *quick, "--overwrite")[0] == 0 and formats.read(out).factors
+
+
+def test_an_interrupt_is_130_and_the_same_command_goes_on(run, quick, make_folder, tmp_path, monkeypatch):
+    folder, out, steps = make_folder(count=2), tmp_path / "x.safetensors", []
+    real = train_one.train_one
+
+    def interrupted(*given, on_step, **how):
+        def told(progress):
+            steps.append(progress.step)
+            if progress.step == 1:
+                signal.raise_signal(signal.SIGINT)
+
+        return real(*given, on_step=told, **how)
+
+    monkeypatch.setattr(train_one, "train_one", interrupted)
+    assert run("finetune", folder, "-o", out, *quick)[0] == 130 and not out.exists()
+    assert out.with_suffix(".checkpoint.safetensors").exists()
+    assert run("finetune", folder, "-o", out, *quick)[0] == 0 and steps == [1, 3] and out.exists()

@@ -63,3 +63,17 @@ def test_what_a_killed_writer_left_is_swept_up(tmp_path):
     other.touch()
     checkpoint.load(tmp_path / "c", "run")
     assert not stray.exists() and other.exists()
+
+
+def test_whose_a_checkpoint_is_and_passing_over_it(tmp_path):
+    tensors, optimiser = trained(1)
+    path = tmp_path / "c"
+    assert checkpoint.run_of(path) is None
+    checkpoint.save(path, "this run", 1, tensors, optimiser)
+    assert checkpoint.run_of(path) == "this run"
+    with pytest.raises(UserError, match="another run") as raised:
+        checkpoint.load(path, "other")
+    assert "--overwrite" in raised.value.fix
+    assert checkpoint.load(path, "other", overwrite=True) is None and checkpoint.load(path, "this run", overwrite=True) is not None
+    path.write_bytes(path.read_bytes()[:-9])
+    assert checkpoint.run_of(path) is None and checkpoint.load(path, "this run", overwrite=True) is None

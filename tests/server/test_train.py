@@ -70,6 +70,38 @@ def test_a_checkpoint_of_another_run_is_not_mixed_in(base, tmp_path):
         train(records(), base, tmp_path, config(seed=1))
 
 
+def test_what_another_run_left_is_not_overwritten_unasked(base, tmp_path):
+    out = tmp_path / "net"
+    train(records(), base, out, config(steps=2))
+    before = (out / WEIGHTS).read_bytes()
+    train(records(), base, out, config(steps=2))  # the same run: nothing is left to do, and nothing is lost
+    assert (out / WEIGHTS).read_bytes() == before
+    with pytest.raises(UserError, match="there already, of another run") as raised:  # its checkpoint lies elsewhere
+        train(records(), base, out, config(steps=2, seed=1), work=tmp_path / "other")
+    assert "--overwrite" in raised.value.fix and (out / WEIGHTS).read_bytes() == before
+    train(records(), base, out, config(steps=2, seed=1), overwrite=True)
+    after = (out / WEIGHTS).read_bytes()
+    train(records(), base, tmp_path / "fresh", config(steps=2, seed=1))
+    assert after == (tmp_path / "fresh" / WEIGHTS).read_bytes() != before  # nothing of the other run's checkpoint came in
+
+
+def test_an_interrupt_ends_the_step_and_leaves_its_checkpoint(base, tmp_path):
+    train(records(), base, tmp_path / "whole", config())
+    told = []
+
+    def interrupted(progress):
+        told.append(progress.step)
+        if progress.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(records(), base, tmp_path / "parts", config(checkpoint_every=100), on_step=interrupted)
+    assert told == [1, 2, 3] and not (tmp_path / "parts" / WEIGHTS).exists()
+    train(records(), base, tmp_path / "parts", config(checkpoint_every=100), on_step=interrupted)
+    assert told == [1, 2, 3, 5, 6]  # the fourth was under way, and is not lost
+    assert (tmp_path / "whole" / WEIGHTS).read_bytes() == (tmp_path / "parts" / WEIGHTS).read_bytes()
+
+
 def test_a_checkpoint_that_was_cut_short_is_named(base, tmp_path):
     train(records(), base, tmp_path, config(steps=2))
     path = work_folder(tmp_path) / "checkpoint.safetensors"

@@ -18,6 +18,7 @@ import torch
 from sfumato.adapters.dreambooth import FinetuneConfig, Task, contexts_of, draw, losses, tokens_of
 from sfumato.adapters.lora import Adapter, LoraSettings, attached, collect, factors_of, initial, linears
 from sfumato.core import checkpoint as checkpoints
+from sfumato.core import interrupt
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
@@ -51,6 +52,7 @@ def train_one(
     *,
     keep: Iterable[int] = (),
     checkpoint: Path | None = None,
+    overwrite: bool = False,
     on_step: Callable[[Progress], None] = lambda progress: None,
     validate: Callable[[int], None] | None = None,
 ) -> Trained:
@@ -62,11 +64,13 @@ def train_one(
         keep: steps whose adapters are wanted, too; 0 for the first weights.
         checkpoint: a file to go on from; private, for it holds the seed's first weights and the optimiser's memory. Whoever asked for it
             removes it once the adapter is written.
+        overwrite: pass over a checkpoint of another run; it is lost with the next that is written.
         on_step: told about every step.
         validate: called with the step, while the base carries the adapter, every ``config.validate_every`` steps.
 
     Raises:
         UserError: a checkpoint of another run, or a loss that is not finite.
+        KeyboardInterrupt: on Ctrl-C; the step is finished first, and its checkpoint written where ``config`` wants any.
     """
     wanted = _wanted(keep, config)
     layers = linears(base, settings)
@@ -74,11 +78,11 @@ def train_one(
     run = run_of(base, task, settings, config, keep=wanted)
     kept: dict[int, Adapter] = {0: start} if 0 in wanted else {}
     seen: list[float] = []
-    with attached(base, start, trainable=True) as wrapped:
+    with attached(base, start, trainable=True) as wrapped, interrupt.deferred() as stop:
         pairs = factors_of(wrapped)
         parameters = [part for name in layers for part in pairs[name]]
         optimiser = torch.optim.AdamW(parameters, lr=config.lr if task.lr is None else task.lr, weight_decay=config.weight_decay)
-        first = _resume(checkpoint, run, parameters, optimiser, kept, start) if checkpoint else 0
+        first = _resume(checkpoint, run, parameters, optimiser, kept, start, overwrite=overwrite) if checkpoint else 0
         tokens = tokens_of(base, [task])
         frozen = None
         if not settings.text_targets:
@@ -98,8 +102,11 @@ def train_one(
             seen.append(value)
             if done in wanted:
                 kept[done] = collect(wrapped, start.alphas)
-            if checkpoint and config.checkpoint_every and done % config.checkpoint_every == 0 and done < config.steps:
+            stopped = stop()
+            if checkpoint and config.checkpoint_every and (stopped or (done % config.checkpoint_every == 0 and done < config.steps)):
                 _save(checkpoint, run, task.seed, done, parameters, optimiser, kept)
+            if stopped:
+                raise KeyboardInterrupt
             if validate is not None and config.validate_every and done % config.validate_every == 0:
                 base.__dict__.pop("empty_context", None)  # the text encoder has moved on
                 validate(done)
@@ -144,9 +151,11 @@ def _save(path: Path, run: str, seed: int, step: int, parameters: list[Any], opt
     checkpoints.save(path, run, step, state, optimiser, notes={"seed": str(seed)}, private=True)
 
 
-def _resume(path: Path, run: str, parameters: list[Any], optimiser: Any, kept: dict[int, Adapter], start: Adapter) -> int:
+def _resume(
+    path: Path, run: str, parameters: list[Any], optimiser: Any, kept: dict[int, Adapter], start: Adapter, *, overwrite: bool
+) -> int:  # fmt: skip
     """Load a checkpoint into what is given; the step to go on from."""
-    state = checkpoints.load(path, run)
+    state = checkpoints.load(path, run, overwrite=overwrite)
     if state is None:
         return 0
     with torch.no_grad():

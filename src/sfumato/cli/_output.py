@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sfumato.cli import _progress
+from sfumato.cli._progress import Bar
 from sfumato.core.outside import printable
 
 console = Console(stderr=True, highlight=False)
@@ -27,34 +27,30 @@ def say(text: str) -> None:
     console.print(printable(text), soft_wrap=True, markup=False, emoji=False)
 
 
+def _number(text: str) -> None:
+    """A line for a parent."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
 def show(text: str) -> None:
     """Print what was asked for, on stdout: escaped as ``say`` does."""
     print(printable(text))
 
 
 @contextlib.contextmanager
-def bar(title: str, total: int | None = None) -> Iterator[Any]:
-    """A progress bar; yields ``advance(done, total=None, note="")``.
+def bar(title: str, total: int | None = None, *, timed: bool = True) -> Iterator[Bar]:
+    """Show progress while the block runs; yields what is told of it.
 
-    With ``SFUMATO_PROGRESS=lines`` every advance is a line ``progress DONE TOTAL`` instead, for a parent that draws the bar itself.
+    On a terminal it is a bar; elsewhere a line a minute; and with ``SFUMATO_PROGRESS=lines`` every advance is a line
+    ``progress DONE TOTAL``, for a parent that draws the bar itself.
+
+    Args:
+        title: what is done, until a phase says it.
+        total: how much of it, where that is known.
+        timed: whether a time left is reckoned; not where steps are too unlike one another.
     """
-    if os.environ.get("SFUMATO_PROGRESS") == "lines":
-        yield lambda done, total=total, note="": print(f"progress {done} {total or 0}", file=sys.stderr, flush=True)
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        task = progress.add_task(printable(title), total=total, note="")
-
-        def advance(done: int, total: int | None = None, note: str = "") -> None:
-            progress.update(task, total=total, completed=done, note=printable(note))
-
-        yield advance
+    with _progress.bar(title, total, console, say, _number, timed=timed) as told:
+        yield told
 
 
 def step_or_none(value: str, option: str) -> int | None:

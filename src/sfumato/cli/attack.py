@@ -62,10 +62,10 @@ def command(
     _output.say(
         f"The audit goes to {where}. It holds your pictures and what attackers made of them: it is private, and never to be shared."
     )
-    with _output.bar("starting") as advance:
+    with _output.bar("getting ready", timed=False) as advance:
         said = " ".join(["sfumato attack", str(records), "--truth", str(truth), *([] if attacks == "all" else ["--attacks", attacks])])
         command = f"{said} --effort {effort}"
-        figures = run(records, truth, where, config, asked=asked, command=command, say=_output.say, tell=_teller(advance))
+        figures = run(records, truth, where, config, asked=asked, command=command, say=_output.say, tell=advance.phase)
     if as_json:
         shown = ("attacks", "gates", "passed", "leaks", "person", "records", "audited", "matched", "settings")
         _output.emit({name: figures[name] for name in shown} | {"out": str(where)})
@@ -103,8 +103,8 @@ def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: 
     if jobs < 0:
         raise UserError(f"--jobs {jobs}", expected="a number of processes, or 0")
     jobs = jobs or (min(4, os.cpu_count() or 1) if choose_device() == "cpu" else 1)
-    with _output.bar("starting") as advance:
-        figures = run(config, out, jobs=jobs, command=f"sfumato attack --matrix --effort {effort}", tell=_teller(advance))
+    with _output.bar("getting ready", timed=False) as advance:
+        figures = run(config, out, jobs=jobs, command=f"sfumato attack --matrix --effort {effort}", tell=advance.phase)
     if as_json:
         _output.emit({name: figures[name] for name in ("matrix", "leaks", "settings")})
         return
@@ -112,10 +112,6 @@ def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: 
         _output.say(f"{scheme}: {', '.join(figures['leaks'].get(scheme, {})) or 'nothing'} leaves")
         _say_attacks(attacks)
     _output.say(f"Look: {out / 'matrix.html'}")
-
-
-def _teller(advance: Any) -> Any:
-    return lambda what, done, total: advance(done, total or None, what)
 
 
 def _say_attacks(attacks: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ UsualSteps = Annotated[int, typer.Option(help="For how many steps they usually f
 Prior = Annotated[bool, typer.Option("--prior/--no-prior", help="Fine-tuned with or without prior preservation.")]
 Rate = Annotated[float, typer.Option(help="At which learning rate; 0.7 to 1.4 times that is drawn. SD 1.x wants about 1e-4.")]
 NOTES = ("rank", "layers not read", "layers taken as zeros", "fine-tuning steps")  # of an attack's budget, that say what it made of a file
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left there.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A few people and steps: does it run? The figures mean nothing.")]
 
 
@@ -44,6 +45,7 @@ def train(
     base: BaseName = "tiny",
     work: Work = DEFAULT_WORK,
     quick: Quick = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune adapters of public people, and train a network autoencoder on them. Interrupted? Run it again.
@@ -74,8 +76,8 @@ def train(
         **({"anchored": False, "log_step": False, "t_from": 0} if as_published else {}),
     }
     loaded, config = weights.base_of(base), _people(public, quick, rank=rank, steps=steps, lr=lr, prior_batch=int(prior))
-    with _output.bar("starting") as advance:
-        made = weights.train_attacker(loaded, config, work, out, options, tell=_teller(advance))
+    with _output.bar("getting ready") as advance:
+        made = weights.train_attacker(loaded, config, work, out, options, overwrite=overwrite, tell=advance.phase)
     if not weights.is_first():
         return
     report = {
@@ -108,11 +110,13 @@ def run(
         Path | None,
         typer.Option("--work", help="Where attack-weights train kept public people's adapters, which make --candidates sharper."),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Attack shared files: what the header says, pictures of who is in the weights, and who of --candidates it is. Exit code 1 where a file
     could not be attacked."""
     from sfumato.cli import _output
+    from sfumato.core import finished
     from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
 
@@ -121,6 +125,7 @@ def run(
 
     if truth is not None and len(files) != 1:
         raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
+    finished.keep(out / weights.ATTACKED, *(out / f"{path.stem}.png" for path in files), overwrite=overwrite)
     if steps is not None and steps < 1:
         raise UserError(f"--steps {steps}", expected="at least 1")
     if work is not None and candidates is None:
@@ -140,7 +145,7 @@ def run(
             prompt=f"a photo of {kind.strip()}",
             candidates=candidates,
             work=work,
-            tell=_teller(advance),
+            tell=advance.phase,
         )
     if as_json:
         _output.emit(found)
@@ -228,10 +233,10 @@ def evaluate(
     only = known.chosen(attacks)
     if quick:
         _output.say("--quick: a few people and steps, to see whether it runs. The figures mean nothing, and the gate will not be passed")
-    with _output.bar("starting") as advance:
+    with _output.bar("getting ready") as advance:
         figures = weights.study(
             weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, only=only,
-            effort=effort, command=" ".join(words), tell=_teller(advance),
+            effort=effort, command=" ".join(words), tell=advance.phase,
         )  # fmt: skip
     if as_json:
         _output.emit(
@@ -270,7 +275,3 @@ def _people(public: int, quick: bool, **more: Any) -> PeopleConfig:
         small = {"public": 4, "victims": 2, "each": 2, "steps": 4, "keep": 2, "together": 4}
         return PeopleConfig(**{**more, **small}, precision=precision)
     return PeopleConfig(public=public, precision=precision, **more)
-
-
-def _teller(advance: Any) -> Any:
-    return lambda what, done, total: advance(done, total or None, what)

@@ -41,8 +41,8 @@ def command(
     config = frontier.FrontierConfig(effort=effort, shifted=shifted, **chosen)  # type: ignore[arg-type]
     words = ["sfumato calibrate", *(f"--point {name}" for name in point or ()), *(["--shifted"] if shifted else [])]
     words += ["--effort full"] if effort == "full" else []
-    with _output.bar("starting") as advance:
-        figures = frontier.run(config, out, command=" ".join(words), tell=lambda what, done, total: advance(done, total or None, what))
+    with _output.bar("getting ready") as advance:
+        figures = frontier.run(config, out, command=" ".join(words), tell=advance.phase)
     if as_json:
         _output.emit({name: figures[name] for name in ("points", "presets", "beside", "shifted", "settings", "base")})
     for name, found in figures["points"].items():

@@ -34,10 +34,9 @@ def command(
     if scheme:
         size["arms"] = tuple(scheme)
     config = CompareConfig(**size)
-    with _output.bar("starting") as advance:
-        progress = advance
+    with _output.bar("getting ready") as advance:
         command = " ".join(["sfumato compare", *(["--quick"] if quick else ["--full"] if full else [])])
-        figures = run(config, out, command=command, tell=lambda what, done, total: progress(done, total or None, what))
+        figures = run(config, out, command=command, tell=advance.phase)
     if as_json:
         _output.emit(
             {name: figures[name] for name in ("schemes", "shifted", "fill50k", "sd15", "speed", "seeds", "settings") if name in figures}

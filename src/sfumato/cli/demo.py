@@ -24,13 +24,8 @@ def command(
     from sfumato.studies.demo import LABELS, DemoConfig, bars, run
 
     config = DemoConfig(full=True, conditions=200, steps=700, seed=seed) if full else DemoConfig(seed=seed)
-    with _output.bar("starting") as advance:
-        progress = advance
-
-        def tell(what: str, done: int, total: int) -> None:
-            progress(done, total or None, what)
-
-        figures = run(config, out, tell=tell)
+    with _output.bar("getting ready") as advance:
+        figures = run(config, out, tell=advance.phase)
     if as_json:
         _output.emit(figures)
     else:

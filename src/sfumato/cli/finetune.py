@@ -38,6 +38,7 @@ def command(
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints; 0: none.")] = 50,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights. By default a secret one.")] = None,
     base: Annotated[str, typer.Option(help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")] = "tiny",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an adapter that is there, or another run's checkpoint.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fine-tune a LoRA on private pictures. Interrupted? Run it again: it goes on from its checkpoint.
@@ -57,6 +58,7 @@ def command(
     from sfumato.adapters.dreambooth import FinetuneConfig
     from sfumato.adapters.lora import LoraSettings
     from sfumato.adapters.train_one import Progress, seed_of, train_one
+    from sfumato.core import finished
     from sfumato.core.device import choose_device
     from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_base
@@ -77,6 +79,8 @@ def command(
     )
     prompt, class_prompt = f"a photo of {trigger.strip()} {kind.strip()}", f"a photo of {kind.strip()}"
     checkpoint = out.with_suffix(".checkpoint.safetensors")
+    made = [out, out.with_suffix(".json"), *([out.with_suffix(".pictures")] if validate_every and not checkpoint.exists() else [])]
+    finished.keep(*made, overwrite=overwrite)
     if seed is None:
         found = seed_of(checkpoint)
         seed = secrets.randbits(63) if found is None else found
@@ -91,7 +95,7 @@ def command(
         def show(step: int) -> None:
             _save_pictures(loaded, prompt, out.with_suffix(".pictures") / f"step-{step:05d}.png", seed=seed)
 
-        trained = train_one(loaded, task, settings, config, checkpoint=checkpoint, on_step=tell, validate=show)
+        trained = train_one(loaded, task, settings, config, checkpoint=checkpoint, overwrite=overwrite, on_step=tell, validate=show)
     formats.write(trained.adapter, out, format=format)
     checkpoint.unlink(missing_ok=True)
     _describe(loaded, out, settings=settings, config=config, prompt=prompt, format=format)

@@ -13,6 +13,7 @@ SHOWN = 8
 def command(
     records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote, or sfumato train.")],
     picture: Annotated[Path | None, typer.Option("--picture", help="Write 'as the server sees it' to this PNG.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Try to refute what is claimed, by the records themselves.")] = False,
     truth: Annotated[Path | None, typer.Option(help="With --audit: the folder that was sealed, for what only its owner can test.")] = None,
     selftest: Annotated[bool, typer.Option("--selftest", help="Run this version's mechanism; says nothing of these records.")] = False,
@@ -37,6 +38,7 @@ def command(
         return
     from dataclasses import asdict
 
+    from sfumato.core import finished
     from sfumato.core.errors import RecordError
     from sfumato.core.outside import printable
     from sfumato.records import manifest as manifests
@@ -47,6 +49,8 @@ def command(
 
     if truth is not None and not audit:
         raise UserError("--truth without --audit", fix="add --audit")
+    if picture is not None:
+        finished.keep(picture, overwrite=overwrite, option="--picture")
     manifest = manifests.read(records)
     new = check_owner(manifest)
     bad, good = [], []

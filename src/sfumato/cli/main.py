@@ -12,7 +12,7 @@ from typing import Any
 import click
 import typer
 
-from sfumato.cli import attack, attack_weights, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
+from sfumato.cli import _threads, attack, attack_weights, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
 from sfumato.core.registry import PluginWarning
 
 WRONG, FAULT, INTERRUPTED = 2, 3, 130
@@ -27,13 +27,18 @@ app = typer.Typer(
     "Nothing ever goes back to an owner. Start with: sfumato demo",
 )
 for module in (demo, seal, inspect, attack, train, generate, finetune, compare, calibrate, version):
-    app.command(name=module.__name__.rpartition(".")[2])(module.command)
+    command = module.command if module is version else _threads.threaded(module.command)
+    app.command(name=module.__name__.rpartition(".")[2])(command)
+for info in attack_weights.app.registered_commands:
+    assert info.callback is not None
+    info.callback = _threads.threaded(info.callback)
 app.add_typer(attack_weights.app, name="attack-weights")
 
 
 def main() -> None:
     """Run the command. Exit codes: 0 done, 1 a check failed, 2 the input was wrong or something could not be tested, 3 a fault of sfumato
     itself (kept in ``faults/`` of the home folder; shown with SFUMATO_DEBUG=1), 130 interrupted."""
+    _threads.wait_asleep()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _told_as_words(warnings.showwarning)

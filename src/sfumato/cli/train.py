@@ -28,6 +28,7 @@ def command(
     validate_every: Annotated[int, typer.Option(help="Steps between validation pictures; 0: none.")] = 0,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard logs to WORK/logs.")] = False,
     ignore_unlisted: Annotated[bool, typer.Option("--ignore-unlisted", help="Do without shards that no manifest lists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what another run left in OUT and WORK.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train a ControlNet from sealed records. Interrupted? Run it again: it goes on from its checkpoint.
@@ -42,11 +43,11 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    from sfumato.core import processes
+    from sfumato.core import finished, processes
     from sfumato.core.device import choose_device, choose_precision
     from sfumato.core.memory import peak_bytes
-    from sfumato.server.export import contents, work_folder
-    from sfumato.server.fit import TrainConfig
+    from sfumato.server.export import SHARED, contents, work_folder
+    from sfumato.server.fit import CHECKPOINT, TrainConfig
 
     device = choose_device()
     config = TrainConfig(
@@ -64,7 +65,9 @@ def command(
     )
     with processes.joined():
         private = work_folder(out, work)
-        found = _train(records, out, private, base, config, device, ignore_unlisted=ignore_unlisted)
+        if not (private / CHECKPOINT).exists():  # of no run that could go on: said before anything is read
+            finished.keep(*(out / name for name in SHARED), overwrite=overwrite, what="of another run")
+        found = _train(records, out, private, base, config, device, ignore_unlisted=ignore_unlisted, overwrite=overwrite)
         main = processes.is_main()
     if not main:
         return
@@ -86,7 +89,7 @@ def command(
 
 
 def _train(
-    records: list[Path], out: Path, work: Path, base: str, config: Any, device: str, *, ignore_unlisted: bool
+    records: list[Path], out: Path, work: Path, base: str, config: Any, device: str, *, ignore_unlisted: bool, overwrite: bool
 ) -> dict[str, Any]:  # fmt: skip
     """Read, derive and train; every process does, the main one tells."""
     from sfumato.cli import _output
@@ -119,7 +122,7 @@ def _train(
             advance(progress.step, progress.steps, note)
 
         pictures = validate.saver(loaded, loaded_base, work, seed=config.seed) if config.validate_every and main else None
-        train(loaded, loaded_base, out, config, work=work, on_step=tell, validate=pictures)
+        train(loaded, loaded_base, out, config, work=work, overwrite=overwrite, on_step=tell, validate=pictures)
     return {
         "records": len(loaded),
         "owners": [m.owner for m in loaded.manifests],

@@ -8,6 +8,10 @@ import torch
 
 from sfumato.core.artifact import from_bytes, metadata_of, to_bytes, write_atomic
 from sfumato.core.errors import UserError
+from sfumato.core.header import header_bytes, read_header
+from sfumato.core.outside import open_bytes
+
+LIMIT = 2**40  # bytes: no checkpoint is too large to be asked whose it is
 
 Tensors = dict[str, torch.Tensor]
 
@@ -21,20 +25,40 @@ def save(
     write_atomic(path, to_bytes(whole, {**(notes or {}), "run": run}), private=private)
 
 
-def load(path: Path, run: str) -> Tensors | None:
+def load(path: Path, run: str, *, overwrite: bool = False) -> Tensors | None:
     """What ``save`` wrote, or None where there is nothing to go on from. Sweeps up what a run left that was killed while it wrote.
+
+    Args:
+        path: its file.
+        run: what it must be of.
+        overwrite: whether one of another run, or a damaged one, is passed over: it is replaced by the next that is written.
 
     Raises:
         UserError: it is of another run, or damaged.
     """
+    if overwrite and run_of(path) != run:
+        return None
     for stray in path.parent.glob(f".{path.name}.*.partial"):
         stray.unlink(missing_ok=True)
     if not path.exists():
         return None
     tensors, notes = read(path)
     if notes.get("run") != run:
-        raise UserError(f"{path}: a checkpoint of another run", fix="use the same settings and data to go on, or another --out")
+        raise UserError(
+            f"{path}: a checkpoint of another run", fix="use the same settings and data to go on, or another --out, or --overwrite"
+        )
     return tensors
+
+
+def run_of(path: Path) -> str | None:
+    """Which run's the checkpoint at ``path`` is, by its header alone; None where there is none, or a damaged one."""
+    try:
+        with open_bytes(path, what="checkpoint", limit=LIMIT) as (file, size):
+            start = file.read(9)
+            start += file.read(max(0, header_bytes(start) - len(start)))
+            return read_header(start, size=size).notes.get("run")
+    except UserError:
+        return None
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, str]]:

@@ -12,7 +12,6 @@ import warnings
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
 
 from sfumato.core.errors import UserError
 
@@ -97,13 +96,13 @@ def _plugins(package: str) -> dict[str, EntryPoint]:
 
 def _load(entry: EntryPoint, wanted: tuple[str, ...]) -> ModuleType:
     try:
-        module: Any = entry.load()
+        module: ModuleType = entry.load()
     except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
         why = f"{type(error).__name__}: {error}"
         raise PluginError(f"{named(entry)}: could not be loaded ({why})", fix=_fix(entry)) from error
     if missing := [name for name in wanted if not hasattr(module, name)]:
         raise PluginError(f"{named(entry)}: it has no {', no '.join(missing)}", expected=", ".join(wanted), fix=_fix(entry))
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 @lru_cache

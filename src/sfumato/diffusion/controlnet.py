@@ -12,7 +12,7 @@ from torch import nn
 from sfumato import __version__
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit, usual
-from sfumato.diffusion.base import Base, load_codec
+from sfumato.diffusion.base import DEFAULT, Base, load_codec
 from sfumato.diffusion.controlnet_folder import SETTINGS as SETTINGS
 from sfumato.diffusion.controlnet_folder import check_fits as check_fits
 from sfumato.diffusion.controlnet_folder import load
@@ -212,10 +212,10 @@ def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def base_of(settings: dict[str, Any]) -> str:
-    """The base that a ControlNet was trained on, where its name alone finds it.
+    """The base that a ControlNet was trained on, where that is the one that ships.
 
     Raises:
-        UserError: it was a folder on the trainer's machine.
+        UserError: another. A folder from anybody says which, and nothing is fetched or opened because a stranger names it.
     """
     base = settings["base"]
     if base.get("local"):
@@ -224,7 +224,14 @@ def base_of(settings: dict[str, Any]) -> str:
             expected="a base whose name can be found",
             fix="pass the base: --base FOLDER, or load_controlnet(..., vae=base.vae)",
         )
-    return str(base["name"])
+    if base["name"] != DEFAULT:
+        raise UserError(
+            f"trained on base {str(base['name'])!r}, as it says",
+            expected="a base that you name yourself",
+            fix="pass that base, or a folder with it: --base BASE, or load_controlnet(..., vae=base.vae)",
+            privacy="a base is fetched from where its name leads, and its maker sees who fetches it: a stranger's word is not enough",
+        )
+    return DEFAULT
 
 
 def load_controlnet(folder: str | Path, *, vae: Any = None) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from sfumato.core import checkpoint, processes
+from sfumato.core import checkpoint, interrupt, processes
 from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
@@ -85,6 +85,7 @@ def fit(
     null: NullContexts | None = None,
     shared: bool = False,
     resume: bool = True,
+    overwrite: bool = False,
     on_step: Callable[[Progress], None] = lambda progress: None,
     validate: Callable[[Any, int], None] | None = None,
 ) -> Any:
@@ -101,68 +102,74 @@ def fit(
         null: contexts that never change, entered around every loss.
         shared: ``loss`` is this process's share, and the shares' sum is the loss; else each process computes the whole.
         resume: go on from a checkpoint of ``run``; without it, such a one is started over.
+        overwrite: pass over a checkpoint of another run; it is lost with the next that is written.
         on_step: told about every step, in the main process.
         validate: called with the averaged ControlNet and the step, every ``validate_every`` steps, in the main process.
 
     Raises:
         UserError: a checkpoint of another run, or a loss that is not finite.
+        KeyboardInterrupt: on Ctrl-C, in any of the processes; the step is finished first, and its checkpoint written.
     """
     device, main = base.unet.device, processes.is_main()
     model = model.to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    first = _resume(work, run, model, average, optimiser, scaler, resume=resume)
+    first = _resume(work, run, model, average, optimiser, scaler, resume=resume, overwrite=overwrite)
     processes.wait()  # nobody writes what another has still to read
     writer = _writer(work) if config.tensorboard and main else None
     weight = 1 / config.accumulation / (1 if shared else processes.count())
 
-    for step in range(first, config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * rate(step, config)
-        total = 0.0
-        for part in range(config.accumulation):
-            with autocast(device, config.precision), null.entered() if null else nullcontext():
-                batch_loss = loss(model, step, part) * weight
-            scaler.scale(batch_loss).backward()
-            total += float(batch_loss.detach())
-        total = _summed(model, total)
-        if not math.isfinite(total):
-            raise UserError(
-                f"the loss became {total} at step {step}", fix="start again in another --out with a lower --lr or --precision no"
-            )
-        scaler.unscale_(optimiser)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        scaler.step(optimiser)
-        scaler.update()
-        optimiser.zero_grad(set_to_none=True)
-        _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
-        done = step + 1
-        at_checkpoint = done % config.checkpoint_every == 0 or done == config.steps
-        held_out_loss = held_out(model) if at_checkpoint else None
-        if not main:
-            continue
-        if at_checkpoint:
-            _checkpoint(work, run, done, model, average, optimiser, scaler)
-        if writer is not None:
-            writer.add_scalar("loss/train", total, done)
-            if held_out_loss is not None:
-                writer.add_scalar("loss/held_out_records", held_out_loss, done)
-        if validate is not None and config.validate_every and done % config.validate_every == 0:
-            validate(_averaged(base, average), done)
-        on_step(Progress(done, config.steps, total, held_out_loss))
+    with interrupt.deferred() as stop:
+        for step in range(first, config.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = config.lr * rate(step, config)
+            total = 0.0
+            for part in range(config.accumulation):
+                with autocast(device, config.precision), null.entered() if null else nullcontext():
+                    batch_loss = loss(model, step, part) * weight
+                scaler.scale(batch_loss).backward()
+                total += float(batch_loss.detach())
+            total, stopped = _summed(model, total, stop())
+            if not math.isfinite(total):
+                raise UserError(
+                    f"the loss became {total} at step {step}", fix="start again in another --out with a lower --lr or --precision no"
+                )
+            scaler.unscale_(optimiser)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimiser)
+            scaler.update()
+            optimiser.zero_grad(set_to_none=True)
+            _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
+            done = step + 1
+            at_checkpoint = done % config.checkpoint_every == 0 or done == config.steps or stopped
+            held_out_loss = held_out(model) if at_checkpoint and not stopped else None
+            if main and at_checkpoint:
+                _checkpoint(work, run, done, model, average, optimiser, scaler)
+            if stopped:
+                raise KeyboardInterrupt
+            if not main:
+                continue
+            if writer is not None:
+                writer.add_scalar("loss/train", total, done)
+                if held_out_loss is not None:
+                    writer.add_scalar("loss/held_out_records", held_out_loss, done)
+            if validate is not None and config.validate_every and done % config.validate_every == 0:
+                validate(_averaged(base, average), done)
+            on_step(Progress(done, config.steps, total, held_out_loss))
     if writer is not None:
         writer.close()
     return _averaged(base, average)
 
 
-def _summed(model: Any, loss: float) -> float:
-    """Sum gradients over all processes, and the loss, which is returned. A parameter that has no gradient has none anywhere."""
+def _summed(model: Any, loss: float, stop: bool) -> tuple[float, bool]:
+    """Sum gradients over all processes, and the loss, which is returned with whether any of them is to stop: all then stop at this step.
+    A parameter that has no gradient has none anywhere."""
     if processes.count() == 1:
-        return loss
-    value = torch.tensor([loss], device=model.device)
+        return loss, stop
+    value = torch.tensor([loss, float(stop)], device=model.device)
     processes.add_up([value, *(p.grad for p in model.parameters() if p.grad is not None)])
-    return float(value)
+    return float(value[0]), bool(value[1] > 0)
 
 
 def rate(step: int, config: TrainConfig) -> float:
@@ -192,9 +199,9 @@ def _checkpoint(
 
 
 def _resume(
-    work: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any, scaler: Any, *, resume: bool
+    work: Path, run: str, model: Any, average: dict[str, torch.Tensor], optimiser: Any, scaler: Any, *, resume: bool, overwrite: bool
 ) -> int:  # fmt: skip
-    state = checkpoint.load(work / CHECKPOINT, run)
+    state = checkpoint.load(work / CHECKPOINT, run, overwrite=overwrite)
     if state is None or not resume:
         return 0
     try:

@@ -27,6 +27,7 @@ def generate(
     steps: int = 25,
     guidance: float = 3.0,
     precision: str = "no",
+    first: int = 0,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
     """Pictures for ``prompts``, uint8 ``(N, H, W, 3)``.
@@ -34,11 +35,12 @@ def generate(
     Args:
         base: the base that the ControlNet was trained on.
         prompts: N prompts.
-        seed: picture i depends on (seed, i // 32) only, so arms that share a seed share their starting noise.
+        seed: picture i depends on (seed, first + i // 32) and its place there alone: arms that share a seed share their starting noise.
         controlnet, settings: as ``load_latent_controlnet`` gives them; None for the base alone.
         conditions: uint8 ``(N, H, W, 3)`` condition pictures, or float ``(N, 4, h, w)`` latents, which are used as they are.
         steps, guidance: DDIM steps, guidance scale.
         precision: ``no`` for float32, ``bf16`` or ``fp16`` to autocast the networks: 1.7 times as fast on a CPU that multiplies bf16.
+        first: the number of the first 32: for whoever asks for one 32 after another.
         on_step: called with (sampling steps done, in all).
     """
     latents: torch.Tensor | None = None
@@ -55,7 +57,7 @@ def generate(
             z_0 = sample(
                 base,
                 prompts[start : start + BATCH],
-                generator=generator(seed, number),
+                generator=generator(seed, first + number),
                 controlnet=controlnet,
                 condition=None if latents is None else latents[start : start + BATCH],
                 captioned=bool(settings and settings["context"] == "captions"),

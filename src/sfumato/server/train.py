@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sfumato.core import processes
+from sfumato.core import checkpoint, finished, processes
 from sfumato.core.artifact import sha256, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
@@ -20,8 +20,8 @@ from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, renoise, sealed_loss
 from sfumato.records.manifest import Manifest
 from sfumato.records.reader import Records, batch_index
-from sfumato.server.export import PROVENANCE, work_folder
-from sfumato.server.fit import Progress, TrainConfig, fit
+from sfumato.server.export import PROVENANCE, SHARED, work_folder
+from sfumato.server.fit import CHECKPOINT, Progress, TrainConfig, fit
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def train(
     *,
     captions: Captioned | None = None,
     work: Path | None = None,
+    overwrite: bool = False,
     on_step: Callable[[Progress], None] = lambda progress: None,
     validate: Callable[[Any, int], None] | None = None,
 ) -> Path:
@@ -58,11 +59,13 @@ def train(
         config: how to train.
         captions: contexts of captions that are not private.
         work: the private folder of checkpoint, logs and provenance; by default ``OUT-work``.
+        overwrite: replace what another run left in ``out`` and ``work``.
         on_step: told about every step.
         validate: called with the averaged ControlNet and the step, every ``validate_every`` steps.
 
     Raises:
-        UserError: too few records, a checkpoint of another run, or a loss that is not finite.
+        UserError: too few records, a loss that is not finite, or a checkpoint or a ControlNet of another run, where it is not to be
+            overwritten.
     """
     if config.batch < processes.count():
         raise UserError(
@@ -103,12 +106,14 @@ def train(
         processes.add_up([value])
         return float(value)
 
+    work, run = work_folder(out, work), _run_id(config, level, base, captions)
+    if checkpoint.run_of(work / CHECKPOINT) != run:
+        finished.keep(*(out / name for name in SHARED), overwrite=overwrite, what="of another run")
     model = nets.new_controlnet(base, generator=generator(config.seed, 1))
     null = NullContexts(base.unet, base.empty_context.to(base.unet.device), model) if captions is None else None
-    work = work_folder(out, work)
     averaged = fit(
-        model, base, work, config, run=_run_id(config, level, base, captions), loss=loss, held_out=held_out, null=null, shared=True,
-        on_step=on_step, validate=validate,
+        model, base, work, config, run=run, loss=loss, held_out=held_out, null=null, shared=True, overwrite=overwrite, on_step=on_step,
+        validate=validate,
     )  # fmt: skip
     if processes.is_main():
         named = {"train": asdict(config), "records": len(records), "owners": [_owner(manifest) for manifest in records.manifests]}

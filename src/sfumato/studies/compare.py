@@ -146,6 +146,7 @@ def _domain(
     todo: list[str], domain: str, seed: int, base: Base, config: CompareConfig, out: Path, figures: dict[str, Any], tell: Tell
 ) -> None:
     style = DOMAINS[domain]
+    tell(f"{domain}: drawing pictures, and fitting what judges them", 0, 0)
     held_out = arms.HeldOut.draw(base, style, config.conditions, condition=config.condition, seed=seed)
     judge = _Judge(style, config, seed)
     pages.keep(out / f"{domain}-real-{seed}.npy", held_out.images)

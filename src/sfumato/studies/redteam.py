@@ -131,6 +131,7 @@ def _found(
         try:
             asked = {pool.submit(_cells, config, threads, unit, out): unit for unit in _units(wanted)}
             done = 0
+            tell(f"{len(wanted)} attacks on schemes, {jobs} at a time", 0, len(wanted))
             for unit in as_completed(asked):
                 for (scheme, row), found in zip(asked[unit], unit.result(), strict=True):
                     tell(f"{row} on {scheme}", done := done + 1, len(wanted))

@@ -35,6 +35,7 @@ from sfumato.studies import lora_people, weights_candidates, weights_more, weigh
 from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
 
 BASE = "the base itself, same prompt"
+ATTACKED = "attack.json"  # what came of attack_files
 WAIT = timedelta(days=7)  # for the first process, which trains the encoder alone: longer than the libraries' half an hour
 Tell = Callable[[str, int, int], None]
 
@@ -51,7 +52,14 @@ def _processes() -> PartialState:
 
 
 def train_attacker(
-    base: Base, config: PeopleConfig, work: Path, out: Path, options: dict[str, Any], *, tell: Tell = lambda what, done, total: None
+    base: Base,
+    config: PeopleConfig,
+    work: Path,
+    out: Path,
+    options: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    tell: Tell = lambda what, done, total: None,
 ) -> Autoencoder:
     """Public people's adapters, then an encoder of them, kept in ``out``. What is there is not made again.
 
@@ -64,6 +72,7 @@ def train_attacker(
         work: where their adapters are kept.
         out: the attacker's file.
         options: of ``AutoencoderConfig``.
+        overwrite: replace another run's attacker, or its checkpoint.
         tell: progress.
     """
     settings = AutoencoderConfig(**options, precision=config.precision)
@@ -76,6 +85,7 @@ def train_attacker(
         return load(out, base)
     made = train(
         base, Shadows.read(kept, latents), settings, checkpoint=out.with_suffix(".checkpoint.safetensors"), out=out,
+        overwrite=overwrite,
         tell=lambda done, total: tell("encoder", done, total),
     )  # fmt: skip
     processes.wait_for_everyone()
@@ -187,7 +197,7 @@ def attack_files(
             answer["error"] = str(error)
         except Exception as error:  # a fault of ours with this file takes nothing from the others
             answer["error"] = f"{path}: {faults.keep(error)}"
-    write_json(out / "attack.json", found)
+    write_json(out / ATTACKED, found)
     return found
 
 

@@ -233,7 +233,10 @@ def test_what_was_trained_is_kept_and_not_trained_again(base, shadows, tmp_path)
     assert equal(load(out, base), made) and not (tmp_path / "c.safetensors").exists()
     again = train(base, shadows, config(budget=2), out=out, tell=lambda done, total: pytest.fail("it trained again"))
     assert equal(again, made)
-    other = train(base, shadows, config(budget=2, seed=1), out=out)
+    with pytest.raises(UserError, match="of another run"):
+        train(base, shadows, config(budget=2, seed=1), out=out)
+    assert equal(load(out, base), made)
+    other = train(base, shadows, config(budget=2, seed=1), out=out, overwrite=True)
     assert other.facts["run"] != made.facts["run"] and equal(load(out, base), other)
 
 

@@ -28,6 +28,7 @@ from sfumato.attacker.attempt import Tell
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.core import checkpoint as checkpoints
+from sfumato.core import finished
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import evenly, generator
 from sfumato.diffusion.base import Base
@@ -42,7 +43,7 @@ Picks = list[tuple[int, int]]  # (person, place among that person's steps)
 
 def train(
     base: Base, shadows: Shadows, config: AutoencoderConfig, *, checkpoint: Path | None = None, out: Path | None = None,
-    tell: Tell = lambda done, total: None,
+    overwrite: bool = False, tell: Tell = lambda done, total: None,
 ) -> Autoencoder:  # fmt: skip
     """Train one, unless ``out`` holds it already.
 
@@ -52,6 +53,7 @@ def train(
         config: how.
         checkpoint: a file to go on from. Removed at the end.
         out: where it is kept.
+        overwrite: replace one of another run that is there, and pass over such a checkpoint.
         tell: progress over the budget.
 
     Returns:
@@ -60,14 +62,14 @@ def train(
         the *person* is the difference of the last two. ``facts["loss without"]`` is that loss under the empty prompt.
 
     Raises:
-        UserError: adapters of another base, a checkpoint of another run, or a loss that is not finite.
+        UserError: adapters of another base, a checkpoint or a file of another run, or a loss that is not finite.
     """
     check_fits(shadows.adapter(), base)
     run = _run_of(base, shadows, config)
     if out is not None and out.exists():
-        found = load(out, base)
-        if found.facts.get("run") == run:
-            return found
+        if _made_by(out, base) == run:
+            return load(out, base)
+        finished.keep(out, overwrite=overwrite, what="of another run")
     shadows = shadows.final() if config.steps_used == "final" else shadows
     learned, held = shadows.parted(config.aside)
     model = Autoencoder(base, shadows.layout, config, steps=shadows.steps)
@@ -75,7 +77,7 @@ def train(
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay)
     so_far = _SoFar()
-    first = _resume(checkpoint, run, model, optimiser, so_far) if checkpoint else 0
+    first = _resume(checkpoint, run, model, optimiser, so_far, overwrite=overwrite) if checkpoint else 0
     with _decoding(base, shadows, config) as decoder:
         for step in range(first, config.budget):
             if so_far.over(config):
@@ -250,9 +252,19 @@ def _save(path: Path, run: str, done: int, model: Autoencoder, optimiser: torch.
     checkpoints.save(path, run, done, tensors, optimiser)
 
 
-def _resume(path: Path, run: str, model: Autoencoder, optimiser: torch.optim.Optimizer, so_far: _SoFar) -> int:
+def _made_by(out: Path, base: Base) -> str | None:
+    """The run that wrote ``out``, or None where it is anything else."""
+    try:
+        return load(out, base).facts.get("run")
+    except UserError:
+        return None
+
+
+def _resume(
+    path: Path, run: str, model: Autoencoder, optimiser: torch.optim.Optimizer, so_far: _SoFar, *, overwrite: bool
+) -> int:  # fmt: skip
     """Load a checkpoint into what is given; the step to go on from."""
-    tensors = checkpoints.load(path, run)
+    tensors = checkpoints.load(path, run, overwrite=overwrite)
     if tensors is None:
         return 0
     model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")})
