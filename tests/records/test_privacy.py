@@ -65,6 +65,17 @@ def test_what_an_owner_states_is_accepted(past, secure):
             privacy.check_schedule(read, settings, SCHEDULE)
 
 
+def test_withdrawn_releases_are_said_and_change_no_number():
+    found = stated(others=1, others_mu=0.5, withdrawn=2)
+    assert found == STATED | {"withdrawn": 2}
+    privacy.check(found, BOUNDED, secure=True)
+    assert "2 earlier releases" in privacy.describe(found) and "2 earlier releases" in "".join(privacy.card(found))
+    assert "2 earlier releases" in privacy.describe(stated(replace(BOUNDED, clip=None), withdrawn=2)) and privacy.withdrawn(STATED) == ""
+    for wrong in (0, -1, True, 1.0, "2", None, 10**7):
+        with pytest.raises(ValueError):
+            privacy.check(STATED | {"withdrawn": wrong}, BOUNDED, secure=True)
+
+
 def test_a_ledger_of_other_noise_than_the_steps_have_is_refused():
     for settings in (replace(BOUNDED, seal_step=901), replace(BOUNDED, condition_step=899)):
         with pytest.raises(ValueError, match="claims noise"):

@@ -24,6 +24,29 @@ def test_round_trip(tmp_path):
     assert len(records) == 6 and records.n.tolist() == [600] * 6 and records.m.tolist() == [200] * 6
 
 
+@pytest.mark.parametrize("standing", ["trial", "withdrawn"])
+def test_what_was_not_given_out_is_not_used(tmp_path, standing):
+    """The standing is signed as the kind of the file: whoever knows one kind alone, as older versions do, takes no other."""
+    manifest, key = release(tmp_path / "a")
+    manifests.write(replace(manifest, standing=standing), tmp_path / "a", key)
+    path = tmp_path / "a" / manifests.NAME
+    body = json.loads(path.read_text())
+    assert body["kind"] == f"sfumato-{standing}" and "standing" not in body and manifests.read(tmp_path / "a").standing == standing
+    with pytest.raises(RecordError, match=standing) as refused:
+        reader.load([tmp_path / "a"], codec=CODEC)
+    assert refused.value.fix and refused.value.privacy
+    assert len(reader.load([tmp_path / "a"], codec=CODEC, audit=True)) == 6
+    path.write_text(json.dumps(body | {"kind": "sfumato-records"}))
+    with pytest.raises(RecordError, match="signature"):
+        manifests.read(tmp_path / "a")
+    for wrong in ({"kind": "sfumato-other"}, {"kind": ["sfumato-records"]}):
+        path.write_text(json.dumps(body | wrong))
+        with pytest.raises(RecordError, match="not a manifest"):
+            manifests.read(tmp_path / "a")
+    with pytest.raises(ValueError, match="standing"):
+        replace(manifest, standing="whatever")
+
+
 def test_owners_mix_and_each_record_keeps_its_n(tmp_path):
     release(tmp_path / "a", n=600, m=100)
     release(tmp_path / "b", owner="bob", n=400, m=300)

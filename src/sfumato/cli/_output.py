@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from sfumato.cli import _progress
@@ -30,6 +31,16 @@ def say(text: str) -> None:
 def _number(text: str) -> None:
     """A line for a parent."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def answers() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty()
+
+
+def confirmed(question: str) -> bool:
+    """Ask a person, on stderr, for yes or no; no is the default."""
+    return typer.confirm(printable(question), err=True)
 
 
 def show(text: str) -> None:

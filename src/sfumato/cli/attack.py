@@ -67,10 +67,12 @@ def command(
         command = f"{said} --effort {effort}"
         figures = run(records, truth, where, config, asked=asked, command=command, say=_output.say, tell=advance.phase)
     if as_json:
-        shown = ("attacks", "gates", "passed", "leaks", "person", "records", "audited", "matched", "settings")
+        shown = ("attacks", "gates", "passed", "leaks", "person", "records", "audited", "matched", "standing", "withdrawn", "settings")
         _output.emit({name: figures[name] for name in shown} | {"out": str(where)})
     else:
         _say(figures)
+        if figures["exit_code"] != 0 and figures["standing"] == "release":
+            _output.say("If nothing of these records left: sfumato withdraw, then seal again. sfumato seal --trial tries without counting.")
         _output.say(f"Look: {where / 'attack.html'}")
     if figures["exit_code"]:
         raise typer.Exit(figures["exit_code"])
@@ -79,6 +81,10 @@ def command(
 def _say(figures: dict[str, Any]) -> None:
     from sfumato.cli import _audit, _output
 
+    if figures["standing"] != "release":
+        _output.say(f"{figures['standing'].upper()}: these records must not leave this machine")
+    if figures["withdrawn"]:
+        _output.say(figures["withdrawn"])
     if figures["audited"] < figures["records"]:
         _output.say(f"{figures['audited']} of {figures['records']} records were attacked, drawn at random.")
     _output.say(f"Which record is which picture: {_audit.MATCHED[figures['matched']]}. No attacker was told.")

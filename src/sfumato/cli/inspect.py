@@ -8,6 +8,10 @@ from typing import Annotated, Any
 import typer
 
 SHOWN = 8
+STANDING = {
+    "trial": "TRIAL        these records must not leave this machine: a trial is counted as no release, and train refuses it",
+    "withdrawn": "WITHDRAWN    these records must not leave their owner's machine: they never did, by the owner's word, and count no more",
+}
 
 
 def command(
@@ -74,8 +78,11 @@ def command(
     audited = _audit.of_records(manifest, good, truth, base) if audit else None
     tried = _audit.of_mechanism(manifest, unchecked) if selftest else None
     shape, dtype = list(manifest.shape), str(manifest.settings.dtype).removeprefix("torch.")
+    standing = _standing(manifest)
     report = {
         "owner": manifest.owner,
+        "standing": standing,
+        "withdrawn_releases": manifest.privacy.get("withdrawn", 0),
         "key": manifest.public_key,
         "key_is_new_here": new,
         "records": manifest.records,
@@ -102,6 +109,8 @@ def command(
             print(printable(line))
 
         print = _output.show  # what a stranger wrote does nothing to the terminal
+        if standing in STANDING:
+            tell(STANDING[standing])
         tell(f"owner        {manifest.owner}, key {manifest.public_key[:16]}…, signature good{' (a key not known here)' if new else ''}")
         tell(f"records      {manifest.records} in {len(manifest.shards)} shards, {manifest.bytes_per_picture:.0f} bytes a picture")
         fields = " and ".join(manifest.settings.fields)
@@ -129,6 +138,18 @@ def command(
         raise typer.Exit(2)
     if bad or extra or (audited and audited["refuted"]) or (tried and tried.get("refuted")):
         raise typer.Exit(1)
+
+
+def _standing(manifest: Any) -> str:
+    """What the records are: by their manifest, or withdrawn by the ledger of this machine, where this is a copy from before."""
+    from sfumato.owner import identity
+    from sfumato.owner.release_ledger import ReleaseLedger
+
+    place = identity.existing_ledger()
+    if manifest.standing == "release" and place and manifest.release in ReleaseLedger(*place, look=True).withdrawn:
+        return "withdrawn"
+    standing: str = manifest.standing
+    return standing
 
 
 def _unchecked(records: Path, manifest: Any, base: str) -> str:

@@ -12,7 +12,21 @@ from typing import Any
 import click
 import typer
 
-from sfumato.cli import _threads, attack, attack_weights, calibrate, compare, demo, finetune, generate, inspect, seal, train, version
+from sfumato.cli import (
+    _threads,
+    attack,
+    attack_weights,
+    calibrate,
+    compare,
+    demo,
+    finetune,
+    generate,
+    inspect,
+    seal,
+    train,
+    version,
+    withdraw,
+)
 from sfumato.core.registry import PluginWarning
 
 WRONG, FAULT, INTERRUPTED = 2, 3, 130
@@ -26,7 +40,7 @@ app = typer.Typer(
     "Owners SEAL folders of pictures into one-way records; a server TRAINS a ControlNet from records alone; anyone GENERATES with it. "
     "Nothing ever goes back to an owner. Start with: sfumato demo",
 )
-for module in (demo, seal, inspect, attack, train, generate, finetune, compare, calibrate, version):
+for module in (demo, seal, inspect, attack, withdraw, train, generate, finetune, compare, calibrate, version):
     command = module.command if module is version else _threads.threaded(module.command)
     app.command(name=module.__name__.rpartition(".")[2])(command)
 for info in attack_weights.app.registered_commands:

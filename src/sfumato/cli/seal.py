@@ -18,6 +18,11 @@ PRIVACY = (
 )
 SEAL_STEP = "Noise step of the pictures, 0-998; higher hides more. 'none': not sealed. Instead of --privacy."
 CONDITION_STEP = "Noise step of the conditions, which leave beside the pictures. 'none': as they are. Without it none leaves."
+TRIAL = (
+    "Make records only to attack and to inspect: not counted as released, refused by train, kept private. "
+    "They must not leave this machine. Without -o they go into SFUMATO_HOME."
+)
+LOUD = "TRIAL: these records must not leave this machine. Attack them, then seal without --trial."
 DERIVE = "No condition leaves: the server finds conditions in pictures that it draws from the records."
 
 
@@ -25,8 +30,11 @@ def command(
     folder: Annotated[
         Path, typer.Argument(help="Your pictures: a plain folder, images/ + conditions/ + captions/, or metadata.jsonl (.csv, .json).")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine.")],
     owner: Annotated[str, typer.Option(help="The name that signs the records. It travels with them.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine; of a --trial nothing.")
+    ] = None,
+    trial: Annotated[bool, typer.Option("--trial", help=TRIAL)] = False,
     privacy: Annotated[str | None, typer.Option(help=PRIVACY)] = None,
     seal_step: Annotated[str | None, typer.Option(help=SEAL_STEP)] = None,
     condition: Annotated[str, typer.Option(help="canny, scribble, or given (the folder brings its own).")] = "canny",
@@ -52,6 +60,7 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
+    from sfumato.core.errors import UserError
     from sfumato.core.memory import peak_bytes
     from sfumato.core.randomness import InsecureNoise
     from sfumato.diffusion.base import load_codec
@@ -61,19 +70,24 @@ def command(
 
     codec = load_codec(base)
     asked = {"seal_step": seal_step, "condition_step": condition_step, "derive": derive}
+    if out is None and not trial:
+        raise UserError("no --out", expected="-o FOLDER: where the records go", fix="name a folder, or try with --trial first")
     level, settings = _settings(codec, privacy, asked, condition=condition, clip=clip, condition_clip=condition_clip, bits=bits)
     pictures = read_folder(folder, size=codec.size, condition=condition)
     notes = list(pictures.notes)
     if condition_clip is not None and settings.condition_clip is None:
         notes.append("--condition-clip has nothing to clip: no condition leaves")
     distance = domain.look(pictures, codec)
-    for line in notes:
+    if out is None:
+        out = _trial_folder(folder, settings, codec)
+    for line in [LOUD] * trial + notes:
         _output.say(line)
     with _output.bar(f"sealing {owner}", len(pictures)) as advance:
         noise = None if insecure_seed is None else InsecureNoise(insecure_seed)
         summary = seal(
-            pictures, out, owner=owner, codec=codec, settings=settings, allow_rerelease=allow_rerelease, noise=noise, on_picture=advance
-        )
+            pictures, out, owner=owner, codec=codec, settings=settings, allow_rerelease=allow_rerelease, trial=trial, noise=noise,
+            on_picture=advance,
+        )  # fmt: skip
     manifest = summary.manifest
     assert manifest is not None
     for line in summary.skipped:
@@ -81,6 +95,9 @@ def command(
     said = _measured(level, codec, distance)
     report = {
         "owner": owner,
+        "trial": trial,
+        "must_not_leave": LOUD if trial else "",
+        "released_before": summary.earlier,
         "level": level,
         "measured": said,
         "records": manifest.records,
@@ -108,8 +125,17 @@ def command(
     if as_json:
         _output.emit(report)
         return
-    for line in (*_done(summary, settings, report), *said, *_statement(manifest.privacy)):
+    for line in (*_done(summary, settings, report), *said, *_statement(manifest.privacy), *([LOUD] if trial else ())):
         _output.say(line)
+
+
+def _trial_folder(folder: Path, settings: SealSettings, codec: Codec) -> Path:
+    """A private place for a trial of these pictures with these settings, the same each time."""
+    from sfumato.core.artifact import sha256
+    from sfumato.owner import identity
+
+    said = sha256(repr((str(folder.resolve()), settings, codec.fingerprint)).encode())
+    return identity.trials_folder() / f"{folder.resolve().name or 'pictures'}-{said[:10]}"
 
 
 def _settings(
@@ -200,6 +226,8 @@ def _done(summary: Summary, settings: SealSettings, report: dict[str, Any]) -> l
         + (f" ({summary.resumed} from an earlier run)" if summary.resumed else "")
         + (f"; {summary.duplicates} pictures were there twice and were sealed once" if summary.duplicates else "")
     ]
+    if summary.earlier:
+        said.append(f"{summary.earlier} of these pictures were released before: without --trial they are refused")
     if summary.cropped:
         said.append(f"cropped to the middle square: {summary.cropped} pictures")
     brought = report["conditions"]["supplied"]
@@ -209,7 +237,8 @@ def _done(summary: Summary, settings: SealSettings, report: dict[str, Any]) -> l
         which = f"conditions ({settings.condition}) at step {settings.condition_step}"
     if brought and not report["conditions"]["supplied_used"]:
         which += f". THE {brought} CONDITIONS OF THE FOLDER WERE NOT USED"
-    said.append(f"pictures at step {settings.seal_step}; {which}. Captions and file names: none left this machine.")
+    left = "nothing left this machine" if report["trial"] else "none left this machine"
+    said.append(f"pictures at step {settings.seal_step}; {which}. Captions and file names: {left}.")
     if settings.seal_step is None or (settings.condition_step is None and not settings.derived):
         said.append("NOT SEALED: what is at step none leaves as it is; whoever has the base decodes it.")
     elif settings.derived:

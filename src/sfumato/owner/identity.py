@@ -51,6 +51,17 @@ def ledger_key(folder: Path) -> bytes:
     return _secret(path)
 
 
+def trials_folder(store: Path | None = None) -> Path:
+    """Where trials lie, which must not leave this machine."""
+    return _private((store or home()) / "trials")
+
+
+def existing_signing_key(owner: str, store: Path | None = None) -> Ed25519PrivateKey | None:
+    """The signing key of an owner who has one here; none is made."""
+    path = (store or home()) / "owners" / owner / "signing.key"
+    return signing_key(path.parent) if OWNER_NAME.fullmatch(owner) and path.is_file() else None
+
+
 def existing_ledger(store: Path | None = None) -> tuple[Path, bytes] | None:
     """The ledger's folder and key for whoever only looks: nothing is made; None where either is not there."""
     folder = (store or home()) / "ledger"

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from sfumato.core.artifact import read_json, sha256, sync_file, write_json
 from sfumato.core.errors import PrivacyError, UserError
@@ -13,10 +14,17 @@ from sfumato.owner.release_ledger import Entry, ReleaseLedger
 from sfumato.records.manifest import NAME, ShardEntry
 
 
-def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: dict[str, object]) -> str:
-    """The random id that ties ``out`` to its ledger lines. It is kept beside the ledger, so records never meet another owner's ledger."""
-    state = ledger_home / "folders" / f"{sha256(str(out.resolve()).encode())}.json"
-    wanted = json.loads(json.dumps(wanted))
+def state_of(out: Path, ledger_home: Path, *, trial: bool = False) -> Path:
+    """Where it is kept which release, or trial, lies in ``out``: beside the ledger, so records never meet another owner's ledger."""
+    return ledger_home / "folders" / f"{sha256(str(out.resolve()).encode())}{'.trial' if trial else ''}.json"
+
+
+def read_state(out: Path, state: Path) -> dict[str, Any]:
+    """What is kept of ``out``: its release, settings and key; empty where nothing was sealed into it.
+
+    Raises:
+        UserError: it is damaged.
+    """
     found = read_json(state, what="state of a release") if os.path.lexists(state) else {}
     if not isinstance(found, dict) or (found and not isinstance(found.get("release"), str)):
         raise UserError(
@@ -24,10 +32,35 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
             fix=f"restore it from a backup; or, if {out} was removed too, remove it",
             privacy="without it nobody knows which release is in the folder",
         )
-    if not ledger.of_release(str(found.get("release"))):  # nothing was released into this folder yet
+    return found
+
+
+def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: dict[str, object], *, trial: bool = False) -> str:
+    """The random id that ties ``out`` to its lines in ``ledger``, which is that of trials for a ``trial``."""
+    state = state_of(out, ledger_home, trial=trial)
+    wanted = json.loads(json.dumps(wanted))
+    found = read_state(out, state)
+    id_ = str(found.get("release"))
+    if id_ in ledger.withdrawn and _holds(out):
+        raise UserError(
+            f"{out}: holds records that were withdrawn",
+            expected="a new or empty folder",
+            fix=f"sfumato withdraw {out} --delete, or another folder",
+            privacy="what was withdrawn is counted no more, and must not be uploaded with what is",
+        )
+    # A trial that its owner has removed is gone for good; a release that was removed is still one.
+    begun = bool(ledger.of_release(id_)) and id_ not in ledger.withdrawn and (not trial or _holds(out) or _holds(aside_of(out)))
+    if not begun:  # nothing was released into this folder yet
+        if _holds(out) and not trial and state_of(out, ledger_home, trial=True).exists() and not found:
+            raise UserError(
+                f"{out}: holds a trial",
+                expected="a new or empty folder",
+                fix="seal into another folder; a trial stays where it is, or is removed",
+                privacy="a trial is another draw of the noise, and must not leave this machine",
+            )
         # What waits aside of a folder that this ledger knows was never counted: it is dropped and drawn anew.
         for_others = (out,) if found else (out, aside_of(out))
-        if any(folder.exists() and (not folder.is_dir() or any(folder.iterdir())) for folder in for_others):
+        if any(_holds(folder) for folder in for_others):
             raise UserError(
                 f"{out}: not empty, and not a release in this ledger",
                 expected="a new or empty folder",
@@ -58,6 +91,11 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
     return str(found["release"])
 
 
+def _holds(place: Path) -> bool:
+    """Whether something is there: a file, or a folder with anything in it."""
+    return place.exists() and (not place.is_dir() or any(place.iterdir()))
+
+
 def aside_of(out: Path) -> Path:
     """Where shards wait until they are counted: on the same disk, but not in the folder that leaves."""
     return out.resolve().parent / f".{out.resolve().name}.sealing"
@@ -67,17 +105,19 @@ def _disk(folder: Path) -> int:
     return folder.stat().st_dev
 
 
-def recover(out: Path, aside: Path, entries: list[Entry]) -> list[ShardEntry]:
+def recover(out: Path, aside: Path, entries: list[Entry], *, trial: bool = False) -> list[ShardEntry]:
     """Finish what a kill interrupted: name the shards that the ledger already counts, drop the one that it does not."""
     done = []
     for entry in entries:
         shard = ShardEntry(sha256=entry.sha256, records=entry.records, bytes=entry.bytes)
         if (aside / shard.file).exists():
             os.replace(aside / shard.file, out / shard.file)
+        if trial and not (out / shard.file).exists():
+            raise UserError(f"{out}: shard {shard.file} of this trial is gone", fix=f"remove {out} and seal the trial again")
         if not (out / shard.file).exists():
             raise PrivacyError(
                 f"{out}: shard {shard.file} was released but is gone",
-                fix="put it back, or seal into a new folder with --allow-rerelease",
+                fix="put it back; or sfumato withdraw this folder, if nothing of it ever left; or seal anew with --allow-rerelease",
                 privacy="sealing its pictures again is a second release",
             )
         done.append(shard)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 from sfumato.core.lock import held
 from sfumato.owner.journal import Journal
 
-RELEASES = "releases.jsonl"
+RELEASES, TRIALS, WITHDRAWN = "releases.jsonl", "trials.jsonl", "withdrawn.jsonl"
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,40 @@ class Entry:
     conditions: list[str] = field(default_factory=list)
 
 
-class ReleaseLedger:
-    """An append-only list of released shards; with ``look`` it is only read, whatever another process writes meanwhile."""
+@dataclass(frozen=True)
+class Withdrawal:
+    """What an owner said of a release, as it was said: that it never left this machine. ``said`` are the words, ``when`` a UTC time."""
 
-    def __init__(self, folder: Path, key: bytes, *, look: bool = False) -> None:
-        self._journal = Journal(folder / RELEASES, _checked, look=look)
+    release: str
+    records: int
+    said: str
+    when: str
+
+
+class ReleaseLedger:
+    """An append-only list of released shards, and of the releases that their owner withdrew.
+
+    Args:
+        folder: where it lies.
+        key: of the pictures' names.
+        trials: the list of trials instead: it tells which record is which picture, counts nothing and is never asked what was released.
+        look: only read, whatever another process writes meanwhile.
+    """
+
+    def __init__(self, folder: Path, key: bytes, *, trials: bool = False, look: bool = False) -> None:
+        self._journal = Journal(folder / (TRIALS if trials else RELEASES), _checked, look=look)
+        self._said = None if trials else Journal(folder / WITHDRAWN, _checked_withdrawal, look=look)
         self._key = key
 
     @property
     def entries(self) -> list[Entry]:
         """Every released shard, in the order in which they were written."""
         return self._journal.entries
+
+    @property
+    def withdrawn(self) -> frozenset[str]:
+        """Releases that never left, by their owner's word."""
+        return frozenset(one.release for one in self._said.entries) if self._said else frozenset()
 
     def name(self, image: np.ndarray) -> str:
         """The keyed name of a picture: HMAC-SHA-256 of its uint8 pixels as they go into the VAE."""
@@ -68,13 +93,36 @@ class ReleaseLedger:
         return [entry for entry in self.entries if entry.release == release]
 
     def names(self, release: str, *, others: bool = False) -> set[str]:
-        """Names of the pictures and files of a release, or of all the ``others``."""
-        return {name for entry in self.entries if (entry.release != release) == others for name in (*entry.pictures, *entry.files)}
+        """Names of the pictures and files of a release, or of all the ``others`` that were not withdrawn."""
+        counted = [entry for entry in self._counted(release) if (entry.release != release) == others]
+        return {name for entry in counted for name in (*entry.pictures, *entry.files)}
 
-    def draws(self, release: str) -> list[list[float | None]]:
+    def _counted(self, release: str) -> list[Entry]:
+        """All entries but those of other releases that were withdrawn."""
+        gone = self.withdrawn - {release}
+        return [entry for entry in self.entries if entry.release not in gone]
+
+    def withdrawn_of(self, release: str, *, more: Iterable[Entry] = ()) -> int:
+        """How many other releases were withdrawn that hold a picture, file or supplied condition of a release.
+
+        Args:
+            release: the release.
+            more: entries that are in another list, such as those of a trial.
+        """
+        own = {name for entry in (*self.entries, *more) if entry.release == release for row in _rows(entry) for name in row}
+        gone = self.withdrawn - {release}
+        return len({
+            entry.release for entry in self.entries if entry.release in gone and any(own.intersection(row) for row in _rows(entry))
+        })  # fmt: skip
+
+    def draws(self, release: str, *, more: Iterable[Entry] = ()) -> list[list[float | None]]:
         """The records of which a release holds some, in groups of the same: the mu of every record of a group that was ever released.
 
         Records are of the same where their pictures, files or supplied conditions are, or where a third record links them.
+
+        Args:
+            release: the release.
+            more: entries that are in another list, such as those of a trial.
         """
         group: dict[str, str] = {}
 
@@ -84,7 +132,7 @@ class ReleaseLedger:
                 name = group[name]
             return name
 
-        records = [(entry, names) for entry in self.entries for names in _rows(entry)]
+        records = [(entry, names) for entry in (*self._counted(release), *more) for names in _rows(entry)]
         for _, names in records:
             for name in names[1:]:
                 group[root(name)] = root(names[0])
@@ -100,6 +148,32 @@ class ReleaseLedger:
             UserError: it could not be written.
         """
         self._journal.append(entry, privacy="the shard was not released: an unrecorded release could be repeated")
+
+    def withdraw(self, release: str, *, said: str) -> None:
+        """Add what an owner says of a release; nothing that the ledger holds is changed, and what was said before is not said again.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        if self._said is None:
+            raise ValueError("a trial is not counted: there is nothing to withdraw")
+        if release in self.withdrawn:
+            return
+        records = sum(entry.records for entry in self.of_release(release))
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        self._said.append(Withdrawal(release, records, said, when), privacy="nothing was withdrawn: the release counts as before")
+
+
+def _checked_withdrawal(row: Any) -> Withdrawal:
+    """A withdrawal in which every value is what it should be."""
+    if not isinstance(row, dict) or set(row) != {one.name for one in fields(Withdrawal)}:
+        raise ValueError("not the names that a line has")
+    found = Withdrawal(**row)
+    if not all(isinstance(value, str) and value for value in (found.release, found.said, found.when)):
+        raise ValueError("a release, words or a time that are no text")
+    if type(found.records) is not int or found.records < 1:
+        raise ValueError("records that are no number from 1 up")
+    return found
 
 
 def _checked(row: Any) -> Entry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from sfumato.accounting import ledger as accounts
 from sfumato.core import registry
 from sfumato.core.artifact import sync_folder
 from sfumato.core.errors import PrivacyError, UserError
+from sfumato.core.private import private
 from sfumato.core.randomness import Noise, SecureNoise
 from sfumato.defences import base as defences
 from sfumato.diffusion.base import Codec
@@ -40,13 +42,15 @@ _ENCODE = 16
 
 @dataclass
 class Summary:
-    """What a seal did; ``skipped`` are reports on files that were left out, ``cropped`` counts those sealed in part."""
+    """What a seal did; ``skipped`` are reports on files that were left out, ``cropped`` counts those sealed in part, ``earlier``, in a
+    trial, those that were released before."""
 
     manifest: Manifest | None = None
     sealed: int = 0
     resumed: int = 0
     duplicates: int = 0
     cropped: int = 0
+    earlier: int = 0
     skipped: list[str] = field(default_factory=list)
 
 
@@ -58,6 +62,7 @@ def seal(
     codec: Codec,
     settings: SealSettings,
     allow_rerelease: bool = False,
+    trial: bool = False,
     noise: Noise | None = None,
     store: Path | None = None,
     on_picture: Callable[[int, int], None] = lambda done, total: None,
@@ -66,11 +71,13 @@ def seal(
 
     Args:
         folder: the private pictures; read one after another.
-        out: where the records go; everything in it may leave the machine.
+        out: where the records go; everything in it may leave the machine, if it is no trial.
         owner: the name under which the records are signed.
         codec: the base's VAE and schedule.
         settings: steps, clips and condition.
         allow_rerelease: go on although some pictures were released before; their releases compose.
+        trial: make records to attack and to look at, which must not leave this machine: ``out`` is made its owner's alone, the manifest is
+            signed as a trial, which nobody trains from, and nothing is counted as released. The noise is a draw of its own.
         noise: a source other than the system's secure one marks the manifest; for tests only.
         store: where keys and ledger live; ``$SFUMATO_HOME`` by default.
         on_picture: called with (pictures done, pictures in all).
@@ -82,18 +89,23 @@ def seal(
     noise = noise or SecureNoise()
     _check_steps(settings, codec)
     ledger_home = identity.ledger_folder(store)
-    with locked(ledger_home):
+    with locked(ledger_home), ExitStack() as stack:
         key = identity.signing_key(identity.owner_folder(owner, store))
-        ledger = ReleaseLedger(ledger_home, identity.ledger_key(ledger_home))
+        name_key = identity.ledger_key(ledger_home)
+        released = ReleaseLedger(ledger_home, name_key)
+        ledger = ReleaseLedger(ledger_home, name_key, trials=True) if trial else released
         public_key = manifests.public_hex(key)
         wanted = {"settings": asdict(settings), "base": codec.fingerprint, "key": public_key, "secure": noise.secure}
-        release = release_folder.open_release(out, ledger_home, ledger, wanted)
+        release = release_folder.open_release(out, ledger_home, ledger, wanted, trial=trial)
         aside = release_folder.aside_of(out)
-        done = release_folder.recover(out, aside, ledger.of_release(release))
+        if trial:
+            stack.enter_context(private(aside))
+            stack.enter_context(private(out))
+        done = release_folder.recover(out, aside, ledger.of_release(release), trial=trial)
         summary = Summary(resumed=sum(entry.records for entry in done))
-        refused = set() if allow_rerelease else ledger.names(release, others=True)
-        source = _Source(folder, ledger, ledger.names(release), refused, summary)
-        if source.refused:
+        refused = set() if allow_rerelease else released.names(release, others=True)
+        source = _Source(folder, ledger, ledger.names(release), refused, summary, trial)
+        if source.refused and not trial:
             source.refuse_rereleased()
         left = privacy.releases(settings, codec.schedule, secure=noise.secure)
         mu = _finite(accounts.total(left))
@@ -110,7 +122,8 @@ def seal(
             reason = f"; first: {summary.skipped[0]}" if summary.skipped else ""
             raise UserError(f"{folder.path}: no picture could be sealed{reason}", fix="mend or replace the files named")
         aside.rmdir()
-        others_mu, others = _worst(ledger.draws(release), mu)
+        more = ledger.of_release(release) if trial else ()
+        others_mu, others = _worst(released.draws(release, more=more), mu)
         summary.manifest = Manifest(
             owner=owner,
             public_key=public_key,
@@ -119,9 +132,10 @@ def seal(
             shape=codec.latent_shape,
             settings=settings,
             shards=tuple(done),
-            privacy=privacy.statement(left, others=others, others_mu=others_mu),
+            privacy=privacy.statement(left, others=others, others_mu=others_mu, withdrawn=released.withdrawn_of(release, more=more)),
             secure_noise=noise.secure,
             version=__version__,
+            standing="trial" if trial else "release",
         )
         manifests.write(summary.manifest, out, key)
     return summary
@@ -174,13 +188,15 @@ Pending = tuple[Names, np.ndarray, np.ndarray]
 
 @dataclass
 class _Source:
-    """The pictures of a folder that are still to be sealed; ``refused`` are those that other releases gave away."""
+    """The pictures of a folder that are still to be sealed; ``refused`` are those that other releases gave away, which a ``trial`` takes
+    and counts."""
 
     folder: Folder
     ledger: ReleaseLedger
     own: set[str]
     refused: set[str]
     summary: Summary
+    trial: bool = False
 
     def refuse_rereleased(self) -> None:
         """Look at every picture before the first one leaves."""
@@ -216,11 +232,15 @@ class _Source:
             yield names, image, condition
 
     def _check(self, example: Example, names: tuple[str, str]) -> None:
-        if any(name in self.refused for name in names):
+        if self.refused.isdisjoint(names):
+            return
+        if self.trial:
+            self.summary.earlier += 1
+        else:
             raise PrivacyError(
                 f"{example.path.name}: this picture was released before",
                 expected="every picture to be sealed once",
-                fix="take it out of the folder, use the records that exist, or pass --allow-rerelease",
+                fix="take it out of the folder; use its records, or sfumato withdraw them if they never left; or --allow-rerelease",
                 privacy="each release is a fresh draw of the noise; together they show more than one",
             )
 

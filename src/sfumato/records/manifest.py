@@ -23,6 +23,7 @@ from sfumato.records.record import SCHEMA, SealSettings
 
 NAME = "manifest.json"
 OWNER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+KINDS = {"release": "sfumato-records", "trial": "sfumato-trial", "withdrawn": "sfumato-withdrawn"}  # by standing, as signed
 _SHA = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RELEASE = re.compile(r"[0-9a-f]{32}")
@@ -54,7 +55,11 @@ class ShardEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything a server may know about a release before it opens a shard."""
+    """Everything a server may know about a release before it opens a shard.
+
+    ``standing`` is "release"; or "trial" or "withdrawn", which nobody trains from. It is signed as the kind of the file, so that a reader
+    that does not know it refuses the file.
+    """
 
     owner: str
     public_key: str
@@ -67,6 +72,7 @@ class Manifest:
     secure_noise: bool
     version: str
     scheme: str = "sealed"
+    standing: str = "release"
 
     def __post_init__(self) -> None:
         _check_types(self, owner=str, public_key=str, release=str, base=dict, privacy=dict, secure_noise=bool, version=str, scheme=str)
@@ -79,6 +85,8 @@ class Manifest:
             raise ValueError("release or public key is not hexadecimal of its length")
         if not _VERSION.fullmatch(self.version):
             raise ValueError(f"version {self.version[:40]!r}; expected one such as 0.1.0")
+        if self.standing not in KINDS:
+            raise ValueError(f"standing {self.standing!r}; expected {', '.join(KINDS)}")
         if self.scheme != "sealed":
             raise ValueError(f"scheme {self.scheme[:40]!r}; expected 'sealed'")
         if set(self.base) != {"name", "fingerprint"} or not all(type(value) is str for value in self.base.values()):
@@ -103,8 +111,8 @@ class Manifest:
 
     def body(self) -> dict[str, Any]:
         """The JSON that is signed."""
-        value = {"kind": "sfumato-records", "schema": SCHEMA, **asdict(self)}
-        return json.loads(json.dumps(value))
+        value = asdict(self)
+        return json.loads(json.dumps({"kind": KINDS[value.pop("standing")], "schema": SCHEMA, **value}))
 
 
 def base_name(name: str) -> str:
@@ -136,7 +144,7 @@ def read(folder: Path) -> Manifest:
         body = read_json(path, what="manifest of sealed records")
     except UserError as error:
         raise RecordError(error.got, expected=error.expected, fix=error.fix) from error
-    if not isinstance(body, dict) or body.get("kind") != "sfumato-records":
+    if not isinstance(body, dict) or body.get("kind") not in list(KINDS.values()):
         raise RecordError(f"{path}: not a manifest of sealed records", fix="pass a folder that sfumato seal wrote")
     if body.get("schema") != SCHEMA:
         raise RecordError(
@@ -179,7 +187,7 @@ def _parse(body: dict[str, Any], path: Path) -> Manifest:
         fields["settings"] = SealSettings(**fields["settings"])
         fields["shards"] = tuple(ShardEntry(**s) for s in fields["shards"])
         fields["shape"] = tuple(fields["shape"])
-        return Manifest(**fields)
+        return Manifest(**fields, standing=next(standing for standing, kind in KINDS.items() if kind == body["kind"]))
     except RecordError:
         raise
     except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:

@@ -17,6 +17,7 @@ from sfumato.records.record import SealSettings
 
 UNIT, ALONE, RELATION = "one picture with its condition", "one picture", "replace-one"
 DISTANCES = "assets/distances.json"
+WITHDRAWN = 10**6  # releases at most that a statement may say were withdrawn
 SEEDED = "the noise can be repeated by whoever knows the seed"
 
 
@@ -33,19 +34,23 @@ def _leaving(settings: SealSettings) -> list[tuple[str, int | None, float | None
     return [picture] if settings.derived else [picture, ("condition", settings.condition_step, settings.condition_clip)]
 
 
-def statement(left: Sequence[Release], *, others: int = 0, others_mu: float | None = 0.0, delta: float = ledger.DELTA) -> dict[str, Any]:
+def statement(
+    left: Sequence[Release], *, others: int = 0, others_mu: float | None = 0.0, withdrawn: int = 0, delta: float = ledger.DELTA
+) -> dict[str, Any]:
     """The exact guarantee, or the word "none" and why; either way with the ledger that it follows from.
 
     Args:
         left: what leaves of one picture now.
         others: how many more records there are of the picture that was released most, by its pixels, file or supplied condition.
         others_mu: what these add up to, replace-one; ``None`` where one of them is not bounded.
+        withdrawn: releases of some of these pictures that their owner withdrew: they are not among the ``others``, and are said.
         delta: at which epsilon is stated.
     """
     common = {
         "releases": 1 + others,
         "ledger": [asdict(release) for release in left],
         "others": {"count": others, "mu": others_mu},
+        **({"withdrawn": withdrawn} if withdrawn else {}),
     }
     gaps = [SEEDED] if any(r.void == SEEDED for r in left) else [release.gap for release in left if release.gap]
     if not gaps and others_mu is None:
@@ -83,7 +88,10 @@ def check(found: dict[str, Any], settings: SealSettings, *, secure: bool) -> Non
         if release.void != ("" if secure else SEEDED):
             raise ValueError("a ledger that does not say whether its noise comes from a seed")
     delta = _number(found, "delta") if found.get("guarantee") != "none" else ledger.DELTA
-    follows = statement(left, others=others, others_mu=others_mu, delta=delta)
+    withdrawn = found.get("withdrawn", 0)
+    if type(withdrawn) is not int or not 0 <= withdrawn <= WITHDRAWN:
+        raise ValueError("withdrawn releases are a count")
+    follows = statement(left, others=others, others_mu=others_mu, withdrawn=withdrawn, delta=delta)
     if set(found) != set(follows):
         raise ValueError("a guarantee that its ledger does not bear, or words beside the statement")
     for name, value in follows.items():
@@ -128,14 +136,25 @@ def _number(found: dict[str, Any], name: str) -> float:
 
 def describe(found: dict[str, Any]) -> str:
     """A checked statement in one line: never an epsilon without its unit, relation, clip and releases."""
+    said = withdrawn(found)
     if found["guarantee"] == "none":
-        return f"none ({ascii(found['why'])[1:-1]}). What a server sees: sfumato inspect --picture"
+        return f"none ({ascii(found['why'])[1:-1]}). What a server sees: sfumato inspect --picture" + (f". {said}" if said else "")
     clips = ", ".join(f"{'' if what == 'picture' else what + ' '}clip {clip:g}" for what, clip in found["clip"].items())
     return (
         f"epsilon {found['epsilon']:.4g} at delta {found['delta']:g} (unit: {found['unit']}; relation: {found['relation']}; "
         f"{clips}; releases: {found['releases']} as of this one)"
         + ("; vacuous as a guarantee" if found["epsilon"] > ledger.VACUOUS else "")
+        + (f". {said}" if said else "")
     )
+
+
+def withdrawn(found: dict[str, Any]) -> str:
+    """What a checked statement says of withdrawn releases; empty where there are none."""
+    count = found.get("withdrawn", 0)
+    if not count:
+        return ""
+    several = f"{count} earlier release{'s' if count > 1 else ''} of these pictures"
+    return f"Not counted: {several}, withdrawn on the owner's word that nothing of {'them' if count > 1 else 'it'} ever left"
 
 
 def entries(found: dict[str, Any]) -> list[Release]:
@@ -161,6 +180,8 @@ def card(found: dict[str, Any], *, fingerprint: str = "") -> list[str]:
     said = [f"left: {release.what}, {release.times} time, {_noise(release)}" for release in left]
     if count:
         said.append(f"left too: {count} more records of the picture (or of its supplied condition) that was released most")
+    if gone := withdrawn(found):
+        said.append(gone)
     earlier = math.inf if mu is None else mu
     rows = ledger.card(left, earlier=earlier, earlier_count=count, distances=distances(fingerprint))
     if all(row["guarantee"] == "none" for row in rows):

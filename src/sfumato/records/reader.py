@@ -71,13 +71,14 @@ class Records:
         return replace(self, z_n=View(self.z_n, index), c_m=View(self.c_m, index), n=self.n[index], m=self.m[index], shards=())
 
 
-def load(folders: list[Path], *, codec: Codec, ignore_unlisted: bool = False) -> Records:
+def load(folders: list[Path], *, codec: Codec, ignore_unlisted: bool = False, audit: bool = False) -> Records:
     """Check the releases in ``folders``; latents are read when they are asked for. A bad shard is refused with its name and reason.
 
     Args:
         folders: one for each release.
         codec: the base's VAE and schedule.
         ignore_unlisted: go on where a folder holds shards that its manifest does not list, without them.
+        audit: take what must not be used as well, trials and withdrawn records, to look what they give away.
 
     Raises:
         RecordError: a manifest cannot be believed, does not fit the base, the others or its folder.
@@ -91,6 +92,8 @@ def load(folders: list[Path], *, codec: Codec, ignore_unlisted: bool = False) ->
     owner_of: dict[str, str] = {}
     for folder in folders:
         manifest = manifests.read(folder)
+        if not audit:
+            _check_standing(folder, manifest)
         check_fit(folder, manifest, codec)
         if not ignore_unlisted and (more := unlisted(folder, manifest)):
             raise RecordError(
@@ -134,6 +137,24 @@ def load(folders: list[Path], *, codec: Codec, ignore_unlisted: bool = False) ->
         z_n, c_m, torch.cat(n), torch.cat(m), tuple(all_manifests), tuple(refused), settings.condition, settings.derived,
         shards=tuple(shard.entry for shard in found),
     )  # fmt: skip
+
+
+def _check_standing(folder: Path, manifest: Manifest) -> None:
+    """Refuse records that their owner did not give out."""
+    if manifest.standing == "trial":
+        raise RecordError(
+            f"{folder}: a trial, sealed to be attacked and not to be used",
+            expected="records that were sealed without --trial",
+            fix="seal without --trial",
+            privacy="a trial is not counted as a release: it must not leave its owner's machine",
+        )
+    if manifest.standing == "withdrawn":
+        raise RecordError(
+            f"{folder}: withdrawn: their owner says that these records never left, and counts them no more",
+            expected="records that were not withdrawn",
+            fix="ask the owner to seal again",
+            privacy="with those that are sealed later, these are a second draw that nobody counts",
+        )
 
 
 def unlisted(folder: Path, manifest: Manifest) -> list[str]:

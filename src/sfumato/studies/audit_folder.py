@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from sfumato.core.artifact import sha256
 from sfumato.core.errors import UserError
 from sfumato.core.home import home
+from sfumato.core.private import private as private
 from sfumato.records import manifest
 
 FIGURES = "attack.json"
@@ -48,19 +46,3 @@ def check(out: Path, records: Path, pictures: Path) -> None:
             f"--out {out}: {'other files are in it' if where.is_dir() else 'a file'}", expected="a new folder, or that of an earlier audit",
             privacy="the folder is made private, which other files in it may not want",
         )  # fmt: skip
-
-
-@contextlib.contextmanager
-def private(out: Path) -> Iterator[None]:
-    """Make ``out`` a folder of its owner alone, and everything that is written meanwhile a file of its owner alone."""
-    mask = os.umask(0o077)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for path in (out, *out.rglob("*")):  # of an earlier audit, that was not yet private
-            if not path.is_symlink():
-                path.chmod(0o700 if path.is_dir() else 0o600)
-        yield
-    except PermissionError as error:
-        raise UserError(f"{out}: {error.strerror}", fix="choose another --out") from error
-    finally:
-        os.umask(mask)

@@ -33,7 +33,7 @@ from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge import gates
 from sfumato.judge.report import pages
 from sfumato.judge.report.matrix import WORDS
-from sfumato.records import reader
+from sfumato.records import privacy, reader
 from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
 from sfumato.studies import audit_folder, kind, leaks, line_up, pace, redteam
@@ -87,7 +87,7 @@ def run(
     """
     audit_folder.check(out, folder, truth_folder)
     base = load_base(config.base, device=choose_device())
-    records = reader.load([folder], codec=base)
+    records = reader.load([folder], codec=base, audit=True)
     settings = records.manifests[0].settings
     tell("finding the records among the pictures", 0, 0)
     pictures = Pictures.of(truth_folder, size=base.size, condition=settings.condition)
@@ -159,6 +159,7 @@ def _run(
         "knowledge": sorted(kind.__name__ for kind in scenario.kinds()),
         "interval": f"95 %, bootstrap over {'people' if found.labelled else 'pictures'}", "correction": "Holm, over every test here",
         "pictures": len(found.readable), "candidates": len(held), "matched": found.by,
+        "standing": records.manifests[0].standing, "withdrawn": privacy.withdrawn(records.manifests[0].privacy),
     }  # fmt: skip
     write_json(out / FIGURES, figures)
     _page(out, figures)
