@@ -133,7 +133,7 @@ def test_what_is_shared_names_nobody_and_the_rest_is_the_trainers_alone(base, tm
     (out / "notes.txt").write_text("alice")
     (out / "link").symlink_to(out / "config.json")
     assert {item.file for item in contents(out) if item.private} == {"notes.txt", "link"}
-    assert train(records(), base, tmp_path / "net", config(steps=2), work=tmp_path / "elsewhere") == out
+    assert train(records(), base, tmp_path / "net", config(steps=2), work=tmp_path / "elsewhere", overwrite=True) == out
     assert (tmp_path / "elsewhere" / PROVENANCE).exists()
 
 

@@ -107,7 +107,7 @@ def train(
         return float(value)
 
     work, run = work_folder(out, work), _run_id(config, level, base, captions)
-    if checkpoint.run_of(work / CHECKPOINT) != run:
+    if not (work / CHECKPOINT).exists() or checkpoint.run_of(work / CHECKPOINT) not in (run, None):  # None: damaged, which is said below
         finished.keep(*(out / name for name in SHARED), overwrite=overwrite, what="of another run")
     model = nets.new_controlnet(base, generator=generator(config.seed, 1))
     null = NullContexts(base.unet, base.empty_context.to(base.unet.device), model) if captions is None else None
