@@ -112,7 +112,7 @@ def test_a_checkpoint_that_was_cut_short_is_named(base, tmp_path):
             train(records(), base, tmp_path, config(steps=2))
         assert "remove" in caught.value.fix and str(path) in caught.value.fix
     path.unlink()
-    train(records(), base, tmp_path, config(steps=2))
+    train(records(), base, tmp_path, config(steps=2), overwrite=True)
 
 
 def test_accumulation_takes_more_records_to_a_step(base, tmp_path):
