@@ -7,15 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
+EFFORT = (
+    "glance (a minute; leaves attacks out, and says which), quick (an hour for 300 records on two cores, an hour and a half for 1000), "
+    "or full (several hours; never timed). Each attack's time: --list."
+)
+
 
 def command(
     records: Annotated[Path | None, typer.Argument(help="A folder that sfumato seal wrote.")] = None,
     truth: Annotated[Path | None, typer.Option("--truth", help="The folder that was sealed. It is read here and goes nowhere.")] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Only say which attacks there are, what each needs and how long it takes.")
+    ] = False,
     matrix: Annotated[bool, typer.Option("--matrix", help="Instead of your records: every scheme, on invented people (an hour).")] = False,
     attacks: Annotated[str, typer.Option(help="all, or names with commas between: algebraic,diffusion_prior.")] = "all",
     scheme: Annotated[list[str] | None, typer.Option("--scheme", help="With --matrix: only this scheme; may be given again.")] = None,
     jobs: Annotated[int, typer.Option(help="With --matrix: processes; 0 for one a core, at most four.")] = 0,
-    effort: Annotated[str, typer.Option(help="glance (a minute; leaves attacks out, and says which), quick, or full (hours).")] = "quick",
+    effort: Annotated[str, typer.Option(help=EFFORT)] = "quick",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where the report goes, a private folder; run again to go on. [default: in SFUMATO_HOME]"),
@@ -31,7 +39,7 @@ def command(
 ) -> None:
     """Attack your own records and see what comes back. Exit code 0: every gate passed; 1: one failed; 2: something could not be tested, or
     the input was wrong; 3: a fault of Sfumato itself."""
-    from sfumato.cli import _output
+    from sfumato.cli import _attacks, _output
     from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
 
@@ -42,6 +50,13 @@ def command(
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     from sfumato.attacker.records import base as known
 
+    if listing:
+        found = _attacks.listed(effort)
+        if as_json:
+            _output.emit({"effort": effort, "of_records": _attacks.TIMED, "attacks": found})
+        for line in () if as_json else _attacks.lines(found, effort):
+            _output.show(line)
+        return
     rows = known.chosen(attacks)
     if matrix:
         if records or truth or gates or public or controlnet or base != "tiny":
