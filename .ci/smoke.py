@@ -1,6 +1,6 @@
 """A smoke of an installed Sfumato: import everything, then seal, train, generate and attack, tiny, in one process.
 
-Run by .ci/oldest on the oldest versions that pyproject.toml promises.
+Run by .ci/run on the oldest versions that pyproject.toml promises.
 """
 
 from __future__ import annotations
