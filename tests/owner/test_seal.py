@@ -1,8 +1,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from forked import ends, seal_on, started
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.randomness import InsecureNoise
 from sfumato.owner import release_folder
@@ -179,39 +178,24 @@ def test_killed_at_random_moments_there_is_no_second_draw(mini, make_folder, tmp
     """kill -9 until it gets through: shards only ever appear, byte-identical, and each picture is drawn once."""
     folder = make_folder(count=30 * KILLS)
     out = tmp_path / "records"
-    script = (
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from sfumato.owner import seal as s\n"
-        "from sfumato.owner.folder import read_folder\n"
-        "from sfumato.records.record import SealSettings\n"
-        "from sfumato.diffusion.base import load_codec\n"
-        "s.SHARD_RECORDS = 4\n"
-        f"codec = load_codec({str(mini)!r})\n"
-        f"folder = read_folder(Path({str(folder)!r}), size=32, condition='canny')\n"
-        "print('ready', flush=True)\n"
-        f"s.seal(folder, Path({str(out)!r}), owner='alice', codec=codec,\n"
-        "       settings=SealSettings(condition='canny', seal_step=600, condition_step=200),\n"
-        "       on_picture=lambda done, total: time.sleep(0.01))\n"
-    )
-    environment = {**os.environ, "SFUMATO_HOME": str(home)}
     seen: dict[str, bytes] = {}
     draw = np.random.default_rng(0)
     kills = 0
     while True:
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-        assert process.stdout.readline() == b"ready\n"
-        if kills < KILLS:
-            time.sleep(draw.uniform(0.05, 0.3))
-            process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        kills += process.returncode == -9
+        with started(seal_on, str(mini), folder, out, str(home)) as (process, here):
+            if kills < KILLS:
+                for _ in range(draw.integers(0, 25)):
+                    here.recv()
+                time.sleep(draw.uniform(0, 0.02))
+                process.kill()
+            said = ends(process, here)
+        kills += process.exitcode == -signal.SIGKILL
         present = {p.name: p.read_bytes() for p in out.glob("*.safetensors")}
         assert all(present.get(name) == data for name, data in seen.items())
         seen = present
-        if process.returncode == 0:
+        if process.exitcode == 0:
             break
-        assert process.returncode == -9, errors.decode()
+        assert process.exitcode == -signal.SIGKILL, said
     assert kills == KILLS
     lines = [json.loads(line) for line in (home / "ledger/releases.jsonl").read_text().splitlines()]
     drawn = Counter(picture for line in lines for picture in line["pictures"])

@@ -1,7 +1,4 @@
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -9,31 +6,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from forked import ends, started, train_on
+from server_support import config, records
 from sfumato.core.artifact import read_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.controlnet import load_latent_controlnet
-from sfumato.records.reader import Records
 from sfumato.server import validate
 from sfumato.server.export import PROVENANCE, SHARED, contents, work_folder
-from sfumato.server.fit import TrainConfig
 from sfumato.server.generate import generate
 from sfumato.server.train import Captioned, objective, train
 from tests_support import KILLS
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-
-
-def records(count=24, n=500, m=100):
-    draws = torch.Generator().manual_seed(0)
-    z, c = (torch.randn(count, 4, 8, 8, generator=draws) for _ in range(2))
-    return Records(z, c, torch.full((count,), n), torch.full((count,), m), (), ())
-
-
-def config(**changes):
-    return TrainConfig(**{"steps": 6, "batch": 4, "checkpoint_every": 2, "held_out": 4, "warmup": 1, **changes})
 
 
 def test_training_lowers_the_loss_and_writes_a_controlnet(base, tmp_path):
@@ -201,31 +188,21 @@ def test_generator_depends_on_every_key():
 
 
 def test_kill_nine_ends_in_the_same_weights(mini, tmp_path):
-    script = (
-        "import sys, torch\n"
-        f"sys.path[:0] = [{os.path.dirname(__file__)!r}, {os.path.dirname(os.path.dirname(__file__))!r}]\n"
-        "from pathlib import Path\n"
-        "from test_train import config, records\n"
-        "from sfumato.diffusion.base import load_base\n"
-        "from sfumato.server.train import train\n"
-        f"base = load_base({str(mini)!r})\n"
-        "print('ready', flush=True)\n"
-        f"train(records(), base, Path(sys.argv[1]), config(steps={20 * KILLS}, checkpoint_every=1))\n"
-    )
-    draw = np.random.default_rng(1)
-    kills = 0
+    """Killed at any step, also before the first; the whole run is in a process like the others'."""
+    draw, steps, kills = np.random.default_rng(1), 20 * KILLS, 0
     for name, wanted in (("whole", 0), ("killed", KILLS)):
         done = False
         while not done:
-            process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / name)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            assert process.stdout.readline() == b"ready\n"
-            if kills < wanted:
-                time.sleep(draw.uniform(0.1, 0.8))
-                process.send_signal(signal.SIGKILL)
-            _, errors = process.communicate()
-            kills += process.returncode == -9
-            assert process.returncode in (0, -9), errors.decode()
-            done = process.returncode == 0
+            with started(train_on, str(mini), tmp_path / name, steps) as (process, here):
+                if kills < wanted:
+                    for _ in range(draw.integers(0, 15)):
+                        here.recv()
+                    time.sleep(draw.uniform(0, 0.02))
+                    process.kill()
+                said = ends(process, here)
+            kills += process.exitcode == -signal.SIGKILL
+            assert process.exitcode in (0, -signal.SIGKILL), said
+            done = process.exitcode == 0
     assert kills == KILLS
     whole, killed = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "killed"))
     assert all(torch.equal(whole[key], killed[key]) for key in whole)
