@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests_support import load_benchmark, owners_here
+from sfumato.server import derive, generate
+from tests_support import few_steps, load_benchmark, owners_here
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,10 @@ def module() -> Any:
 def test_every_stage_runs_and_is_timed(module: Any, home: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.setenv("SFUMATO_DEVICE", "cpu")
     owners_here(monkeypatch)
-    load = module.compare.store.load
+    few_steps(monkeypatch, derive, generate, steps=2)
+    load, measure = module.compare.store.load, module.compare.speed.measure
     monkeypatch.setattr(module.compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))  # of 1200 probes
+    monkeypatch.setattr(module.compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     monkeypatch.setattr(sys, "argv", ["second_device.py", "--small"])
     with pytest.raises(SystemExit) as stop:
         module.main()
