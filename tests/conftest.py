@@ -10,7 +10,6 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import json
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,35 +18,6 @@ from PIL import Image
 
 from tests_support import plug_in as install
 from tests_support import write_pipeline
-
-
-def pytest_configure(config):
-    """Pictures that tests draw are kept from one test, and one run, to the next: the store draws them again where they are not its own."""
-    kept = getattr(config, "cache", None)
-    if kept is not None:
-        os.environ.setdefault("SFUMATO_CACHE", str(kept.mkdir("pictures")))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def described_once():
-    """The network that describes pictures is frozen, and dear: what it has seen in this process, it is not shown again."""
-    from torch import is_autocast_enabled
-
-    from sfumato.features.efficientnet import EfficientNetLite0
-
-    forward, seen = EfficientNetLite0.forward, {}
-
-    def once(self, x):
-        if x.requires_grad:
-            return forward(self, x)
-        key = (is_autocast_enabled("cpu"), tuple(x.shape), sha256(x.numpy().tobytes()).digest())
-        if key not in seen:
-            seen[key] = forward(self, x)
-        return seen[key].clone()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EfficientNetLite0, "forward", once)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "net"
 
 
-def test_an_untrained_controlnet_makes_every_way_the_same(recipe: Any, folder: Path) -> None:
+def test_an_untrained_controlnet_makes_every_way_the_same(recipe: Any, folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     ways = recipe.compare(folder, conditions=2, seed=0)
     assert set(ways) >= {"alpha_m c", "c", "drawn c_m"} and len(ways) == 3 + len(recipe.ENDS)
     for way in ways.values():
@@ -45,7 +46,8 @@ def test_an_untrained_controlnet_makes_every_way_the_same(recipe: Any, folder: P
         assert way["ratio"]["mean"] == pytest.approx(1)
 
 
-def test_the_ways_differ_once_the_controlnet_acts(recipe: Any, folder: Path) -> None:
+def test_the_ways_differ_once_the_controlnet_acts(recipe: Any, folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     from sfumato.diffusion.controlnet import load_latent_controlnet
 
     model, settings = load_latent_controlnet(folder)

@@ -118,6 +118,7 @@ def test_attackers_know_the_way(recipe: Any, base: Base, public: Public, tmp_pat
 
 
 def test_ways_are_measured_once_and_the_rest_goes_on_where_it_stopped(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     few_steps(monkeypatch, generate, derive)
     of, drawn, probes = Gallery.of, line_up.prior, line_up._probes
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))

@@ -18,11 +18,12 @@ from tests_support import few_steps, load_recipe
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The recipe over two arms of records."""
+def recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The recipe over two arms of records, its pictures cached for this test alone."""
     module = load_recipe("sweep_seal_steps")
     monkeypatch.setattr(module, "SEAL_STEPS", (None, 600))
     monkeypatch.setattr(module, "CONDITION_STEPS", (200,))
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     few_steps(monkeypatch, generate)
     return module
 

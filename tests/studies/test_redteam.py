@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from forked import forked
 from sfumato.attacker.attempt import Failed, NoChannel
 from sfumato.attacker.knowledge import Latents, Noise, Scenario
 from sfumato.attacker.records.base import Guess
@@ -104,8 +103,7 @@ def test_what_failed_is_said_and_never_counted_as_safe():
     assert table["sealed"]["rmle"]["why"].startswith("diverged") and table["sealed"]["rmle"]["pools"] == {}
 
 
-def test_processes_share_the_cells_and_find_the_same(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(redteam, "get_context", lambda how: forked())
+def test_processes_share_the_cells_and_find_the_same(small, tmp_path):
     asked = replace(small, attacks=("fsha", "averaging", "unsplit"), schemes=("sealed", "sealed-derived"))
     for name in ("one", "two"):  # what a world costs is not what is tested: nothing here has a channel, and the ceiling is there
         (tmp_path / name).mkdir()

@@ -32,10 +32,11 @@ ATTACKS = ("linear_mmse", "diffusion_prior:ddim", "own_controlnet:server", "dire
 
 
 @pytest.fixture
-def second(monkeypatch, home):
+def second(monkeypatch, tmp_path, home):
     """Everything on the second device, everything small."""
     of, drawn, measure, load = Gallery.of, line_up.prior, speed.measure, compare.store.load
     monkeypatch.setenv("SFUMATO_DEVICE", "second")
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
     monkeypatch.setattr(audited, "MINIMUM", 10)
     monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
