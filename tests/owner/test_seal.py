@@ -74,6 +74,25 @@ def test_a_second_release_is_refused_unless_told(run, make_folder):
     assert run(folder, out="again", allow_rerelease=True).manifest.privacy["releases"] == 2
 
 
+def test_the_largest_person_is_counted_and_stays_at_home(run, make_folder, tmp_path, home):
+    folder = make_folder(count=6)
+
+    def say(*people):
+        rows = [json.dumps({"file_name": f"secret-{i}.png", "person": person}) for i, person in enumerate(people)]
+        (folder / "metadata.jsonl").write_text("\n".join(rows))
+
+    say("", "", "", "", "", "")
+    assert run(folder).person is None
+    say("a", "b", "a", "c", "a", "b")
+    summary = run(folder)
+    assert summary.person == 3 and release_folder.person_of(summary.manifest.release, home / "ledger") == 3
+    say("a", "b", "a", "c", "", "")  # who is not named may be anybody
+    assert run(folder).person == 4
+    say("a", "b", "c", "d", "e", "f")  # records of an earlier run are there still
+    assert run(folder).person == 4 and release_folder.person_of("0" * 32, home / "ledger") is None
+    assert "person" not in (tmp_path / "records/manifest.json").read_text()
+
+
 def test_a_second_run_into_the_same_folder_draws_nothing(run, make_folder, tmp_path):
     folder = make_folder()
     run(folder)

@@ -197,13 +197,35 @@ def test_a_card_without_noise_has_no_number():
     assert not any("epsilon" in line for line in said) and said[-1].startswith("guarantee: none, for any unit (the picture is not noised")
 
 
-def test_without_a_clip_the_card_still_tells_near_pictures_apart():
-    unclipped = stated(replace(BOUNDED, clip=None, condition_clip=None))
-    known = next(iter(json.loads((files("sfumato") / privacy.DISTANCES).read_text())))
-    said = privacy.card(unclipped, fingerprint=known)
-    near = [line for line in said if "latent distance" in line]
-    assert [line for line in said if line.startswith("epsilon")] == near and len(near) == 2
-    assert not any("epsilon" in line for line in privacy.card(unclipped, fingerprint="0" * 64))  # where nothing was measured, no row
+KNOWN = next(iter(json.loads((files("sfumato") / privacy.DISTANCES).read_text())))
+
+
+def test_the_card_tells_near_pictures_apart_where_distances_were_measured():
+    alone = stated()
+    near = [line for line in privacy.card(alone, fingerprint=KNOWN) if "latent distance" in line]
+    assert len(near) == 2 and all(line.startswith("epsilon") for line in near)
+    assert not any("latent distance" in line for line in privacy.card(alone, fingerprint="0" * 64))
+
+
+@pytest.mark.parametrize("past", [{}, {"others": 1, "others_mu": None}])
+@pytest.mark.parametrize("changes", [{"clip": None}, {"condition_clip": None}, {"clip": None, "condition_clip": None}, {"seal_step": None}])
+def test_none_is_followed_by_no_epsilon(changes, past):
+    """Not of any unit: pairs of near pictures have a small one without a clip, and it would be taken for a guarantee."""
+    for secure in (True, False):
+        found = stated(replace(BOUNDED, **changes), secure=secure, **past)
+        said = [privacy.describe(found), *privacy.card(found, fingerprint=KNOWN, person=36)]
+        assert found["guarantee"] == "none" and not any("epsilon" in line for line in said) and "none, for any unit" in said[-1]
+
+
+def test_a_person_has_as_many_pictures_as_the_folder_says():
+    mu = STATED["mu"]
+    for person, k in ((36, 36), (2, 2), (None, privacy.SUPPOSED)):
+        said = privacy.card(STATED, person=person)
+        of_person = [line for line in said if "one person" in line and line.startswith("epsilon")]
+        assert len(of_person) == 2 and all(f"one person with {k} pictures" in line for line in of_person)
+        assert f"epsilon {gaussian.epsilon(1e-5, gaussian.person(mu, k)):.4g} " in of_person[0]
+        assert any("is not known here" in line for line in said) is (person is None)
+    assert not any("one person" in line for line in privacy.card(STATED, person=1))  # that is one picture
 
 
 def test_the_distances_of_a_card_occur():

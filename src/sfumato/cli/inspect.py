@@ -122,7 +122,7 @@ def command(
         if unchecked:
             tell(f"UNCHECKED    {unchecked}")
         tell(f"guarantee    {privacy.describe(manifest.privacy)}")
-        for line in privacy.card(manifest.privacy, fingerprint=manifest.base["fingerprint"]):
+        for line in privacy.card(manifest.privacy, fingerprint=manifest.base["fingerprint"], person=_person(manifest)):
             tell(f"privacy card {line}")
         for line in _audit.records_lines(audited) if audited else ():
             tell(f"audit        {line}")
@@ -150,6 +150,14 @@ def _standing(manifest: Any) -> str:
         return "withdrawn"
     standing: str = manifest.standing
     return standing
+
+
+def _person(manifest: Any) -> int | None:
+    """How many pictures the person with most has: its owner's machine alone knows."""
+    from sfumato.owner import identity, release_folder
+
+    place = identity.existing_ledger()
+    return release_folder.person_of(manifest.release, place[0]) if place else None
 
 
 def _unchecked(records: Path, manifest: Any, base: str) -> str:

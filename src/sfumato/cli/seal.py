@@ -98,6 +98,7 @@ def command(
         "trial": trial,
         "must_not_leave": LOUD if trial else "",
         "released_before": summary.earlier,
+        "largest_person": summary.person,
         "level": level,
         "measured": said,
         "records": manifest.records,
@@ -125,7 +126,7 @@ def command(
     if as_json:
         _output.emit(report)
         return
-    for line in (*_done(summary, settings, report), *said, *_statement(manifest.privacy), *([LOUD] if trial else ())):
+    for line in (*_done(summary, settings, report), *said, *_statement(manifest.privacy, summary.person), *([LOUD] if trial else ())):
         _output.say(line)
 
 
@@ -248,7 +249,7 @@ def _done(summary: Summary, settings: SealSettings, report: dict[str, Any]) -> l
     return said
 
 
-def _statement(privacy: dict[str, Any]) -> list[str]:
+def _statement(privacy: dict[str, Any], person: int | None) -> list[str]:
     from sfumato.records.privacy import card, describe
 
-    return ["guarantee: " + describe(privacy), "privacy card\n" + "\n".join(f"  {line}" for line in card(privacy))]
+    return ["guarantee: " + describe(privacy), "privacy card\n" + "\n".join(f"  {line}" for line in card(privacy, person=person))]

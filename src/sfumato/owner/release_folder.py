@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from sfumato.core.artifact import read_json, sha256, sync_file, write_json
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.owner.release_ledger import Entry, ReleaseLedger
 from sfumato.records.manifest import NAME, ShardEntry
+
+PERSON = "largest_person"
 
 
 def state_of(out: Path, ledger_home: Path, *, trial: bool = False) -> Path:
@@ -89,6 +92,32 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
             privacy="nothing was released",
         )
     return str(found["release"])
+
+
+def remember_person(out: Path, ledger_home: Path, most: int | None, *, trial: bool = False) -> int | None:
+    """Keep how many pictures the person with most has, the most of all runs into ``out``; nobody but the owner learns it."""
+    state = state_of(out, ledger_home, trial=trial)
+    found = read_state(out, state)
+    before = _person(found)
+    most = max(before or 0, most or 0) or None
+    if most != before:
+        write_json(state, {**found, PERSON: most})
+    return most
+
+
+def person_of(release: str, ledger_home: Path) -> int | None:
+    """What ``remember_person`` keeps of a release, wherever its folder is now; None where nobody knows."""
+    for state in sorted((ledger_home / "folders").glob("*.json")):
+        with suppress(UserError):
+            found = read_state(state, state)
+            if found.get("release") == release:
+                return _person(found)
+    return None
+
+
+def _person(found: dict[str, Any]) -> int | None:
+    most = found.get(PERSON)
+    return most if type(most) is int and most > 0 else None
 
 
 def _holds(place: Path) -> bool:

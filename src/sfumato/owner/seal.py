@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -43,7 +44,7 @@ _ENCODE = 16
 @dataclass
 class Summary:
     """What a seal did; ``skipped`` are reports on files that were left out, ``cropped`` counts those sealed in part, ``earlier``, in a
-    trial, those that were released before."""
+    trial, those that were released before; ``person`` is how many pictures the person with most has at most, None where nobody is named."""
 
     manifest: Manifest | None = None
     sealed: int = 0
@@ -51,6 +52,7 @@ class Summary:
     duplicates: int = 0
     cropped: int = 0
     earlier: int = 0
+    person: int | None = None
     skipped: list[str] = field(default_factory=list)
 
 
@@ -103,6 +105,7 @@ def seal(
             stack.enter_context(private(out))
         done = release_folder.recover(out, aside, ledger.of_release(release), trial=trial)
         summary = Summary(resumed=sum(entry.records for entry in done))
+        summary.person = release_folder.remember_person(out, ledger_home, largest_person(folder), trial=trial)
         refused = set() if allow_rerelease else released.names(release, others=True)
         source = _Source(folder, ledger, ledger.names(release), refused, summary, trial)
         if source.refused and not trial:
@@ -139,6 +142,13 @@ def seal(
         )
         manifests.write(summary.manifest, out, key)
     return summary
+
+
+def largest_person(folder: Folder) -> int | None:
+    """How many pictures the person with most has, at most: those without a name may all be of that person. None where nobody is named."""
+    people = Counter(example.person for example in folder)
+    unnamed = people.pop("", 0)
+    return max(people.values()) + unnamed if people else None
 
 
 def _finite(mu: float) -> float | None:

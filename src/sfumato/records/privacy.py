@@ -17,6 +17,7 @@ from sfumato.records.record import SealSettings
 
 UNIT, ALONE, RELATION = "one picture with its condition", "one picture", "replace-one"
 DISTANCES = "assets/distances.json"
+SUPPOSED = 10  # pictures of a person, where nobody says how many there are
 WITHDRAWN = 10**6  # releases at most that a statement may say were withdrawn
 SEEDED = "the noise can be repeated by whoever knows the seed"
 
@@ -169,12 +170,14 @@ def distances(fingerprint: str) -> dict[str, float]:
     return {} if row is None else {f"the {name} pair of {row['pictures']:,} public ones": row[name] for name in ("nearest", "median")}
 
 
-def card(found: dict[str, Any], *, fingerprint: str = "") -> list[str]:
+def card(found: dict[str, Any], *, fingerprint: str = "", person: int | None = None) -> list[str]:
     """A checked statement as a privacy card: what left and how often, epsilon by unit, and what that means.
 
     Args:
         found: the statement.
-        fingerprint: of its base; where distances of pictures were measured on it, two pictures that lie so near are a unit, too.
+        fingerprint: of its base; where distances of pictures were measured on it, two pictures that lie so near are a unit, too. Of a
+            statement that says "none" nothing is said of them: a small number beside that word would be taken for a guarantee.
+        person: how many pictures the person with most has; None where nobody knows, and then the rows of a person are for ``SUPPOSED``.
     """
     left, count, mu = _parse(found)
     said = [f"left: {release.what}, {release.times} time, {_noise(release)}" for release in left]
@@ -183,10 +186,14 @@ def card(found: dict[str, Any], *, fingerprint: str = "") -> list[str]:
     if gone := withdrawn(found):
         said.append(gone)
     earlier = math.inf if mu is None else mu
-    rows = ledger.card(left, earlier=earlier, earlier_count=count, distances=distances(fingerprint))
-    if all(row["guarantee"] == "none" for row in rows):
+    if found["guarantee"] == "none":
         return [*said, f"guarantee: none, for any unit ({found['why']})"]
-    return [*said, *ledger.lines(rows), *ledger.MEANING]
+    pictures = (SUPPOSED if person is None else person,)
+    rows = ledger.card(
+        left, earlier=earlier, earlier_count=count, pictures=[k for k in pictures if k > 1], distances=distances(fingerprint)
+    )
+    whose = f"How many pictures of one person there are is not known here: {SUPPOSED} are supposed; of more it is less private."
+    return [*said, *ledger.lines(rows), *([whose] if person is None else ()), *ledger.MEANING]
 
 
 def _noise(release: Release) -> str:
