@@ -35,7 +35,7 @@ def run(base: str = "tiny", *, fitted: int = 600, looked: int = 200, seed: int =
     kinds = {"public pictures of the base's own style": public[fitted:]}
     kinds |= {name: codec.encode_pixels(store.load(*kind, looked, seed=seed).images) for name, kind in BESIDE.items()}
     found = {name: domain.distances(latents, mean, precision) for name, latents in kinds.items()}
-    limit = float(np.quantile(next(iter(found.values())), 0.95))
+    limit = float(np.quantile(next(iter(found.values())), domain.WITHIN))
     return {
         codec.fingerprint: {
             "style": "the drawn people on which the tiny base was trained",

@@ -12,6 +12,12 @@ CELL = {
 }  # fmt: skip
 
 
+VERDICT = {
+    "state": "open", "headline": "said first", "notes": ["a note"],
+    "commands": ["sfumato seal PICTURES -o RECORDS-900 --owner OWNER", "sfumato attack RECORDS --truth PICTURES"],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(("code", "passed"), [(0, True), (1, False), (2, None)])
 def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, passed):
     asked = {}
@@ -23,6 +29,7 @@ def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, 
         return {
             "attacks": {"algebraic": CELL, "fsha": {"outcome": "no channel", "why": "no GradientChannel"}}, "gates": [gate],
             "passed": passed, "leaks": {"Latents": 1}, "person": "", "records": 9, "audited": 5, "settings": {}, "exit_code": code,
+            "verdict": VERDICT, "gates_from": how["gates_from"], "matched": "ledger", "standing": "release", "withdrawn": "",
         }  # fmt: skip
 
     monkeypatch.setattr(exposure, "run", fake)
@@ -38,6 +45,8 @@ def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, 
     got, out, _ = run("attack", tmp_path / "recs", "--truth", tmp_path, "--out", tmp_path / "mine", "--effort", "glance", "--json")
     assert json.loads(out)["out"] == str(asked["out"]) == str(tmp_path / "mine") and asked["config"].effort == "glance"
     assert {True: "passed", False: "FAILED", None: "NOT TESTED"}[passed] in err and "effective" in err
+    records = tmp_path / "recs"  # commands that can be run as they stand
+    assert "said first" in err and f"next: sfumato attack {records} --truth {tmp_path}" in err and f"-o {records}-900" in err
 
 
 def test_the_matrix_is_another_question(run, monkeypatch, tmp_path):

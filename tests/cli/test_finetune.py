@@ -5,10 +5,12 @@ import signal
 
 import pytest
 import torch
+from PIL import Image
 
 from sfumato.adapters import formats, train_one
 from sfumato.adapters.lora import check_fits
 from sfumato.cli import finetune
+from sfumato.owner.folder import read_folder
 
 
 @pytest.fixture
@@ -83,6 +85,7 @@ def test_options_reach_the_training(run, quick, make_folder, tmp_path):
 
 def test_captions_join_the_prompts_only_when_asked(quick, make_folder, base):
     folder = make_folder(count=2)
+    folder = read_folder(folder, size=base.size, condition="canny")
     plain = finetune._task(base, folder, "a sks x", "a x", captions=False, prior=0, seed=0)
     told = finetune._task(base, folder, "a sks x", "a x", captions=True, prior=0, seed=0)
     assert plain.prompts == ("a sks x",) * 2 and told.prompts == ("a sks x, caption-of-0", "a sks x, caption-of-1")
@@ -144,7 +147,8 @@ def test_captions_that_are_asked_for_are_found_or_missed(run, quick, make_folder
     rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
 
     def prompts():
-        return finetune._task(base, folder, "a sks x", "a x", captions=True, prior=0, seed=0).prompts
+        listed = read_folder(folder, size=base.size, condition="canny")
+        return finetune._task(base, listed, "a sks x", "a x", captions=True, prior=0, seed=0).prompts
 
     table = folder / "metadata.jsonl"
     table.write_text("\n".join(json.dumps({"file_name": row["file_name"], "caption": "c"}) for row in rows))
@@ -188,3 +192,45 @@ def test_an_interrupt_is_130_and_the_same_command_goes_on(run, quick, make_folde
     assert run("finetune", folder, "-o", out, *quick)[0] == 130 and not out.exists()
     assert out.with_suffix(".checkpoint.safetensors").exists()
     assert run("finetune", folder, "-o", out, *quick)[0] == 0 and steps == [1, 3] and out.exists()
+
+
+def kohya(root, **counts):
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (32, 32), (40 * i, 90, len(name))).save(root / name / f"{i}.png")
+    return root
+
+
+def test_folders_of_other_trainers_say_trigger_class_and_how_often(run, quick, tmp_path, monkeypatch):
+    folder, seen = kohya(tmp_path / "k", **{"10_zwx dog": 2, "1_dog": 3}), []
+    trained = train_one.train_one
+    monkeypatch.setattr(train_one, "train_one", lambda base, task, *more, **how: seen.append(task) or trained(base, task, *more, **how))
+    code, said, told = run("finetune", folder, "-o", tmp_path / "x.safetensors", *quick, "--json")
+    report = json.loads(said)
+    assert code == 0 and report["prompt"] == "a photo of zwx dog" and report["pictures"] == 2 and "1_dog" in told
+    assert len(seen[0].latents) == 2 and seen[0].class_prompt == "a photo of dog"
+    kohya(folder, **{"30_zwx dog": 1})
+    code, said, _ = run("finetune", folder, "-o", tmp_path / "y.safetensors", "--class", "cat", *quick, "--json")
+    assert code == 0 and json.loads(said)["prompt"] == "a photo of zwx cat" and json.loads(said)["pictures"] == 3
+    assert len(seen[1].latents) == len(seen[1].prompts) == 5  # one of three times the others' weight
+
+
+def test_several_subjects_need_a_name_for_all(run, quick, tmp_path):
+    folder = kohya(tmp_path / "k", **{"10_zwx dog": 1, "10_other cat": 1})
+    code, _, told = run("finetune", folder, "-o", tmp_path / "x.safetensors", *quick)
+    assert code == 2 and "zwx dog" in told and "--trigger" in told
+    code, said, _ = run("finetune", folder, "-o", tmp_path / "x.safetensors", "--trigger", "abc", "--class", "pet", *quick, "--json")
+    assert code == 0 and json.loads(said)["prompt"] == "a photo of abc pet"
+
+
+@pytest.mark.parametrize(("how", "code", "word"), [
+    (("--lr", 100), 2, "1e-4"), (("--lr", 0), 2, "1e-4"), (("--crop", "fit"), 2, "center"), (("--crop", "none"), 2, "wide.png"),
+    (("--trigger", "zwx abc"), 0, "2 words"), (("--lr", 0.5), 0, "0.5"), (("--crop", "pad"), 0, "padded to a square: 1"),
+])  # fmt: skip
+def test_what_is_unlikely_to_be_meant_is_said_or_refused(run, quick, make_folder, tmp_path, how, code, word):
+    folder = make_folder(count=1)
+    (folder / "metadata.jsonl").unlink()
+    Image.new("RGB", (48, 32), "red").save(folder / "wide.png")
+    got, _, told = run("finetune", folder, "-o", tmp_path / "x.safetensors", *quick, *how)
+    assert got == code and word in told and (tmp_path / "x.safetensors").exists() is (code == 0)

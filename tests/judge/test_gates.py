@@ -1,5 +1,7 @@
 """A gate passes, fails, or was not tested; what was not tested never passes."""
 
+from pathlib import Path
+
 import pytest
 
 from sfumato.core.errors import UserError
@@ -13,6 +15,7 @@ def cell(score, *, low=None, high=None, n=200, prior=0.01, effective=False, erro
     low, high = score - 0.01 if low is None else low, score + 0.01 if high is None else high
     return {
         "score": score, "low": low, "high": high, "n": n, "prior_only": prior, "chance": 0.005, "effective": effective, "beside": beside,
+        "difference": [score - prior, low - prior, high - prior],
     }  # fmt: skip
 
 
@@ -27,7 +30,43 @@ def only(name, attacks, leaked=LEFT, **values):
 
 def test_the_defaults_can_be_read_and_ask_for_people():
     asked = gates.thresholds()
-    assert list(asked) == ["attacks", "structure", "algebraic", "person"] and asked["person"]["times_prior"] == 3
+    assert set(asked) == {"attacks", "structure", "algebraic", "person", "picture", "condition"} and asked["person"]["times_prior"] == 3
+    assert gates.place().endswith(gates.DEFAULTS) and gates.place(Path("mine.toml")) == "mine.toml"
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "passed"),
+    [
+        ("picture", cell(0.79, prior=0.5, effective=True), False),  # a likeness that nobody calls sealed
+        ("picture", cell(0.79, prior=0.5, n=6), False),  # of six pictures as well: much of little is enough
+        ("picture", cell(0.55, prior=0.5), True),
+        ("picture", cell(0.55, prior=0.5, n=6), None),
+        ("picture", cell(0.62, low=0.5, high=0.75, prior=0.5), None),
+        ("picture", cell(0.5, prior=1.0), None),  # where a guess is always right there is nothing to find
+        ("condition", cell(0.925, prior=0.441), False),
+        ("condition", cell(0.60, prior=0.49), True),
+    ],
+)
+def test_by_default_pictures_and_conditions_must_not_come_back(target, value, passed):
+    asked = gates.thresholds()
+    (found,) = gates.check({target: asked[target]}, {"a": scored(**{target: value})}, LEFT)
+    assert found.passed is passed and "None" not in found.asked + found.found
+
+
+def test_every_limit_of_a_table_has_to_hold():
+    cells = {"a": scored(picture=cell(0.55, prior=0.5))}
+    assert only("picture", cells, beyond_prior=0.25, at_most=0.7).passed is True
+    assert only("picture", cells, beyond_prior=0.25, at_most=0.4).passed is False
+    assert only("picture", cells, beyond_prior=0.05, at_most=0.7).passed is False
+    assert only("picture", cells).passed is None
+
+
+@pytest.mark.parametrize("limits", [{"times_prior": 3.0}, {"at_most": 0.5}, {"beyond_prior": 0.25}])
+def test_a_limit_that_was_not_tested_is_still_a_number(limits):
+    found = only("person", {"a": scored(picture=cell(0.4))}, **limits)
+    assert found.passed is None and "None" not in found.asked + found.found
+    few = only("person", {"a": scored(person=cell(0.0, high=0.4, n=8))}, **limits)
+    assert few.passed is None and "None" not in few.asked + few.found and "8" in few.found
 
 
 @pytest.mark.parametrize(

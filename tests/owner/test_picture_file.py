@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, features
 
 from sfumato.core.errors import UserError
 from sfumato.owner import picture_file
-from sfumato.owner.picture_file import is_square, read_picture, shape_of
+from sfumato.owner.picture_file import SUFFIXES, facts_of, is_square, read_picture, shape_of
 
 
 def _saved(image: Image.Image, path: Path, **options: object) -> Path:
@@ -259,3 +259,51 @@ def test_every_orientation_is_applied(tmp_path: Path, turn: int) -> None:
         wanted = ImageOps.fit(ImageOps.exif_transpose(image), (8, 8), method=Image.Resampling.LANCZOS)
     assert np.abs(read_picture(path, size=8).astype(int) - np.asarray(wanted).astype(int)).mean() < 3
     assert shape_of(path) == ((24, 16) if turn >= 5 else (16, 24))
+
+
+def test_a_padded_picture_is_whole_and_in_the_middle(tmp_path):
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "wide.png")
+    found = read_picture(tmp_path / "wide.png", size=16, crop="pad")
+    assert found.shape == (16, 16, 3) and (found[4:12] == (255, 0, 0)).all() and (found[:4] == 255).all() and (found[12:] == 255).all()
+    dark = read_picture(tmp_path / "wide.png", size=16, crop="pad", beside=0)
+    assert (dark[:4] == 0).all() and (dark[4:12] == found[4:12]).all()
+    Image.new("RGB", (3000, 1), "red").save(tmp_path / "line.png")
+    assert read_picture(tmp_path / "line.png", size=16, crop="pad").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("crop", ["center", "pad", "none"])
+def test_a_square_is_the_same_however_others_are_cut(tmp_path, crop):
+    image = np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert (read_picture(tmp_path / "a.png", size=24, crop=crop) == read_picture(tmp_path / "a.png", size=24)).all()
+
+
+def test_nothing_is_cropped_where_that_was_asked_for(tmp_path):
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "wide.png")
+    with pytest.raises(UserError, match="wide.png: 40x20") as stop:
+        read_picture(tmp_path / "wide.png", size=16, crop="none")
+    assert "--crop pad" in str(stop.value)
+
+
+def test_padding_turns_as_the_picture_is_shown(tmp_path):
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[:, :20] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn: what lies left is shown above
+    Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
+    found = read_picture(tmp_path / "turned.png", size=16, crop="pad")
+    assert tuple(found[2, 8]) == (255, 0, 0) and tuple(found[13, 8]) == (0, 0, 0) and tuple(found[8, 0]) == (255, 255, 255)
+
+
+def test_a_header_tells_sides_and_frames(tmp_path):
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "b.png")
+    assert facts_of(tmp_path / "a.gif") == (6, 4, True) and facts_of(tmp_path / "b.png") == (6, 4, False)
+
+
+def test_heic_is_named_and_not_listed_among_what_is_read(tmp_path):
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    with pytest.raises(UserError, match="HEIC is not read") as stop:
+        read_picture(tmp_path / "a.HEIC", size=16)
+    assert "PNG or JPEG" in stop.value.fix and not {".heic", ".heif"} & SUFFIXES

@@ -32,7 +32,8 @@ def test_pictures_survive_as_text():
 
 
 def test_pages_escape_what_they_are_given(tmp_path):
-    values = dict.fromkeys(("private", "seen", "made", "version"), "x")
+    values = dict.fromkeys(("private", "seen", "made"), pages.strips([("<u>", np.zeros((1, 4, 4, 3), np.uint8))])) | {"version": "x"}
+    values["verdict"] = {"state": "open", "headline": "<em>", "notes": (), "commands": ()}
     values |= {"owners": ["a"], "records": 1, "seal_step": 1, "condition_step": 1, "bytes_per_picture": 1.0, "guarantee": "none"}
     values |= {
         "level": "<b>",
@@ -45,7 +46,10 @@ def test_pages_escape_what_they_are_given(tmp_path):
     }
     pages.write_page(tmp_path / "page.html", "demo.html", values)
     page = (tmp_path / "page.html").read_text()
-    assert all(word in page for word in ("&lt;script&gt;", "&lt;b&gt;", "&lt;i&gt;")) and "No condition left" not in page
+    assert (
+        all(word in page for word in ("&lt;script&gt;", "&lt;b&gt;", "&lt;i&gt;", "&lt;u&gt;", "&lt;em&gt;"))
+        and "No condition left" not in page
+    )
     pages.write_page(tmp_path / "page.html", "demo.html", values | {"condition_step": None, "level": None})
     assert "No condition left" in (tmp_path / "page.html").read_text()
 

@@ -71,6 +71,9 @@ def test_an_owner_learns_what_comes_back_and_an_audit_goes_on_where_it_stopped(s
     assert person["n"] == 6 and person["gallery"] >= 10  # of three pictures of a person one is looked for, two are in the gallery
     page = (out / "attack.html").read_text()
     assert "Your records: what an attacker gets" in page and "data:image/png" in page and str(pictures) not in page
+    assert figures["verdict"]["headline"] in page and page.index('class="banner') < page.index("<table")
+    labels = [f"<figcaption>{label}</figcaption>" for label in ("your picture", "what the server sees", "algebraic", "linear_mmse")]
+    assert all(label in page for label in labels) and "Latents" not in page and exposure.gates.place() in page
     assert f"without any seal, score {ceiling['score']:.3f}" in page and f"psnr&nbsp;{ceiling['beside']['psnr']:.3g}" not in page
     assert all(f"psnr&nbsp;{attacks[name]['beside']['psnr']:.3g}" in page for name in ("algebraic", "linear_mmse"))
     assert (out / "attack.png").exists() and json.loads((out / "attack.json").read_text())["gates"] == figures["gates"]
@@ -99,7 +102,8 @@ def test_records_that_could_not_be_read_were_not_attacked(sealed, pictures, conf
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exposure.reader, "load", lambda *a, **k: replace(refusing(*a, **k), refused=("me: shard-0001: damaged",)))
         figures = exposure.run(records, pictures, tmp_path / "out", replace(config, attacks=("algebraic",)), asked={"structure": {}})
-    assert [(gate["name"], gate["passed"]) for gate in figures["gates"]] == [("structure", True), ("records", None)]
+    passed = {gate["name"]: gate["passed"] for gate in figures["gates"]}
+    assert passed == {"structure": True, "records": None, "public": None}  # of twelve public pictures little is learned
     assert "damaged" in figures["gates"][1]["found"] and figures["exit_code"] == 2
 
 
@@ -118,7 +122,12 @@ def test_without_names_of_people_they_are_not_tested_and_that_is_no_pass(sealed,
     (pictures / "metadata.jsonl").write_text("\n".join(json.dumps({**row, "person": ""}) for row in rows))
     figures = exposure.run(records, pictures, tmp_path / "out", config, asked=ASKED)
     assert "no `person` column" in figures["person"] and figures["exit_code"] == 2 and figures["passed"] is None
-    assert [gate["name"] for gate in figures["gates"] if gate["passed"] is None] == ["attacks", "person"]  # three of many attacks ran
+    assert [gate["name"] for gate in figures["gates"] if gate["passed"] is None] == [
+        "attacks",
+        "person",
+        "public",
+    ]  # three of many attacks ran
+    assert figures["verdict"]["state"] == "open"
     assert figures["leaks"] == {"Latents": 1} and "Conditions" not in figures["knowledge"]
 
 
@@ -195,3 +204,14 @@ def test_the_attacker_has_the_controlnet_that_a_server_would_train(sealed, pictu
     derived = sealed("derived", seal_step=700, condition_step=None, derived=True)
     found = exposure.run(derived, pictures, tmp_path / "derived-out", asked, asked={})
     assert found["attacks"]["own_controlnet"]["why"] == "no Conditions"
+
+
+@pytest.mark.parametrize(("base", "condition"), [("tiny", "given"), ("some/base", "canny")])
+def test_that_public_pictures_are_needed_is_said_before_any_work(tmp_path, monkeypatch, base, condition):
+    settings = SealSettings(condition=condition, seal_step=300, condition_step=200)
+    monkeypatch.setattr(exposure.audit_folder, "check", lambda *a: None)
+    monkeypatch.setattr(exposure.manifests, "read", lambda folder: type("M", (), {"settings": settings}))
+    monkeypatch.setattr(exposure, "load_base", lambda *a, **k: pytest.fail("it was loaded"))
+    with pytest.raises(UserError, match="--public FOLDER") as stop:
+        exposure.run(tmp_path, tmp_path, tmp_path / "out", ExposureConfig(base=base), asked=ASKED)
+    assert ("condition" in stop.value.expected) is (condition == "given")

@@ -15,7 +15,7 @@ MATCHED = {
 Fields = list[tuple[Any, Any]]  # a claim and the latents that it is of
 
 
-def of_records(manifest: Manifest, shards: list[Shard], truth: Path | None, base: str) -> dict[str, Any]:
+def of_records(manifest: Manifest, shards: list[Shard], truth: Path | None, base: str, *, crop: Any = "center") -> dict[str, Any]:
     """Test what the records bear against what is claimed; with ``truth``, the folder of their pictures, the owner's tests as well."""
     from sfumato.judge.audit import records as audit
     from sfumato.records import privacy
@@ -25,7 +25,7 @@ def of_records(manifest: Manifest, shards: list[Shard], truth: Path | None, base
     fields: Fields = [(claim, Stack(shards, claim.field)) for claim in claims] if shards else []
     found: dict[str, Any] = {"claimed": claimed(manifest), "anybody": audit.anybody(fields), "owner": None}
     if truth is not None and shards:
-        found["owner"] = _owner(manifest, shards, fields, truth, base)
+        found["owner"] = _owner(manifest, shards, fields, truth, base, crop)
     found["refuted"] = any(part["refuted"] for part in (found["anybody"], found["owner"]) if part)
     return found
 
@@ -39,7 +39,7 @@ def claimed(manifest: Manifest) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _owner(manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path, base: str) -> dict[str, Any]:
+def _owner(manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path, base: str, crop: Any) -> dict[str, Any]:
     import numpy as np
     import torch
 
@@ -52,7 +52,7 @@ def _owner(manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path,
 
     codec = load_codec(base)
     check_fit(truth, manifest, codec)
-    listed = read_folder(truth, size=codec.size, condition=manifest.settings.condition)
+    listed = read_folder(truth, size=codec.size, condition=manifest.settings.condition, crop=crop)
     known = whose.named(manifest.release, [shard.entry.sha256 for shard in shards])
     names, paths, latents = [], [], []
     for example in listed:

@@ -74,3 +74,13 @@ def step_or_none(value: str, option: str) -> int | None:
         return int(value)
     except ValueError as error:
         raise UserError(f"{option} {value!r}", expected="a step such as 600, or none for unsealed") from error
+
+
+def crop_of(value: str) -> Any:
+    """Read ``--crop``. Raises UserError with the values that there are."""
+    from sfumato.core.errors import UserError
+    from sfumato.owner.picture_file import CROPS
+
+    if value not in CROPS:
+        raise UserError(f"--crop {value!r}", expected=" or ".join(CROPS))
+    return value

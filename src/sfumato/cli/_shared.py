@@ -1,10 +1,12 @@
-"""``sfumato inspect`` of a trained ControlNet's folder: what would be shared with it."""
+"""What several commands share and their help needs; and ``sfumato inspect`` of a trained ControlNet's folder: what would be shared."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import typer
+
+CROP = "What becomes of a picture that is no square: center (its middle), pad (all of it, white beside it), none (refused)."
 
 
 def is_controlnet(folder: Path) -> bool:

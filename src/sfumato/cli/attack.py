@@ -11,6 +11,7 @@ EFFORT = (
     "glance (a minute; leaves attacks out, and says which), quick (an hour for 300 records on two cores, an hour and a half for 1000), "
     "or full (several hours; never timed). Each attack's time: --list."
 )
+GATES = f"Gates as TOML; copy and change those that ship. [default: {Path(__file__).parent.parent / 'assets' / 'gates.toml'}]"
 
 
 def command(
@@ -28,17 +29,21 @@ def command(
         Path | None,
         typer.Option("--out", "-o", help="Where the report goes, a private folder; run again to go on. [default: in SFUMATO_HOME]"),
     ] = None,
-    gates: Annotated[Path | None, typer.Option(help="Gates as TOML; by default those that ship.")] = None,
+    gates: Annotated[Path | None, typer.Option(help=GATES)] = None,
     public: Annotated[
         Path | None,
         typer.Option(help="Public pictures of the same kind as yours (of other people, where people are on them) to learn from."),
     ] = None,
     controlnet: Annotated[Path | None, typer.Option(help="A ControlNet trained from these records, as the server has it.")] = None,
+    crop: Annotated[str, typer.Option(help="As seal was told: center, pad or none.")] = "center",
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Attack your own records and see what comes back. Exit code 0: every gate passed; 1: one failed; 2: something could not be tested, or
-    the input was wrong; 3: a fault of Sfumato itself."""
+    """Attack your own records and see what comes back.
+
+    Exit code 0: the gates that were asked passed; 1: one failed; 2: something could not be tested, or the input was wrong; 3: a fault of
+    Sfumato itself.
+    """
     from sfumato.cli import _attacks, _output
     from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
@@ -67,27 +72,32 @@ def command(
         raise UserError(f"--jobs {jobs} without --matrix", expected="--jobs with --matrix alone")
     if records is None or truth is None or scheme:
         raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
-    from sfumato.judge.gates import thresholds
+    from sfumato.judge.gates import place, thresholds
     from sfumato.studies import audit_folder
     from sfumato.studies.exposure import ExposureConfig, run
 
-    config = ExposureConfig(attacks=rows, effort=effort, base=base, public=public, controlnet=controlnet)
+    config = ExposureConfig(attacks=rows, effort=effort, base=base, public=public, controlnet=controlnet, crop=_output.crop_of(crop))
     asked = thresholds(gates)
-    where = out or audit_folder.default(records, config.effort, base, str(public), str(controlnet))
+    where = out or audit_folder.default(records, config.effort, base, str(public), str(controlnet), *([] if crop == "center" else [crop]))
     _output.say(
         f"The audit goes to {where}. It holds your pictures and what attackers made of them: it is private, and never to be shared."
     )
     with _output.bar("getting ready", timed=False) as advance:
         said = " ".join(["sfumato attack", str(records), "--truth", str(truth), *([] if attacks == "all" else ["--attacks", attacks])])
+        said += "" if crop == "center" else f" --crop {crop}"
         command = f"{said} --effort {effort}"
-        figures = run(records, truth, where, config, asked=asked, command=command, say=_output.say, tell=advance.phase)
+        figures = run(
+            records, truth, where, config, asked=asked, gates_from=place(gates), command=command, say=_output.say, tell=advance.phase
+        )
     if as_json:
-        shown = ("attacks", "gates", "passed", "leaks", "person", "records", "audited", "matched", "standing", "withdrawn", "settings")
+        shown = (
+            "verdict", "attacks", "gates", "gates_from", "passed", "leaks", "person", "records", "audited", "matched", "standing",
+            "withdrawn", "settings",
+        )  # fmt: skip
         _output.emit({name: figures[name] for name in shown} | {"out": str(where)})
     else:
         _say(figures)
-        if figures["exit_code"] != 0 and figures["standing"] == "release":
-            _output.say("If nothing of these records left: sfumato withdraw, then seal again. sfumato seal --trial tries without counting.")
+        _say_verdict(figures["verdict"], records, truth)
         _output.say(f"Look: {where / 'attack.html'}")
     if figures["exit_code"]:
         raise typer.Exit(figures["exit_code"])
@@ -109,6 +119,26 @@ def _say(figures: dict[str, Any]) -> None:
         _output.say(f"gate {gate['name']:10} {verdict:10} {gate['found']} (asked: {gate['asked']})")
     if figures["person"]:
         _output.say(figures["person"])
+
+
+def _say_verdict(verdict: dict[str, Any], records: Path, truth: Path) -> None:
+    """What to do, last, where a terminal shows it."""
+    import shlex
+
+    from sfumato.cli import _output
+    from sfumato.judge.verdict import PICTURES, RECORDS
+
+    _output.say(verdict["headline"])
+    for note in verdict["notes"]:
+        _output.say(f"  {note}")
+    places = {RECORDS: shlex.quote(str(records)), PICTURES: shlex.quote(str(truth))}
+    for command in verdict["commands"]:
+        _output.say("next: " + " ".join(_placed(word, places) for word in command.split()))
+
+
+def _placed(word: str, places: dict[str, str]) -> str:
+    """``word`` of a command with a folder's own path in place of its name: of ``RECORDS-900``, too."""
+    return next((path + word.removeprefix(name) for name, path in places.items() if word == name or word.startswith(f"{name}-")), word)
 
 
 def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path, jobs: int, as_json: bool) -> None:

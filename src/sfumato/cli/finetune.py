@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sfumato.cli import _subject
+from sfumato.cli._shared import CROP
+
 if TYPE_CHECKING:
     from sfumato.adapters.dreambooth import Task
     from sfumato.diffusion.base import Base
@@ -21,9 +24,17 @@ PRIOR, PICTURES = 2**31 + 1, 2**31 + 2  # draws of a seed besides those of its s
 def command(
     folder: Annotated[Path, typer.Argument(help="The pictures, a few of one person or thing.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the adapter goes, a .safetensors file.")],
-    trigger: Annotated[str, typer.Option(help="A rare word that will stand for who is on the pictures.")] = "sks",
-    kind: Annotated[str, typer.Option("--class", help="What is on them, as a common word.")] = "peep",
+    trigger: Annotated[
+        str | None,
+        typer.Option(
+            help=f"A rare word that will stand for who is on the pictures. [default: of a `10_word name` folder; {_subject.TRIGGER}]"
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--class", help=f"What is on them, as a common word. [default: of such a folder; {_subject.CLASS}]")
+    ] = None,
     captions: Annotated[bool, typer.Option("--captions", help="Add the folder's captions to the prompts.")] = False,
+    crop: Annotated[str, typer.Option(help=CROP)] = "center",
     rank: Annotated[int, typer.Option(help="Rank of every matrix pair.")] = 16,
     alpha: Annotated[float | None, typer.Option(help="lora_alpha: the scale is alpha / rank; by default the rank.")] = None,
     targets: Annotated[str, typer.Option(help="Ends of names of the UNet's layers, with commas.")] = UNET_TARGETS,
@@ -69,24 +80,35 @@ def command(
         raise UserError(f"--out {out}: a folder", expected="a file name that ends in .safetensors")
     if format not in FORMATS:
         raise UserError(f"--format {format!r}", expected=f"one of {', '.join(FORMATS)}")
-    if not trigger.strip() or not kind.strip():
+    if (trigger is not None and not trigger.strip()) or (kind is not None and not kind.strip()):
         raise UserError(f"--trigger {trigger!r}, --class {kind!r}", expected="a word each")
+    if not 0 < lr <= 1:
+        raise UserError(
+            f"--lr {lr:g}",
+            expected="a learning rate above 0 and up to 1: every step would throw the weights away",
+            fix="leave it out for the tiny base; SD 1.x wants about 1e-4",
+        )
+    cut = _output.crop_of(crop)
     if prior < 0 or (seed is not None and seed < 0):
         raise UserError(f"--prior {prior}, --seed {seed}", expected="whole numbers from 0 up")
     settings = LoraSettings(rank=rank, lora_alpha=alpha, targets=_names(targets), text_targets=_names(TEXT_TARGETS) if text_encoder else ())
     config = FinetuneConfig(
         steps=steps, batch=batch, lr=lr, precision=precision, checkpoint_every=checkpoint_every, validate_every=validate_every
     )
-    prompt, class_prompt = f"a photo of {trigger.strip()} {kind.strip()}", f"a photo of {kind.strip()}"
     checkpoint = out.with_suffix(".checkpoint.safetensors")
     made = [out, out.with_suffix(".json"), *([out.with_suffix(".pictures")] if validate_every and not checkpoint.exists() else [])]
     finished.keep(*made, overwrite=overwrite)
     if seed is None:
-        found = seed_of(checkpoint)
-        seed = secrets.randbits(63) if found is None else found
+        known = seed_of(checkpoint)
+        seed = secrets.randbits(63) if known is None else known
 
     loaded = load_base(base, device=choose_device())
-    task = _task(loaded, folder, prompt, class_prompt, captions=captions, prior=prior, seed=seed)
+    found = _subject.pictures(folder, size=loaded.size, crop=cut)
+    trigger, kind = _subject.called(found, trigger, kind)
+    for line in _subject.warnings(trigger, lr):
+        _output.say(line)
+    prompt, class_prompt = f"a photo of {trigger} {kind}", f"a photo of {kind}"
+    task = _task(loaded, found, prompt, class_prompt, captions=captions, prior=prior, seed=seed)
     with _output.bar("fine-tuning", steps) as advance:
 
         def tell(progress: Progress) -> None:
@@ -102,10 +124,12 @@ def command(
     report = {
         "out": str(out),
         "format": format,
-        "pictures": len(task.latents),
+        "pictures": len(found),
+        "crop": crop,
+        "trigger": trigger,
         "class_pictures": prior,
         "prompt": prompt,
-        "captioned": sum(one != prompt for one in task.prompts),
+        "captioned": sum(bool(example.caption) for example in found) if captions else 0,
         "layers": len(trained.adapter.factors),
         "parameters": trained.adapter.parameters,
         "bytes": out.stat().st_size,
@@ -127,24 +151,21 @@ def _names(said: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in said.split(",") if name.strip())
 
 
-def _task(base: Base, folder: Path, prompt: str, class_prompt: str, *, captions: bool, prior: int, seed: int) -> Task:
-    """Read the pictures and let the base draw those of the class."""
+def _task(base: Base, found: Folder, prompt: str, class_prompt: str, *, captions: bool, prior: int, seed: int) -> Task:
+    """Read the pictures, each as often as its folder repeats it, and let the base draw those of the class."""
     import numpy as np
 
     from sfumato.adapters.dreambooth import Task, class_latents
     from sfumato.cli import _output
     from sfumato.core.randomness import generator
-    from sfumato.owner.folder import read_folder
 
-    found = read_folder(folder, size=base.size, condition="canny")  # which is not extracted
     examples = found.examples
-    for line in found.notes:
-        _output.say(line)
     words = [example.caption if captions else "" for example in examples]
     if captions:
         _check_captions(found, words)
-    latents = base.encode_pixels(np.stack([example.image() for example in examples]))
-    prompts = tuple(f"{prompt}, {word}" if word else prompt for word in words)
+    rows = _subject.rows(found)
+    latents = base.encode_pixels(np.stack([example.image() for example in examples]))[rows]
+    prompts = tuple(f"{prompt}, {words[row]}" if words[row] else prompt for row in rows)
     of_class = None
     if prior:
         with _output.bar("drawing the class", SAMPLE_STEPS * -(-prior // 16)) as advance:

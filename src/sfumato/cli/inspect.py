@@ -20,6 +20,7 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Try to refute what is claimed, by the records themselves.")] = False,
     truth: Annotated[Path | None, typer.Option(help="With --audit: the folder that was sealed, for what only its owner can test.")] = None,
+    crop: Annotated[str, typer.Option(help="With --truth: as seal was told, center, pad or none.")] = "center",
     selftest: Annotated[bool, typer.Option("--selftest", help="Run this version's mechanism; says nothing of these records.")] = False,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -53,6 +54,7 @@ def command(
 
     if truth is not None and not audit:
         raise UserError("--truth without --audit", fix="add --audit")
+    cut = _output.crop_of(crop)
     if picture is not None:
         finished.keep(picture, overwrite=overwrite, option="--picture")
     manifest = manifests.read(records)
@@ -75,7 +77,7 @@ def command(
         except ValueError as error:  # the verdict on the records is not lost with the picture
             not_drawn = str(error)
     unchecked = _unchecked(records, manifest, base)
-    audited = _audit.of_records(manifest, good, truth, base) if audit else None
+    audited = _audit.of_records(manifest, good, truth, base, crop=cut) if audit else None
     tried = _audit.of_mechanism(manifest, unchecked) if selftest else None
     shape, dtype = list(manifest.shape), str(manifest.settings.dtype).removeprefix("torch.")
     standing = _standing(manifest)

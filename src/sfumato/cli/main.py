@@ -7,12 +7,14 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import typer
 
+from sfumato import __version__
 from sfumato.cli import (
+    _help,
     _threads,
     attack,
     attack_weights,
@@ -40,6 +42,23 @@ app = typer.Typer(
     "Owners SEAL folders of pictures into one-way records; a server TRAINS a ControlNet from records alone; anyone GENERATES with it. "
     "Nothing ever goes back to an owner. Start with: sfumato demo",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from sfumato.cli._output import show
+
+        show(f"sfumato {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    pass
+
+
 for module in (demo, seal, inspect, attack, withdraw, train, generate, finetune, compare, calibrate, version):
     command = module.command if module is version else _threads.threaded(module.command)
     app.command(name=module.__name__.rpartition(".")[2])(command)
@@ -56,7 +75,7 @@ def main() -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _told_as_words(warnings.showwarning)
-            code = app(standalone_mode=False) or 0
+            code = _help.built(app)(standalone_mode=False) or 0
         if code == INTERRUPTED:  # typer makes an exit code of an interrupt
             raise KeyboardInterrupt
         raise SystemExit(code)

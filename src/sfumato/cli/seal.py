@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sfumato.cli._shared import CROP
+
 if TYPE_CHECKING:
     from sfumato.diffusion.base import Codec
+    from sfumato.owner.folder import Folder
     from sfumato.owner.seal import Summary
     from sfumato.records.record import SealSettings
 
@@ -23,6 +26,7 @@ TRIAL = (
     "They must not leave this machine. Without -o they go into SFUMATO_HOME."
 )
 LOUD = "TRIAL: these records must not leave this machine. Attack them, then seal without --trial."
+CONDITION = "canny, scribble, or given (the folder brings its own). [default: given, where it brings one for each picture; else canny]"
 DERIVE = "No condition leaves: the server finds conditions in pictures that it draws from the records."
 
 
@@ -37,15 +41,16 @@ def command(
     trial: Annotated[bool, typer.Option("--trial", help=TRIAL)] = False,
     privacy: Annotated[str | None, typer.Option(help=PRIVACY)] = None,
     seal_step: Annotated[str | None, typer.Option(help=SEAL_STEP)] = None,
-    condition: Annotated[str, typer.Option(help="canny, scribble, or given (the folder brings its own).")] = "canny",
+    condition: Annotated[str | None, typer.Option(help=CONDITION)] = None,
     condition_step: Annotated[str | None, typer.Option(help=CONDITION_STEP)] = None,
     clip: Annotated[float | None, typer.Option(help="Bound on a latent's norm. Without it there is no formal guarantee.")] = None,
     condition_clip: Annotated[float | None, typer.Option(help="The same for the condition's latent.")] = None,
     derive: Annotated[bool, typer.Option("--derive", help=DERIVE)] = False,
+    crop: Annotated[str, typer.Option(help=CROP)] = "center",
     bits: Annotated[int, typer.Option(help="16, or 8 for half the bytes; rounded after the noise.")] = 16,
     base: Annotated[str, typer.Option(help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")] = "tiny",
     allow_rerelease: Annotated[bool, typer.Option(help="Seal pictures again that were released before.")] = False,
-    insecure_seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+    insecure_seed: Annotated[int | None, typer.Option(hidden=True, help="For tests: noise from a seed, which protects nothing.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Seal a folder of private pictures into one-way records.
@@ -64,17 +69,25 @@ def command(
     from sfumato.core.memory import peak_bytes
     from sfumato.core.randomness import InsecureNoise
     from sfumato.diffusion.base import load_codec
-    from sfumato.owner import domain
-    from sfumato.owner.folder import read_folder
+    from sfumato.owner import domain, supplied
     from sfumato.owner.seal import seal
+    from sfumato.owner.survey import survey
 
+    if bits not in (8, 16):
+        raise UserError(f"--bits {bits}", expected="16, or 8 for half the bytes", fix="give --bits 8 or --bits 16, or leave it out")
+    cut = _output.crop_of(crop)
     codec = load_codec(base)
     asked = {"seal_step": seal_step, "condition_step": condition_step, "derive": derive}
     if out is None and not trial:
         raise UserError("no --out", expected="-o FOLDER: where the records go", fix="name a folder, or try with --trial first")
-    level, settings = _settings(codec, privacy, asked, condition=condition, clip=clip, condition_clip=condition_clip, bits=bits)
-    pictures = read_folder(folder, size=codec.size, condition=condition)
-    notes = list(pictures.notes)
+    how: dict[str, Any] = {"clip": clip, "condition_clip": condition_clip, "bits": bits}
+    if condition is None:
+        pictures = supplied.read(folder, size=codec.size, condition=None, crop=cut)
+        level, settings = _settings(codec, privacy, asked, condition=pictures.condition, **how)
+    else:  # what cannot be is said before a folder is read
+        level, settings = _settings(codec, privacy, asked, condition=condition, **how)
+        pictures = supplied.read(folder, size=codec.size, condition=condition, crop=cut)
+    notes = [*pictures.notes, *survey(pictures).warnings(codec.size)]
     if condition_clip is not None and settings.condition_clip is None:
         notes.append("--condition-clip has nothing to clip: no condition leaves")
     distance = domain.look(pictures, codec)
@@ -107,12 +120,14 @@ def command(
         "duplicates": summary.duplicates,
         "skipped": summary.skipped,
         "notes": notes,
-        "cropped": summary.cropped,
+        "crop": crop,
+        "cropped": summary.cropped if crop == "center" else 0,
+        "padded": summary.cropped if crop == "pad" else 0,
         "conditions": {
-            "condition": condition,
+            "condition": settings.condition,
             "leave": not settings.derived,
             "supplied": pictures.supplied,
-            "supplied_used": pictures.supplied if _supplied(condition) else 0,
+            "supplied_used": pictures.supplied if _supplied(settings.condition) else 0,
         },
         "seal_step": settings.seal_step,
         "condition_step": settings.condition_step,
@@ -126,7 +141,9 @@ def command(
     if as_json:
         _output.emit(report)
         return
-    for line in (*_done(summary, settings, report), *said, *_statement(manifest.privacy, summary.person), *([LOUD] if trial else ())):
+    for line in (
+        *_done(summary, settings, pictures, report), *said, *_statement(manifest.privacy, summary.person), *([LOUD] if trial else ())
+    ):  # fmt: skip
         _output.say(line)
 
 
@@ -166,6 +183,8 @@ def _settings(
         raise UserError("--privacy with steps or --derive", expected="one or the other: a level decides the steps")
     if not by_hand:
         level = privacy or presets.DEFAULT
+        if _supplied(condition) and level in presets.known(codec.fingerprint, codec.latent_shape).get("levels", {}):
+            raise _unused(level, condition)
         preset = presets.find(level, codec.fingerprint, codec.latent_shape, condition=condition)
         return level, replace(preset, clip=clip, condition_clip=None if preset.derived else condition_clip, bits=bits)
     if asked["seal_step"] is None:
@@ -181,7 +200,8 @@ def _settings(
         raise UserError(
             f"--seal-step {asked['seal_step']} --condition {condition} without --condition-step",
             expected="the step of the conditions: none can be found in such records, so they have to leave",
-            fix="give --condition-step, or 'none' for conditions that leave as they are",
+            fix="give --condition-step, or 'none' for conditions that leave as they are"
+            + ("; or --condition canny, to leave the folder's own out" if _supplied(condition) else ""),
             privacy="a condition at a low step gives its edges away",
         )
     if asked["derive"] and not derived:
@@ -194,6 +214,18 @@ def _settings(
         condition_clip=condition_clip,
         derived=derived,
         bits=bits,
+    )
+
+
+def _unused(level: str, condition: str) -> Exception:
+    """Why a level cannot take the folder's own conditions, and both ways out."""
+    from sfumato.core.errors import UserError
+
+    return UserError(
+        f"privacy {level!r} for condition {condition!r}: the folder brings its conditions, and at this level none leaves",
+        expected="conditions that leave at a step of their own, or conditions that the server finds by itself",
+        fix="--seal-step N --condition-step M lets yours leave, sealed; --condition canny seals at this level without them",
+        privacy="a condition that leaves gives its edges away, and no level was measured with it: run sfumato attack before you upload",
     )
 
 
@@ -211,6 +243,8 @@ def _measured(level: str | None, codec: Codec, distance: Any) -> list[str]:
         said = ["steps chosen by hand: how much comes back was not measured. Run sfumato attack RECORDS --truth PICTURES before you upload"]
     else:
         said = [f"--privacy {level}: {line}" for line in presets.describe(level, codec.fingerprint, codec.latent_shape)]
+    if level is not None and distance is None:
+        said.append("whether your pictures are like those was not measured on this base, or none of them could be read")
     if distance is not None and distance.far:
         said.append(
             f"WARNING: these pictures are not like {distance.style}: by their latents {distance.beyond:.0%} of "
@@ -220,7 +254,7 @@ def _measured(level: str | None, codec: Codec, distance: Any) -> list[str]:
     return said
 
 
-def _done(summary: Summary, settings: SealSettings, report: dict[str, Any]) -> list[str]:
+def _done(summary: Summary, settings: SealSettings, pictures: Folder, report: dict[str, Any]) -> list[str]:
     """What left, in words."""
     said = [
         f"{report['records']} records in {report['out']}, {report['bytes_per_picture']:.0f} bytes a picture"
@@ -229,15 +263,18 @@ def _done(summary: Summary, settings: SealSettings, report: dict[str, Any]) -> l
     ]
     if summary.earlier:
         said.append(f"{summary.earlier} of these pictures were released before: without --trial they are refused")
-    if summary.cropped:
-        said.append(f"cropped to the middle square: {summary.cropped} pictures")
-    brought = report["conditions"]["supplied"]
+    change = "padded to a square" if pictures.crop == "pad" else "cropped to the middle square"
+    said.append(f"{change}: {summary.cropped} of the {summary.sealed} pictures sealed now")
+    used, brought = report["conditions"]["supplied_used"], pictures.supplied
+    said.append(
+        f"condition: {settings.condition}, "
+        + (f"{used} supplied with the folder" if used else "found in the pictures" if not settings.derived else "found by the server")
+        + (f". THE {brought} CONDITIONS OF THE FOLDER WERE NOT USED" if brought and not used else "" if used else "; none was supplied")
+    )
     if settings.derived:
         which = f"no condition leaves; the server finds its own ({settings.condition}) in what it draws from the records"
     else:
         which = f"conditions ({settings.condition}) at step {settings.condition_step}"
-    if brought and not report["conditions"]["supplied_used"]:
-        which += f". THE {brought} CONDITIONS OF THE FOLDER WERE NOT USED"
     left = "nothing left this machine" if report["trial"] else "none left this machine"
     said.append(f"pictures at step {settings.seal_step}; {which}. Captions and file names: {left}.")
     if settings.seal_step is None or (settings.condition_step is None and not settings.derived):

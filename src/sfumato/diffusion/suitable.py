@@ -15,6 +15,7 @@ import torch
 from sfumato.core.artifact import read_json
 from sfumato.core.errors import UserError
 from sfumato.core.outside import printable
+from sfumato.diffusion import hub
 from sfumato.diffusion.schedule import Schedule
 
 DEFAULT = "tiny"
@@ -111,15 +112,18 @@ def _read(name: str, part: str, file: str, *, needed: bool = True) -> dict[str, 
 
 
 def _from_hub(name: str, part: str, file: str, *, needed: bool) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
     from transformers.utils.hub import cached_file
 
     try:
+        if not isinstance(try_to_load_from_cache(name, f"{part}/{file}" if part else file), str):
+            hub.reach()
         found = cached_file(name, file, subfolder=part)
         if found is None:
             raise OSError(f"no {part}/{file}")
         return Path(found)
     except (OSError, ValueError) as error:
-        if not needed:
+        if not needed and not isinstance(error, hub.Unreachable):
             return None
         raise UserError(
             f"{name}: neither a folder nor a base that can be reached ({printable(str(error).splitlines()[0])})",

@@ -18,14 +18,12 @@ from sfumato.judge.metrics.probes import wilson
 WITHOUT_RESULT = ("failed", "not tested", "left out")  # what came of an attack that was not run, or came to nothing
 RESTS = {"algebraic": ("algebraic", "linear_mmse")}  # gates that rest on attacks by name
 ENOUGH = 64  # records: an attack on fewer counts where it succeeds, and says nothing where it does not
+DEFAULTS = "assets/gates.toml"
 _KNOWN: dict[str, set[str]] = {
     "attacks": set(),
     "structure": {"forbidden", "releases"},
     "algebraic": set(),
-    "person": {"times_prior", "at_most"},
-    "picture": {"at_most"},
-    "condition": {"at_most"},
-    "prompt": {"at_most"},
+    **{target: {"times_prior", "at_most", "beyond_prior"} for target in ("person", "picture", "condition", "prompt")},
 }
 
 
@@ -46,7 +44,7 @@ def thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
         UserError: a file that cannot be read, or that names a gate or a threshold that there is not.
     """
     try:
-        text = (files("sfumato") / "assets/gates.toml").read_text() if path is None else path.read_text(encoding="utf-8")
+        text = (files("sfumato") / DEFAULTS).read_text() if path is None else path.read_text(encoding="utf-8")
         gates = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: {error}", expected="gates in TOML, such as [person] with times_prior = 3.0") from error
@@ -59,6 +57,11 @@ def thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
             if key != "forbidden" and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
                 raise UserError(f"{path}: [{name}] {key} = {value!r}", expected="a number from 0 up")
     return gates
+
+
+def place(path: Path | None = None) -> str:
+    """Where the gates stand: a file to copy and change."""
+    return str(files("sfumato") / DEFAULTS if path is None else path)
 
 
 def check(
@@ -91,7 +94,7 @@ def check(
 def _open(attacks: dict[str, dict[str, Any]], every: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     """Attacks and variants without a result, and what each is after: not asked for, left out, not tested or failed."""
     found: dict[str, Sequence[str]] = {name: targets for name, targets in every.items() if name not in attacks}
-    for name, one in _variants(attacks):
+    for name, one in variants(attacks):
         if one["outcome"] in WITHOUT_RESULT:
             found[name] = every.get(name.partition(":")[0], ())
     return dict(sorted(found.items()))
@@ -107,17 +110,18 @@ def exit_code(found: list[Gate]) -> int:
     return 1 if any(gate.passed is False for gate in found) else 2 if any(gate.passed is None for gate in found) else 0
 
 
-def _variants(attacks: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def variants(attacks: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every attack, or each of its variants where it has some, by name."""
     for name, entry in attacks.items():
         for variant, one in entry.get("variants", {"": entry}).items():
             yield (f"{name}:{variant}" if variant else name), one
 
 
 def _every(values: dict[str, Any], attacks: dict[str, dict[str, Any]], leaked: dict[str, int]) -> Gate:
-    failed = [f"{name} ({one['why']})" for name, one in _variants(attacks) if one["outcome"] == "failed"]
-    ran = sum(one["outcome"] == "scored" for _, one in _variants(attacks))
-    idle = sum(one["outcome"] == "no channel" for _, one in _variants(attacks))
-    found = "; ".join(failed) or f"{ran} ran, {idle} had nothing to work on"
+    failed = [f"{name} ({one['why']})" for name, one in variants(attacks) if one["outcome"] == "failed"]
+    ran = sum(one["outcome"] == "scored" for _, one in variants(attacks))
+    idle = sum(one["outcome"] == "no channel" for _, one in variants(attacks))
+    found = "; ".join(failed) or f"of those asked for {ran} came to a result, and {idle} had nothing here to work on"
     return Gate("attacks", None if failed or not ran else True, found, "every attack that has something to work on comes to a result")
 
 
@@ -157,39 +161,96 @@ def _latent_errors(entry: dict[str, Any]) -> dict[str, float]:
     }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What one attack got on one scale, how exactly that was measured, and what it has to stay below."""
+
+    attack: str
+    score: float
+    low: float
+    high: float
+    limit: float
+    n: int
+    effective: bool
+
+    @property
+    def counts(self) -> bool:
+        """Few records say nothing where an attack gets little; where it gets much they say enough."""
+        return self.n >= ENOUGH or self.effective or self.low > self.limit
+
+
 def _below(target: str, values: dict[str, Any], attacks: dict[str, dict[str, Any]]) -> Gate:
-    """Whether the best attack's score, by the upper end of its sampling interval, stays below a limit, over every variant and pool.
+    """Whether the best attack stays below every limit of ``values``, by the upper end of its interval, over every variant and pool.
 
     The interval says how exactly this attack was measured on these records. It is no bound on what another attack gets.
     """
     cells = [
         (name, kept["targets"][target])
-        for name, one in _variants(attacks) for kept in one.get("pools", {}).values() if target in kept["targets"]
+        for name, one in variants(attacks) for kept in one.get("pools", {}).values() if target in kept["targets"]
     ]  # fmt: skip
-    counted = [(name, cell) for name, cell in cells if cell["n"] >= ENOUGH or cell["effective"]]
-    limits = {"at_most": values.get("at_most")}
-    asked = f"what the best attack here gets stays below {limits['at_most']}"
-    if "times_prior" in values and counted:
-        floor = max(max(cell.get("guess", cell["prior_only"]), cell["chance"]) for _, cell in counted)
-        wanted = limits["times_prior"] = min(1.0, values["times_prior"] * floor)
-        asked = (
-            f"what the best attack here gets stays below {values['times_prior']:g} times what a guess without records gets ({floor:.3f})"
-        )
-        people = max(int(cell.get("people", cell["n"])) for _, cell in counted)
-        nobody = wilson(0, people)[2]
-        if wanted <= nobody:
-            asked += f"; {people} people cannot show that: recognising none of them leaves up to {nobody:.3f} open"
-    limit = min((b for b in limits.values() if b is not None), default=None)
-    if limit is None or not counted:
-        return Gate(target, None, "no attack on this was tried on enough records", asked)
-    name, worst = max(counted, key=lambda item: float(item[1]["score"]))
-    high = max(float(cell["high"]) for _, cell in counted)
-    interval = f"sampling interval [{worst['low']:.3f}, {worst['high']:.3f}], n = {worst['n']}"
-    said = f"the best attack that ran, {name}, got {worst['score']:.3f}, {interval}; limit {limit:.3f}"
-    passed = True if high < limit else False if any(cell["low"] > limit for _, cell in counted) else None
-    return Gate(target, passed, said, asked)
+    parts = [_SCALES[name](float(value), cells) for name, value in values.items()]
+    asked = "; ".join(said for said, _, _ in parts) or "nothing: this table names no limit"
+    if not parts or not cells:
+        return Gate(target, None, "no attack on this was run and came to a result", asked)
+    verdicts = [_held(measured, unit) for _, measured, unit in parts]
+    passed = False if any(one is False for one, _ in verdicts) else None if any(one is None for one, _ in verdicts) else True
+    return Gate(target, passed, "; ".join(said for _, said in verdicts), asked)
 
 
+def _held(measured: list[_Measured], unit: str) -> tuple[bool | None, str]:
+    """Whether every attack that counts stays below its limit, and the best one in words."""
+    counted = [one for one in measured if one.counts]
+    if not counted:
+        most = max(one.n for one in measured)
+        return None, f"no attack on this was tried on enough records ({most}; {ENOUGH} are needed)"
+    best = max(counted, key=lambda one: one.score)
+    said = (
+        f"the best attack that ran, {best.attack}, got {best.score:.3f}{unit}, "
+        f"sampling interval [{best.low:.3f}, {best.high:.3f}], n = {best.n}; limit {best.limit:.3f}"
+    )
+    if any(one.low > one.limit for one in counted):
+        return False, said
+    return (True if all(one.high < one.limit for one in counted) else None), said
+
+
+Cells = list[tuple[str, dict[str, Any]]]
+Scale = tuple[str, list[_Measured], str]  # what is asked, what was measured, and the unit of both
+
+
+def _at_most(value: float, cells: Cells) -> Scale:
+    found = [_Measured(name, cell["score"], cell["low"], cell["high"], value, cell["n"], cell["effective"]) for name, cell in cells]
+    return f"what the best attack here gets stays below {value:g}", found, ""
+
+
+def _times_prior(value: float, cells: Cells) -> Scale:
+    """In units of a guess: the best that one without records gets over all attacks that count."""
+    counted = [cell for _, cell in cells if cell["n"] >= ENOUGH or cell["effective"]]
+    if not counted:
+        found = _at_most(1.0, cells)[1]
+        return f"what the best attack here gets stays below {value:g} times what a guess without records gets", found, ""
+    floor = max(max(cell.get("guess", cell["prior_only"]), cell["chance"]) for cell in counted)
+    limit = min(1.0, value * floor)
+    asked = f"what the best attack here gets stays below {value:g} times what a guess without records gets ({floor:.3f})"
+    people = max(int(cell["people"] if "people" in cell else cell["n"]) for cell in counted)
+    nobody = wilson(0, people)[2]
+    if limit <= nobody:
+        asked += f"; {people} people cannot show that: recognising none of them leaves up to {nobody:.3f} open"
+    return asked, _at_most(limit, cells)[1], ""
+
+
+def _beyond_prior(value: float, cells: Cells) -> Scale:
+    """How much of the way from a guess without records (0) to the truth itself (1) an attack goes, picture by picture in pairs."""
+    found = []
+    for name, cell in cells:
+        rest = 1 - cell["prior_only"]
+        if rest > 0:  # a guess that is always right leaves nothing to find
+            difference, low, high = (part / rest for part in cell["difference"])
+            found.append(_Measured(name, difference, low, high, value, cell["n"], cell["effective"]))
+    asked = f"the best attack here goes less than {value:.0%} of the way from a guess without records to the truth"
+    return asked, found or [_Measured("none", 0.0, 0.0, 0.0, value, 0, False)], " of the way"
+
+
+_SCALES: dict[str, Any] = {"at_most": _at_most, "times_prior": _times_prior, "beyond_prior": _beyond_prior}
 _CHECKS: dict[str, Any] = {
     "attacks": _every,
     "structure": _structure,

@@ -2,7 +2,8 @@
 
 Figures of a level of privacy are those of one kind of pictures. Whether a folder is of that kind is told by its latents' mean
 and spread in each channel: the Mahalanobis distance from public pictures of the style. (The VAE's reconstruction error tells
-nothing: it is as small on a plain disc.) ``python recipes/measure_domain.py`` makes ``assets/domain.json``.
+nothing: it is as small on a plain disc.) ``python recipes/measure_domain.py`` makes ``assets/domain.json``. The same distance
+tells whether the public pictures that attackers learn from are like an owner's: ``between``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from sfumato.owner.folder import Folder
 MEASURED = "assets/domain.json"
 LOOKS = 32  # pictures of a folder that are looked at
 MOST = 0.25  # of them beyond the limit
+WITHIN = 0.95  # of the style's public pictures lie within the limit
+FEWEST = 60  # public pictures from which a limit can be told
 _RIDGE = 1e-4
 
 
@@ -63,6 +66,17 @@ def look(folder: Folder, codec: Codec) -> Distance | None:
         return None
     found = distances(codec.encode_pixels(np.stack(images)), np.array(style["mean"]), np.array(style["precision"]))
     return Distance(float((found > style["limit"]).mean()), style["limit"], style["style"], len(images))
+
+
+def between(latents: torch.Tensor, public: torch.Tensor) -> Distance:
+    """The distance of ``latents`` ``(N, C, h, w)`` from ``public`` ones ``(P, C, h, w)``, at least ``FEWEST`` of them.
+
+    Every second public picture says what is usual, and the others where the limit lies: the ones that were fitted lie too near.
+    """
+    mean, precision = fit(public[::2])
+    limit = float(np.quantile(distances(public[1::2], mean, precision), WITHIN))
+    found = distances(latents, mean, precision)
+    return Distance(float((found > limit).mean()), limit, "the public pictures", len(latents))
 
 
 def fit(latents: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

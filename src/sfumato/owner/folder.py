@@ -1,11 +1,12 @@
 """Read a private folder of pictures, their conditions and captions, one example at a time.
 
-Three layouts, tried in this order:
+Four layouts, tried in this order:
 
 * diffusers' imagefolder: ``metadata.jsonl``, ``metadata.csv`` or ``metadata.json`` with ``file_name``, optionally
   ``conditioning_image_file_name``, ``text`` (or ``caption``) and ``person``; pictures that no row names are left out;
 * pairs: ``images/``, optionally ``conditions/`` and ``captions/*.txt``, matched by the file name without its suffix;
-* pictures: the folder's own pictures.
+* pictures: the folder's own pictures;
+* kohya's: no pictures, but folders called ``10_word name`` (``owner.repeats``).
 
 In each a picture without a caption may have one beside it, ``a.txt`` or ``a.caption`` for ``a.png``.
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,9 @@ import numpy as np
 from sfumato.core import registry
 from sfumato.core.errors import UserError
 from sfumato.core.outside import read_bytes
-from sfumato.owner import listing, table
+from sfumato.owner import listing, repeats, table
 from sfumato.owner.listing import FOLDER, HIDDEN, NO_FILE, OTHER, TABLES, Listing, inside, is_file, note
-from sfumato.owner.picture_file import SUFFIXES, is_square, read_picture, shape_of
+from sfumato.owner.picture_file import BLACK, CROP, SUFFIXES, Crop, is_square, read_picture, shape_of
 
 CAPTION_BYTES = 2**20
 
@@ -44,6 +45,8 @@ class Example:
         size: side of the loaded pictures, in pixels.
         text: the caption, or the file that holds it.
         person: who is on it, by any name; empty where nobody says. It is read for audits alone and never leaves.
+        crop: what is done with a picture that is no square; its condition is treated alike.
+        words, repeats: of the folder it lies in, where that is one of kohya's.
     """
 
     path: Path
@@ -51,10 +54,13 @@ class Example:
     size: int
     text: str | Path = ""
     person: str = ""
+    crop: Crop = CROP
+    words: str = ""
+    repeats: int = 1
 
     def image(self) -> np.ndarray:
         """The picture, uint8 RGB ``(size, size, 3)``. Raises UserError naming a file that cannot be read."""
-        return read_picture(self.path, size=self.size)
+        return read_picture(self.path, size=self.size, crop=self.crop)
 
     def condition(self) -> np.ndarray | None:
         """The supplied condition, uint8 RGB ``(size, size, 3)``, or None where it is extracted."""
@@ -64,14 +70,14 @@ class Example:
         if abs(w / h - cw / ch) > 0.02 * w / h:
             raise UserError(
                 f"{self.condition_path}: {cw}x{ch} pixels, but its picture {self.path.name} has {w}x{h}",
-                expected="a condition of its picture's proportions: both are cropped to the middle square",
+                expected="a condition of its picture's proportions: both are cut or padded to the same square",
                 fix="make the condition from the picture as it is displayed (EXIF rotation applied)",
             )
-        return read_picture(self.condition_path, size=self.size)
+        return read_picture(self.condition_path, size=self.size, crop=self.crop, beside=BLACK)
 
     @property
     def cropped(self) -> bool:
-        """Whether the picture is no square, so that only its middle is taken."""
+        """Whether the picture is no square, so that only its middle is taken (or, with ``pad``, something put beside it)."""
         return not is_square(self.path)
 
     @property
@@ -111,6 +117,7 @@ class Folder:
         supplied: how many conditions the folder brings, whether or not they are used.
         notes: what its owner should know: what was left out and why, a line each.
         columns: of its table, where it has one, as they can be shown.
+        crop: what is done with pictures that are no squares.
     """
 
     path: Path
@@ -120,6 +127,7 @@ class Folder:
     supplied: int = 0
     notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    crop: Crop = CROP
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -149,13 +157,14 @@ class Folder:
         return image, condition
 
 
-def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
+def read_folder(folder: Path, *, size: int, condition: str, crop: Crop = CROP) -> Folder:
     """List the examples of ``folder``; no picture is opened yet.
 
     Args:
         folder: one of the layouts above.
-        size: side of the loaded pictures in pixels, cropped to the middle square.
+        size: side of the loaded pictures in pixels.
         condition: a registered condition; ``given`` reads the folder's own.
+        crop: to the middle square, padded, or squares alone.
 
     Raises:
         UserError: no such folder, nothing in it, a row that points nowhere or outside, or a missing condition.
@@ -179,6 +188,7 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
         found, supplied, notes = _from_pairs(top, given=given, size=size)
     else:
         found, supplied, notes = _plain(top, size=size)
+        found, notes = (found, notes) if found else _repeated(top, notes, size=size)
         if found and given:
             raise UserError(
                 f"{folder}: pictures without conditions, but the condition is '{condition}'",
@@ -191,7 +201,8 @@ def read_folder(folder: Path, *, size: int, condition: str) -> Folder:
         notes.append(
             f"the folder brings {supplied:,} conditions, and none is used: the condition is {condition!r} (--condition given takes them)"
         )
-    return Folder(folder, size, condition, tuple(found), supplied, tuple(notes), tuple(columns)[:20])
+    examples = tuple(found if crop == CROP else (replace(example, crop=crop) for example in found))
+    return Folder(folder, size, condition, examples, supplied, tuple(notes), tuple(columns)[:20], crop)
 
 
 # ---------------------------------------------------------------- layouts: examples, how many conditions come with them, notes
@@ -263,6 +274,29 @@ def _plain(top: Listing, *, size: int) -> Layout:
     return found, 0, notes + listing.alike(path.name for path in top.pictures)
 
 
+def _repeated(top: Listing, notes: list[str], *, size: int) -> tuple[list[Example], list[str]]:
+    """Kohya's layout: what each of its folders repeats and calls by its words; of the class alone nothing is read."""
+    subjects, of_class = repeats.folders(top.names(FOLDER))
+    if not subjects:
+        return [], notes
+    found: list[Example] = []
+    said = []
+    for one in subjects:
+        seen = listing.scan(top.where, top.where / one.name)
+        listing.refuse_unread(seen)
+        here = [
+            Example(path, None, size, _beside(top.where, path), words=one.words, repeats=one.times) for path in seen.pictures
+        ]  # fmt: skip
+        said += [f"{listing.short(one.name)}: {len(here):,} pictures", *_left(seen, [example.text for example in here])]
+        found += here
+    known = {one.name for one in (*subjects, *of_class)}
+    said += note("of the class alone, no subject", [one.name for one in of_class])
+    said += note(FOLDER, [name for name in top.names(FOLDER) if name not in known])
+    for why in (NO_FILE, OTHER, HIDDEN):
+        said += note(why, top.names(why))
+    return found, said + listing.alike(str(example.path) for example in found)
+
+
 def _left(seen: Listing, captions: Iterable[str | Path]) -> list[str]:
     """Lines on all of a folder that is neither a picture nor its caption."""
     used = {path.name for path in captions if isinstance(path, Path)}
@@ -306,5 +340,5 @@ def _empty(top: Listing, tables: list[str]) -> UserError:
     return UserError(
         f"{top.where}: no pictures in it" + (f" (its folders: {below})" if below else "") + "".join(f"; {line}" for line in others),
         expected=f"pictures ({' '.join(sorted(SUFFIXES))}), or metadata.jsonl, or images/ with pictures",
-        fix="pass the folder that holds the pictures or the metadata: subfolders are not searched",
+        fix="pass the folder that holds the pictures or the metadata: of folders in it only those called like `10_word name` are searched",
     )

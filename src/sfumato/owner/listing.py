@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sfumato.core.errors import UserError
 from sfumato.core.outside import printable
-from sfumato.owner.picture_file import SUFFIXES
+from sfumato.owner.picture_file import SUFFIXES, UNREAD
 
 TABLES = ("metadata.jsonl", "metadata.csv", "metadata.json")
 CAPTIONS = (".txt", ".caption")  # beside a picture, by its name
@@ -85,7 +85,7 @@ def scan(folder: Path, where: Path) -> Listing:
 
 
 def _is_picture(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES
+    return Path(name).suffix.lower() in SUFFIXES | UNREAD
 
 
 def _is_table(name: str, stems: set[str]) -> bool:

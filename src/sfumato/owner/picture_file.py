@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,11 +17,16 @@ from sfumato.core.outside import read_bytes
 
 # Only formats whose decoders run no other program (EPS would start Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
-# HEIC cannot be read: listing it turns a silent omission into an error with its cure.
 SUFFIXES = frozenset((
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib",
-    ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".heic", ".heif",
+    ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs",
 ))  # fmt: skip
+UNREAD = frozenset((".heic", ".heif"))  # pictures that are not read: each is named, with its cure, and none passed over as no picture
+Crop = Literal["center", "pad", "none"]
+CROPS: tuple[Crop, ...] = ("center", "pad", "none")  # the middle square; white beside the picture; squares alone
+CROP: Crop = "center"
+WHITE, BLACK = 255, 0  # beside a padded picture, and beside its condition, which is light on dark
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # formats whose further frames are pictures (a JPEG's are previews)
 FILE_BYTES = 2**28
 # What decoding one picture may hold at once, its file included. What is made of it after that takes little.
 DECODED_BYTES = 450_000_000
@@ -28,6 +34,7 @@ _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16
 # What a decoder holds beside the picture, bytes a pixel: canvases, planes. The tests measure it.
 _BESIDE = {"PNG": 0, "GIF": 1, "BMP": 2, "PPM": 8, "AVIF": 10, "WEBP": 12}
 _ROWS, _TILE_SIDES, _SAMPLES = 278, (322, 323), 8  # TIFF tags: rows of a strip, sides of a tile; most bytes of a pixel
+NOT_SQUARE = "cut it to a square yourself, or take --crop center or --crop pad"
 _GAP = 4  # a picture is averaged over blocks down to this many times the wanted side, then resized with care
 _STRIP = 2**17  # pixels that are worked on at once
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -39,26 +46,39 @@ _TURNS = {
 }  # fmt: skip
 
 
-def read_picture(path: Path, *, size: int) -> np.ndarray:
+class Facts(NamedTuple):
+    """What a picture's header says: its sides as they are stored, and whether there are further frames, which are not read."""
+
+    width: int
+    height: int
+    animated: bool
+
+
+def read_picture(path: Path, *, size: int, crop: Crop = CROP, beside: int = WHITE) -> np.ndarray:
     """Read a picture as it is displayed.
 
     EXIF rotation is applied, transparency laid over white, palette, grey and 16-bit pictures brought to 8-bit RGB; of an
-    animation the first frame is taken. Then the middle square is resized to ``size``.
+    animation the first frame is taken. Then the middle square is resized to ``size``; with ``pad`` the whole picture, with the grey
+    ``beside`` where it is no square, and with ``none`` a square picture alone.
 
     Returns:
         uint8 ``(size, size, 3)``.
 
     Raises:
-        UserError: not a picture, damaged, too large or of a kind without a fixed range; names the file.
+        UserError: not a picture, damaged, too large or of a kind without a fixed range, or no square with ``none``; names the file.
     """
     with _opened(path) as (image, file):
         full = image.width * image.height
         image.draft(None, (2 * size, 2 * size))  # lets a large JPEG be decoded at reduced size
         _check_pixels(image, full, file)
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        square = _middle_square(image, size)
+        if crop == "none" and image.width != image.height:
+            raise UserError(f"{image.width}x{image.height} pixels, and nothing may be cropped", expected="a square picture", fix=NOT_SQUARE)
+        square = _whole(image, size) if crop == "pad" else _middle_square(image, size)
         if turn is not None:
             square = square.transpose(turn)
+        if crop == "pad":
+            square = _padded(square, size, beside)
         return np.array(ImageOps.fit(square, (size, size), method=Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
@@ -69,6 +89,12 @@ def shape_of(path: Path) -> tuple[int, int]:
         image.draft(None, (1, 1))
         _check_pixels(image, w * h, file)  # looking for a PNG's orientation may decode it
         return (h, w) if image.getexif().get(_ORIENTATION) in _ROTATED else (w, h)
+
+
+def facts_of(path: Path) -> Facts:
+    """What the header of a picture says. No pixel is decoded."""
+    with _opened(path) as (image, _):
+        return Facts(image.width, image.height, image.format in _ANIMATED and bool(getattr(image, "is_animated", False)))
 
 
 def is_square(path: Path) -> bool:
@@ -93,7 +119,14 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, int]]:
             expected=f"at most {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels",
             fix="scale the picture down first",
         ) from error
-    except Exception as error:  # decoders raise nearly anything on a damaged file
+    except Exception as error:
+        if path.suffix.lower() in UNREAD:
+            raise UserError(
+                f"{path}: HEIC is not read",
+                expected=f"one of the formats {', '.join(FORMATS)}",
+                fix="save it as PNG or JPEG, or take it out of the folder",
+            ) from error
+        # decoders raise nearly anything on a damaged file
         raise UserError(
             f"{path}: could not be read as a picture ({type(error).__name__}: {error})",
             expected=f"an undamaged file of one of the formats {', '.join(FORMATS)}",
@@ -144,18 +177,38 @@ def _piece(image: Image.Image, full: int) -> int:
 
 
 def _middle_square(image: Image.Image, size: int) -> Image.Image:
-    """The middle square in 8-bit RGB, averaged over blocks down to ``_GAP * size`` or a little more; worked on in strips, so
-    that nothing but the decoded picture is ever held whole."""
+    """The middle square in 8-bit RGB, averaged over blocks down to ``_GAP * size`` or a little more."""
     side = min(image.size)
     block = max(1, side // (_GAP * size))
     whole = side // block * block
     left, top = (image.width - whole) // 2, (image.height - whole) // 2
-    rows = max(1, _STRIP // whole // block) * block
-    square = Image.new("RGB", (whole // block, whole // block))
-    for y in range(0, whole, rows):
-        strip = image.crop((left, top + y, left + whole, top + min(whole, y + rows)))
-        square.paste(_eight_bit_rgb(strip).reduce(block), (0, y // block))
+    return _reduced(image, (left, top, left + whole, top + whole), block)
+
+
+def _whole(image: Image.Image, size: int) -> Image.Image:
+    """All of a picture in 8-bit RGB, its longer side averaged over blocks as ``_middle_square`` does with the shorter."""
+    return _reduced(image, (0, 0, image.width, image.height), max(1, max(image.size) // (_GAP * size)))
+
+
+def _padded(image: Image.Image, size: int, beside: int) -> Image.Image:
+    """A picture in the middle of a square of side ``size``, grey beside it."""
+    scale = size / max(image.size)
+    small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (size, size), (beside,) * 3)
+    square.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
     return square
+
+
+def _reduced(image: Image.Image, box: tuple[int, int, int, int], block: int) -> Image.Image:
+    """``box`` of a picture averaged over blocks; worked on in strips, so that nothing but the decoded picture is ever held whole."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    rows = max(1, _STRIP // width // block) * block
+    found = Image.new("RGB", (-(-width // block), -(-height // block)))
+    for y in range(0, height, rows):
+        strip = image.crop((left, top + y, right, top + min(height, y + rows)))
+        found.paste(_eight_bit_rgb(strip).reduce(block), (0, y // block))
+    return found
 
 
 def _eight_bit_rgb(image: Image.Image) -> Image.Image:

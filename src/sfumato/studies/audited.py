@@ -29,6 +29,7 @@ from sfumato.judge.metrics.guesses import Truth
 from sfumato.judge.metrics.identity import MINIMUM
 from sfumato.owner import whose
 from sfumato.owner.folder import Folder, read_folder
+from sfumato.owner.picture_file import CROP, Crop
 from sfumato.pictures import store
 from sfumato.records.reader import Records
 from sfumato.studies import line_up
@@ -55,9 +56,9 @@ class Pictures:
     named: list[bool]
 
     @classmethod
-    def of(cls, folder: Path, *, size: int, condition: str) -> Pictures:
+    def of(cls, folder: Path, *, size: int, condition: str, crop: Crop = CROP) -> Pictures:
         """List a folder; no picture is opened yet."""
-        listed = read_folder(folder, size=size, condition=condition)
+        listed = read_folder(folder, size=size, condition=condition, crop=crop)
         people = [example.person or f"picture {number}" for number, example in enumerate(listed)]
         return cls(listed, people, [bool(example.person) for example in listed])
 

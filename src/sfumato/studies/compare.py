@@ -29,6 +29,7 @@ from sfumato.features.efficientnet import features
 from sfumato.judge.metrics.frechet import frechet_distance
 from sfumato.judge.metrics.probes import Probes, background_agreement, fit_probes, wilson
 from sfumato.judge.report import pages
+from sfumato.judge.verdict import Verdict
 from sfumato.pictures import store
 from sfumato.records.defaults import DERIVED_SEAL_STEP
 from sfumato.schemes._wire import Job, Outcome
@@ -256,15 +257,14 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         if not table:
             continue
         names = [name for name in ("real", "condition", *table) if (out / f"{domain}-{pages.named(name)}-{seed}.npy").exists()]
-        sheets[domain] = pages.contact_sheet(
-            [(name.replace("_", " "), np.load(out / f"{domain}-{pages.named(name)}-{seed}.npy")) for name in names]
-        )
-        tables[domain] = table
-        write_atomic(out / f"compare-{domain}.png", pages.png(sheets[domain]))
+        rows = [(name.replace("_", " "), np.load(out / f"{domain}-{pages.named(name)}-{seed}.npy")) for name in names]
+        sheets[domain], tables[domain] = pages.strips(rows), table
+        write_atomic(out / f"compare-{domain}.png", pages.png(pages.contact_sheet(rows)))
     values = {
         "tables": tables,
         "styles": DOMAINS,
-        "sheets": {domain: pages.data_url(sheet) for domain, sheet in sheets.items()},
+        "sheets": sheets,
+        "verdict": _verdict(tables).as_json(),
         "guarantees": {name: _guarantee(row) for name, row in next(iter(tables.values())).items()},
         "sd15": figures["sd15"],
         "speed": figures["speed"],
@@ -273,6 +273,16 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         "version": __version__,
     }
     pages.write_page(out / "compare.html", "compare.html", values)
+
+
+def _verdict(tables: dict[str, dict[str, Any]]) -> Verdict:
+    """Which scheme's ControlNet follows conditions best, by domain. No comparison is passed or failed."""
+    domain, rows = next(iter(tables.items()))
+    best, *others = sorted(rows, key=lambda name: -rows[name]["adherence"]["mean"])
+    said = [f"{name.replace('_', ' ')} {rows[name]['adherence']['mean']:.2f}" for name in (best, *others)]
+    headline = f"Conditions are followed best by what {best.replace('_', ' ')} trained ({domain}): what that costs stands below."
+    notes = (f"adherence, the best first: {', '.join(said)}", "what each scheme gives away is measured by sfumato attack --matrix")
+    return Verdict("open", headline, notes, ("sfumato attack --matrix",))
 
 
 def _guarantee(row: dict[str, Any]) -> str:

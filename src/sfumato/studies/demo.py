@@ -25,6 +25,7 @@ from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge.report import pages
+from sfumato.judge.verdict import Verdict
 from sfumato.pictures import store
 from sfumato.records import privacy, reader
 from sfumato.schemes import centralised
@@ -104,6 +105,20 @@ def bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
         {"met": ratio["mean"] >= 0.9, "text": f"sealed / centralised >= 0.9: {ratio['mean']:.2f}"},
         {"met": ratio["low"] >= 0.8, "text": f"lower bound of that ratio >= 0.8: {ratio['low']:.2f}"},
     ]
+
+
+def _verdict(figures: dict[str, Any]) -> Verdict:
+    """Whether records taught control, by the intervals; what that does not say; and an owner's next command."""
+    sealed, alone = figures["adherence"]["sealed"], figures["adherence"]["no_control"]
+    taught = sealed["low"] > alone["high"]
+    met = all(bar["met"] for bar in bars(figures))
+    headline = (
+        f"From sealed records alone the server learned {'control' if taught else 'nothing that can be told from no control'}: "
+        f"adherence {sealed['mean']:.2f}, without control {alone['mean']:.2f} (0 is chance, 1 what the encoder can keep)."
+    )
+    notes = ("No attack was run here: how much of a person comes back from such records was not measured.",)
+    commands = ("sfumato seal PICTURES -o RECORDS --owner OWNER", "sfumato attack RECORDS --truth PICTURES")
+    return Verdict("passed" if taught and met else "open", headline, notes, commands)
 
 
 def _own_folder(out: Path) -> None:
@@ -222,7 +237,6 @@ def _report(
     made = [("a real picture, unseen by all", pictures["real"]), ("its condition", pictures["condition"])]
     made += [(LABELS[arm], pictures[arm]) for arm in LABELS if arm in pictures]
     sheets = {"private": private, "seen": seen, "made": made}
-    images = {name: pages.contact_sheet(rows, columns=columns) for name, rows in sheets.items()}
     rows = [
         {"label": LABELS[arm], **figures["adherence"][arm], "f1": figures["f1"][arm], "ssim": figures["ssim"][arm]}
         for arm in LABELS
@@ -234,7 +248,8 @@ def _report(
         {"label": "the whole demo", "seconds": figures["seconds"], "peak": None},
     ]
     values = {
-        **{name: pages.data_url(image) for name, image in images.items()},
+        **{name: pages.strips(several, columns=columns) for name, several in sheets.items()},
+        "verdict": _verdict(figures).as_json(),
         "owners": list(folders),
         "records": figures["records"],
         **{name: figures[name] for name in ("level", "measured", "seal_step", "condition_step")},

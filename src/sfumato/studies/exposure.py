@@ -30,9 +30,10 @@ from sfumato.core.device import autocast, choose_device, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
-from sfumato.judge import gates
-from sfumato.judge.report import pages
-from sfumato.judge.report.matrix import WORDS
+from sfumato.judge import gates, verdict
+from sfumato.judge.report import pages, words
+from sfumato.owner.picture_file import CROP, Crop
+from sfumato.records import manifest as manifests
 from sfumato.records import privacy, reader
 from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
@@ -59,6 +60,7 @@ class ExposureConfig:
         controlnet: what the server has trained from the records; None: one is trained here, as a server would.
         people, each: how many invented public people, and pictures of each.
         seed: of everything that attackers draw.
+        crop: of pictures that are no squares, as ``seal`` was told.
     """
 
     attacks: tuple[str, ...] = ()
@@ -69,31 +71,35 @@ class ExposureConfig:
     people: int = 300
     each: int = 8
     seed: int = 0
+    crop: Crop = CROP
 
 
 def run(
     folder: Path, truth_folder: Path, out: Path, config: ExposureConfig, *,
-    asked: dict[str, dict[str, Any]], command: str = "sfumato attack", say: Callable[[str], None] = lambda text: None,
+    asked: dict[str, dict[str, Any]], gates_from: str = "", command: str = "sfumato attack", say: Callable[[str], None] = lambda text: None,
     tell: Tell = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Attack the records in ``folder``, score against ``truth_folder``, check the gates ``asked``; goes on where ``out`` stopped.
 
-    ``say`` is told beforehand how long each attack will take. Whatever an attack does, the others go on and the page is written. ``out``
-    is made private: it holds true pictures.
+    ``gates_from`` says on the page where ``asked`` stands. ``say`` is told beforehand how long each attack will take. Whatever an attack
+    does, the others go on and the page is written. ``out`` is made private: it holds true pictures.
 
     Raises:
         UserError: records that cannot be believed or are not of these pictures, settings that do not fit what ``out`` holds, or an
             ``out`` from which pictures would get away.
     """
     audit_folder.check(out, folder, truth_folder)
+    if config.public is None:  # said before any work
+        check_public(config.base, manifests.read(folder).settings)
     base = load_base(config.base, device=choose_device())
     records = reader.load([folder], codec=base, audit=True)
     settings = records.manifests[0].settings
     tell("finding the records among the pictures", 0, 0)
-    pictures = Pictures.of(truth_folder, size=base.size, condition=settings.condition)
+    pictures = Pictures.of(truth_folder, size=base.size, condition=settings.condition, crop=config.crop)
     found = audited(records, pictures, base, most=AUDITED[config.effort], seed=config.seed)
     figures = _known(out, records, found, base, config)
     with audit_folder.private(out):
+        figures["gates_from"] = gates_from or gates.place()
         return _run(records, found, figures, out, config, asked=asked, command=command, say=say, tell=tell)
 
 
@@ -149,17 +155,22 @@ def _run(
     left = {name: max(count, _releases(records)) for name, count in scenario.leaked().items()}
     after = {name: attacks.attack(name).TARGETS for name in attacks.names()}
     checked = gates.check(asked, table, left, every=after, unread=records.refused)
-    if unlike := kind.unlike(truth.latents[0] if truth.latents else None, public.z_0):
-        checked.append(gates.Gate("public", None, unlike, "the attackers know public pictures of the kind that yours are"))
+    if weak := kind.weak(truth.latents[0] if truth.latents else None, public.z_0):
+        checked.append(gates.Gate("public", None, weak, "the attackers know enough public pictures, of the kind that yours are"))
+    standing = records.manifests[0].standing
+    summed = verdict.of(
+        checked, table, settings, asked=asked, effort=config.effort, every=after, last=base.schedule.steps - 2, standing=standing
+    )  # fmt: skip
     figures |= {
-        "command": command, "records": len(records), "audited": len(found.own), "attacks": table, "leaks": left,
+        "verdict": summed.as_json(), "command": command,
+        "records": len(records), "audited": len(found.own), "attacks": table, "leaks": left,
         "gates": gates.as_rows(checked), "passed": {0: True, 1: False, 2: None}[gates.exit_code(checked)],
         "exit_code": gates.exit_code(checked), "person": untested.get("person", ""),
         "public": "public pictures of invented people" if config.public is None else "the public pictures given with --public",
         "knowledge": sorted(kind.__name__ for kind in scenario.kinds()),
         "interval": f"95 %, bootstrap over {'people' if found.labelled else 'pictures'}", "correction": "Holm, over every test here",
         "pictures": len(found.readable), "candidates": len(held), "matched": found.by,
-        "standing": records.manifests[0].standing, "withdrawn": privacy.withdrawn(records.manifests[0].privacy),
+        "standing": standing, "withdrawn": privacy.withdrawn(records.manifests[0].privacy),
     }  # fmt: skip
     write_json(out / FIGURES, figures)
     _page(out, figures)
@@ -182,24 +193,35 @@ def _releases(records: Records) -> int:
     return max(int(manifest.privacy.get("releases", 1)) for manifest in records.manifests)
 
 
+def check_public(base: str, settings: SealSettings) -> None:
+    """Refuse an audit without ``--public`` where nothing can be invented that is like an owner's pictures.
+
+    Raises:
+        UserError: another base than the tiny one, or a condition that came with the folder.
+    """
+    if base == "tiny" and extractable(settings.condition) is not None:
+        return
+    raise UserError(
+        f"no public pictures for base {base!r}, condition {settings.condition!r}",
+        expected="--public FOLDER: pictures of the same kind that anybody could have, of other people where people are on them"
+        + ("" if extractable(settings.condition) else ", each with its condition"),
+        privacy="an attacker without them looks weaker than a real one",
+    )
+
+
 def _public(base: Base, settings: SealSettings, config: ExposureConfig, tell: Tell) -> Public:
     if config.public is not None:
-        return _given(config.public, base, settings)
-    condition = extractable(settings.condition)
-    if base.public_name != "tiny" or condition is None:
-        raise UserError(
-            f"no public pictures for base {base.public_name!r}, condition {settings.condition!r}",
-            expected="--public FOLDER: pictures of the same kind that anybody could have, of other people where people are on them",
-            privacy="an attacker without them looks weaker than a real one",
-        )
+        return _given(config.public, base, settings, config.crop)
+    check_public(base.public_name, settings)
+    condition = settings.condition
     people, each = PUBLIC.get(config.effort, (config.people, config.each))
     with autocast(base.vae.device, choose_precision()):
         return line_up.attackers(base, min(people, config.people), min(each, config.each), condition=condition, seed=config.seed, tell=tell)
 
 
-def _given(folder: Path, base: Base, settings: SealSettings) -> Public:
+def _given(folder: Path, base: Base, settings: SealSettings, crop: Crop) -> Public:
     """An attacker's folder of public pictures, at most ``GIVEN`` of them, evenly taken."""
-    listed = Pictures.of(folder, size=base.size, condition=settings.condition)
+    listed = Pictures.of(folder, size=base.size, condition=settings.condition, crop=crop)
     numbers, images, z_0, c = [], [], [], []
     step = max(1, -(-len(listed) // GIVEN))
     with autocast(base.vae.device, choose_precision()):
@@ -257,10 +279,15 @@ def _page(out: Path, figures: dict[str, Any]) -> None:
     for label, name in rows:
         with suppress(OSError, ValueError):  # what was not kept, or was damaged since, is left out
             shown.append((label, np.load(out / "pictures" / f"{pages.named(name)}.npy")))
-    sheet = pages.contact_sheet(shown)
-    write = {**figures, "sheet": pages.data_url(sheet), "words": WORDS, "version": __version__}
-    pages.write_page(out / "attack.html", "attack.html", write)
-    write_atomic(out / "attack.png", pages.png(sheet))
+    table = figures["attacks"]
+    danger = {False: 0, None: 1, True: 2}
+    values = {
+        **figures, "strips": pages.strips(shown), "words": words.TARGETS, "version": __version__, "without": words.without_result(table),
+        "by_danger": {target: words.by_danger(table, target) for target in words.TARGETS},
+        "gates": [{**gate, "rank": danger[gate["passed"]]} for gate in figures["gates"]],
+    }  # fmt: skip
+    pages.write_page(out / "attack.html", "attack.html", values)
+    write_atomic(out / "attack.png", pages.png(pages.contact_sheet(shown)))
 
 
 def _told(figures: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ from sfumato.core.artifact import read_json, sha256, write_atomic, write_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 from sfumato.judge.report import pages
+from sfumato.judge.verdict import Verdict
 from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig, Victim, fitted
 from sfumato.studies.weights_judge import Judge
 from sfumato.studies.weights_scores import FLOOR, LINE_UP, OWNER, table
@@ -244,6 +245,22 @@ def _sheet(figures: dict[str, Any], victims: list[Victim], out: Path, *, count: 
         paths = [out / "pictures" / f"{pages.named(label)}-{victim.name}.npy" for victim in shown]
         blank = np.full_like(shown[0].pictures.images[0], 255)  # where an attack failed or was not tried
         rows.append((label, np.stack([np.load(path)[0] if path.exists() else blank for path in paths])))
-    sheet = pages.contact_sheet(rows)
-    write_atomic(out / "weights.png", pages.png(sheet))
-    pages.write_page(out / "weights.html", "weights.html", {**figures, "sheet": pages.data_url(sheet), "version": __version__})
+    write_atomic(out / "weights.png", pages.png(pages.contact_sheet(rows)))
+    danger = sorted(figures["attacks"].items(), key=lambda item: -(item[1].get("top1") or -1.0))
+    values = {
+        **figures, "attacks": dict(danger), "strips": pages.strips(rows), "verdict": _verdict(figures).as_json(), "version": __version__,
+    }  # fmt: skip
+    pages.write_page(out / "weights.html", "weights.html", values)
+
+
+def _verdict(figures: dict[str, Any]) -> Verdict:
+    """Whether any attack read people out of files; below the gate a failed attack says nothing."""
+    scored = {name: row for name, row in figures["attacks"].items() if row["outcome"] == "scored"}
+    found = [name for name, row in scored.items() if row.get("verdict") == "effective"]
+    gate, commands = figures["gate"], ("sfumato attack-weights run LORA.safetensors",)
+    notes = () if gate["passed"] else (f"The gate is not passed ({gate['asked']}): a failed attack says nothing here",)
+    if found:
+        best = max(found, key=lambda name: scored[name]["top1"])
+        headline = f"People can be read out of the files: {best} names {scored[best]['top1']:.0%} of them, chance {figures['chance']:.1%}."
+        return Verdict("failed", headline, notes, commands)
+    return Verdict("open", "No attack here got more than the base alone. That is no guarantee.", notes, commands)

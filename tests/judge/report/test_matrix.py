@@ -46,7 +46,7 @@ def test_the_table_tells_effective_failed_no_channel_and_not_run_apart(tmp_path)
     assert rows["diffusion_prior:best"] == ["**0.800** (0.200)", "not run"] and rows["rmle"] == ["failed: diverged", "not run"]
     assert "Ceiling, the true latents decoded: 0.970." in lines
     page = (tmp_path / "matrix.html").read_text()
-    assert "no GradientChannel" in page and "failed: diverged" in page and 'class="bad"' in page
+    assert "GradientChannel" not in page and "send gradients back" in page and "failed: diverged" in page and 'class="bad"' in page
 
 
 def test_pictures_that_were_kept_are_shown_by_scheme(tmp_path):

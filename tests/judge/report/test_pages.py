@@ -1,8 +1,17 @@
 """Names of files, and pictures that are kept for a sheet."""
 
+import base64
+import io
+import re
+from pathlib import Path
+
 import numpy as np
+import pytest
+from PIL import Image
 
 from sfumato.judge.report import pages
+
+TEMPLATES = Path(pages.__file__).parent / "templates"
 
 
 def test_labels_name_files_on_any_system():
@@ -16,3 +25,36 @@ def test_the_first_pictures_are_kept_whole(tmp_path):
     assert (np.load(tmp_path / "deep" / "some.npy") == images[:10]).all()
     sheet = pages.contact_sheet([("a row", images), ("another", images[:1])])
     assert sheet.size == (10 * 100 + 4, 2 * 120) and pages.png(sheet).startswith(b"\x89PNG")
+
+
+def test_a_strip_carries_its_label_as_text_and_no_row_of_pictures_is_drawn_with_one():
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    (strip,) = pages.strips([("a <row>", images)], side=20)
+    drawn = Image.open(io.BytesIO(base64.b64decode(strip.url.partition(",")[2])))
+    assert strip.label == "a <row>" and drawn.size == (3 * 24, 20)
+    assert set(np.unique(np.asarray(drawn))) == {0, 255}  # the pictures and the gaps: no letters
+
+
+@pytest.mark.parametrize("template", sorted(path.name for path in TEMPLATES.glob("[!_]*.html")))
+def test_every_page_can_be_read_in_the_dark_and_on_a_narrow_screen(template):
+    """Colours come from one place, which knows both schemes; tables scroll in a box; the verdict stands before everything else."""
+    source = (TEMPLATES / template).read_text()
+    assert '{% include "_style.html" %}' in source and "<style>" not in source and not re.search(r"color: ?#|background: ?#", source)
+    assert source.count("<table") == source.count('<div class="scroll"><table>') == source.count("</table></div>")
+    body = source.partition("<h1>")[2]
+    assert body.index("{{ banner(verdict) }}") < min(body.index(tag) for tag in ("<p", "<h2", "<table") if tag in body)
+
+
+def test_every_colour_has_a_dark_one():
+    style = (TEMPLATES / "_style.html").read_text()
+    light, _, dark = style.partition("prefers-color-scheme: dark")
+    names = set(re.findall(r"(--[a-z-]+):", light))
+    assert names and names == set(re.findall(r"(--[a-z-]+):", dark.partition("body {")[0]))
+
+
+def test_a_banner_shows_state_notes_and_commands(tmp_path):
+    from jinja2 import Environment, PackageLoader
+
+    parts = Environment(loader=PackageLoader("sfumato.judge.report"), autoescape=True).get_template("_parts.html").module
+    shown = parts.banner({"state": "failed", "headline": "no <upload>", "notes": ["because"], "commands": ["sfumato seal"]})
+    assert 'class="banner bad"' in shown and "no &lt;upload&gt;" in shown and "because" in shown and "<code>sfumato seal</code>" in shown

@@ -10,15 +10,8 @@ import numpy as np
 from sfumato import __version__
 from sfumato.attacker.records import base as attacks
 from sfumato.core.artifact import write_atomic
-from sfumato.judge.report import pages
-
-WORDS = {
-    "picture": ("the picture itself", "likeness of the best reconstruction (SSIM; 1 is the picture itself)"),
-    "condition": ("the outline (the condition)", "how much of it was found, and how little beside it (F1; 1 is all)"),
-    "person": ("who is on it", "how often the right person came first in a line-up"),
-    "prompt": ("the caption", "share of its words"),
-    "candidate": ("which of your pictures it is, for somebody who already has them", "how often the right one was named"),
-}
+from sfumato.judge.report import pages, words
+from sfumato.judge.verdict import Verdict
 
 
 def write(out: Path, figures: dict[str, Any]) -> None:
@@ -36,20 +29,42 @@ def write(out: Path, figures: dict[str, Any]) -> None:
         kept = [(label, np.load(path)) for label, name in shown if (path := out / "pictures" / f"{pages.named(name)}.npy").exists()]
         if not kept:
             continue
-        sheets[scheme] = pages.contact_sheet(kept)
-        write_atomic(out / f"matrix-{pages.named(scheme)}.png", pages.png(sheets[scheme]))
+        sheets[scheme] = pages.strips(kept)
+        write_atomic(out / f"matrix-{pages.named(scheme)}.png", pages.png(pages.contact_sheet(kept)))
     tried = [name for name in attacks.names() if any(name in table[scheme] for scheme in table)]
-    after = {target: [n for n in tried if target in attacks.attack(n).TARGETS or _got(target, n, table)] for target in WORDS}
+    after = {target: [n for n in tried if target in attacks.attack(n).TARGETS or _got(target, n, table)] for target in words.TARGETS}
     write_atomic(out / "matrix.md", _markdown(figures, rows, entry, after).encode())
-    values = {**figures, "rows": rows, "entry": entry, "after": after, "words": WORDS, "version": __version__}
-    pages.write_page(out / "matrix.html", "matrix.html", {**values, "sheets": {s: pages.data_url(sheet) for s, sheet in sheets.items()}})
+    given = {
+        scheme: ", ".join(f"{words.plainly(kind)} × {count}" for kind, count in figures["leaks"].get(scheme, {}).items())
+        for scheme in table
+    }
+    values = {
+        **figures, "rows": rows, "entry": entry, "after": after, "words": words.TARGETS, "version": __version__, "sheets": sheets,
+        "given": given, "verdict": _verdict(table).as_json(),
+    }  # fmt: skip
+    pages.write_page(out / "matrix.html", "matrix.html", values)
+
+
+def _verdict(table: dict[str, Any]) -> Verdict:
+    """By scheme, how many of the attacks that came to a result got more than a guess; the most dangerous scheme first."""
+    said = []
+    for scheme, attacks_on in table.items():
+        scored = [one for one in attacks_on.values() if one["outcome"] == "scored"]
+        said.append((scheme, sum(bool(one["effective"]) for one in scored), len(scored)))
+    said.sort(key=lambda item: -item[1] / max(1, item[2]))
+    notes = tuple(f"{scheme}: {most} of the {count} attacks that came to a result got more than a guess" for scheme, most, count in said)
+    if not any(count for *_, count in said):
+        return Verdict("open", "No attack came to a result.", notes)
+    found = any(most for _, most, _ in said)
+    headline = "What leaves gives something away." if found else "No attack here got more than a guess. That is no guarantee."
+    return Verdict("failed" if found else "open", headline, notes, ("sfumato attack RECORDS --truth PICTURES",))
 
 
 def _markdown(figures: dict[str, Any], rows: list[str], entry: Any, after: dict[str, list[str]]) -> str:
     """The table as it is committed: by target, an attack a line and a scheme a column; pools by a stroke, what is effective in bold."""
     lines = [f"<!-- written by {figures['command']} -->", ""]
     schemes = list(figures["matrix"])
-    for target, (what, score) in WORDS.items():
+    for target, (what, score) in words.TARGETS.items():
         tried = [row for row in rows if row.partition(":")[0] in after[target]]
         if not tried:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,32 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from sfumato.core.artifact import write_atomic
+from sfumato.judge.report import words
 
 _INK, _PAPER = "#222222", "#ffffff"
 
 
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A row of pictures of a page: its label, which the page writes, and the picture as text."""
+
+    label: str
+    url: str
+
+
+def strips(rows: list[tuple[str, np.ndarray]], *, side: int = 96, columns: int = 10) -> list[Strip]:
+    """Rows of pictures for a page; each is a label and uint8 ``(N, H, W, 3)``."""
+    found = []
+    for label, images in rows:
+        strip = Image.new("RGB", (max(1, min(columns, len(images))) * (side + 4), side), _PAPER)
+        for column, image in enumerate(images[:columns]):
+            strip.paste(_tile(image, side), (column * (side + 4), 0))
+        found.append(Strip(label, data_url(strip)))
+    return found
+
+
 def contact_sheet(rows: list[tuple[str, np.ndarray]], *, side: int = 96, columns: int = 10) -> Image.Image:
-    """Labelled rows of pictures; each row is a label and uint8 ``(N, H, W, 3)``."""
+    """Labelled rows of pictures in one picture, for a file that stands alone; each row is a label and uint8 ``(N, H, W, 3)``."""
     font = ImageFont.load_default(13)
     sheet = Image.new("RGB", (columns * (side + 4) + 4, len(rows) * (side + 24)), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -25,11 +46,13 @@ def contact_sheet(rows: list[tuple[str, np.ndarray]], *, side: int = 96, columns
         top = number * (side + 24)
         draw.text((4, top + 3), label, fill=_INK, font=font)
         for column, image in enumerate(images[:columns]):
-            tile = Image.fromarray(image).resize(
-                (side, side), Image.Resampling.LANCZOS if image.shape[0] > side else Image.Resampling.BICUBIC
-            )
-            sheet.paste(tile, (4 + column * (side + 4), top + 20))
+            sheet.paste(_tile(image, side), (4 + column * (side + 4), top + 20))
     return sheet
+
+
+def _tile(image: np.ndarray, side: int) -> Image.Image:
+    how = Image.Resampling.LANCZOS if image.shape[0] > side else Image.Resampling.BICUBIC
+    return Image.fromarray(image).resize((side, side), how)
 
 
 def named(label: str) -> str:
@@ -62,4 +85,5 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> None:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("sfumato.judge.report"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["plainly"] = words.plainly
     write_atomic(path, environment.get_template(template).render(**values).encode())

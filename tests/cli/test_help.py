@@ -1,0 +1,33 @@
+"""Help says something of every argument of every command, and where things lie."""
+
+import pytest
+
+from sfumato import __version__
+from sfumato.cli import _help
+from sfumato.cli.main import app
+from sfumato.judge import gates
+
+COMMANDS = {" ".join(path): command for path, command in _help.walk(_help.built(app))}
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS))
+def test_every_argument_and_every_command_has_a_help_text(path):
+    command = COMMANDS[path]
+    assert command.help and command.help.strip()
+    missing = [parameter.name for parameter in command.params if not (getattr(parameter, "help", None) or "").strip()]
+    assert not missing
+
+
+def test_arguments_are_explained_where_they_are_shown(run):
+    code, out, _ = run("seal", "--help")
+    assert code == 0 and "Your pictures" in out
+
+
+def test_the_version_is_told_at_once(run):
+    code, out, _ = run("--version")
+    assert code == 0 and out.strip() == f"sfumato {__version__}"
+
+
+def test_help_says_where_the_gates_lie():
+    (said,) = [parameter.help for parameter in COMMANDS["attack"].params if parameter.name == "gates"]
+    assert gates.place() in said
