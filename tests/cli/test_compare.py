@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,10 @@ def compared(monkeypatch, capsys, tmp_path):
     """Run the command with the study replaced; gives what the study was asked for, and the exit code, stdout and stderr."""
 
     def go(*arguments):
-        asked = []
+        asked, commands = [], []
 
         def study(config, out, *, command, tell):
-            assert command == " ".join(["sfumato compare", *(flag for flag in arguments if flag in ("--quick", "--full"))])
+            commands.append(command)
             tell("own: sealed", 1, 2)
             asked.append((config, out))
             return FIGURES
@@ -30,6 +31,11 @@ def compared(monkeypatch, capsys, tmp_path):
         with pytest.raises(SystemExit) as stop:
             cli.main()
         said = capsys.readouterr()
+        for command in commands:  # it makes the same figures again
+            assert (
+                command.split() == ["sfumato", "compare", *(Path(word).name for word in arguments if word not in ("--json",))]
+                or "--scheme" in arguments
+            )
         return asked, stop.value.code, said.out, said.err
 
     return go
@@ -68,3 +74,13 @@ def test_the_default_sizes_keep_to_what_was_asked():
     assert compare.SIZES["quick"]["conditions"] == 64 and compare.SIZES["default"]["conditions"] >= 200
     full = compare.SIZES["full"]
     assert full["conditions"] >= 1000 and len(full["seeds"]) == 2 and full["frechet"] and {"own", "fill50k"} <= set(full["domains"])
+
+
+def test_folders_steps_and_seed_reach_the_study(compared, tmp_path):
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    ((config, _),), code, _, err = compared(a, b, "--quick", "--steps", "7", "--seed", "5")
+    assert code == 0 and config.folders == (tmp_path / "a", tmp_path / "b") and config.domains == ("yours",)
+    assert config.steps == 7 and config.seeds == (5,) and config.conditions == 64
+    assert "never to be shared" in err and "7 steps: next to nothing is learned" in " ".join(err.split())
+    _, _, _, err = compared()
+    assert "never to be shared" not in err and "next to nothing" not in err

@@ -98,3 +98,34 @@ def test_later_seeds_are_judged_on_fewer_conditions(tmp_path, monkeypatch):
     with pytest.raises(InterruptedError):
         compare.run(config, tmp_path)
     assert seen == [(1, 900, True), (2, 64, False)]
+
+
+def test_somebodys_own_folders_are_compared_in_private(small, make_folder, tmp_path):
+    folders = (make_folder("a", count=12), make_folder("b", count=12, seed=1))
+    config = CompareConfig(domains=("yours",), folders=folders, arms=("sealed",), pictures=8, conditions=4, steps=2, batch=4, seeds=(3,))
+    out = tmp_path / "out"
+    figures = compare.run(config, out)
+    assert set(figures["yours"]) == {"no_control", "sealed"} and "schemes" not in figures
+    assert figures["yours"]["sealed"]["private_pictures"] == 16 and figures["yours"]["sealed"]["adherence"]["n"] == 4
+    assert figures["folders"] == {"owners": 2, "pictures": 16, "aside": 4, "notes": []} and set(figures["runs"]) == {
+        f"yours/{name}/3" for name in figures["yours"]
+    }
+    assert "next to nothing is learned" in figures["few"] and "next to nothing is learned" in (out / "compare.html").read_text()
+    kept = [path for path in out.rglob("*") if path.is_file()]
+    assert kept and all(path.stat().st_mode & 0o077 == 0 for path in (out, *kept)) and not (out / "work").exists()
+    assert str(tmp_path) not in (out / "compare.json").read_text()
+    (folders[0] / "secret-0.png").unlink()
+    (folders[0] / "metadata.jsonl").unlink()
+    with pytest.raises(UserError, match="other settings"):  # other pictures
+        compare.run(config, out)
+
+
+@pytest.mark.parametrize("wrong", [{"domains": ("yours",)}, {"folders": ("x",)}, {"steps": 0}, {"seeds": (-1,)}])
+def test_sizes_that_cannot_be_are_refused(wrong):
+    with pytest.raises(UserError):
+        CompareConfig(**wrong)
+
+
+def test_few_steps_are_said_to_be_few():
+    sizes = {name: compare.few(CompareConfig(**size)) for name, size in compare.SIZES.items()}
+    assert "80 steps" in sizes["quick"] and sizes["default"] == sizes["full"] == ""

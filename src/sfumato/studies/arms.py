@@ -43,7 +43,11 @@ class HeldOut:
     @classmethod
     def draw(cls, base: Base, style: str, count: int, *, condition: str, seed: int) -> HeldOut:
         """Draw ``count`` held-out pictures of ``style``; the VAE's own ceiling is measured on them."""
-        held_out = store.load(style, "held_out", count, seed=seed + 2)
+        return cls.of(base, store.load(style, "held_out", count, seed=seed + 2), condition=condition, seed=seed)
+
+    @classmethod
+    def of(cls, base: Base, held_out: store.PictureSet, *, condition: str, seed: int) -> HeldOut:
+        """The same of pictures that are there: ``condition`` is extracted from each."""
         extract = registry.get("conditions", condition).extract
         edges = scores.edges_of(held_out.images, condition)
         reconstructed = base.decode_pixels(base.encode_pixels(held_out.images))

@@ -34,10 +34,12 @@ from sfumato.pictures import store
 from sfumato.records.defaults import DERIVED_SEAL_STEP
 from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.fit import Progress, TrainConfig
-from sfumato.studies import arms, footprint, spec, speed
+from sfumato.studies import arms, audit_folder, footprint, own_pictures, spec, speed
 from sfumato.studies.owners import OWNERS, write_folder
 
-DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k"}
+YOURS = "yours"  # the domain of folders that somebody brings
+DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k", YOURS: "your own folders"}
+FEW = 200  # steps below which next to nothing is learned
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "public": ("public", {}),
     "synthetic": ("synthetic", {}),
@@ -69,6 +71,7 @@ Tell = Callable[[str, int, int], None]
 class CompareConfig:
     """The size of a comparison: ``pictures`` of each of two owners, ``steps`` of every server, ``conditions`` to be judged by.
 
+    With ``folders``, one an owner, the domain is ``yours``: at most so many ``pictures`` of each, and up to ``conditions`` kept aside.
     Seeds after the first only tell how far another training moves A: ``again`` conditions are enough for that, and no Fréchet distance.
     """
 
@@ -82,8 +85,13 @@ class CompareConfig:
     seeds: tuple[int, ...] = (0,)
     condition: str = "canny"
     frechet: bool = False
+    folders: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
+        if (YOURS in self.domains) != bool(self.folders) or (self.folders and self.domains != (YOURS,)):
+            raise UserError(f"domains {', '.join(self.domains)} and {len(self.folders)} folders", expected=f"folders with {YOURS!r} alone")
+        if self.steps < 1 or any(seed < 0 for seed in self.seeds):
+            raise UserError(f"{self.steps} steps, seeds {self.seeds}", expected="at least 1 step, and seeds from 0 up")
         for names, known, what in ((self.domains, DOMAINS, "domain"), (self.arms, KNOWN, "scheme")):
             unknown = [name for name in names if spec.name_of(name) not in known]
             if unknown:
@@ -101,9 +109,21 @@ def run(
         ready = getattr(registry.get("schemes", KNOWN[spec.name_of(name)][0]), "ready", None)
         if ready is not None:  # before hours are spent, not after
             ready()
+    if not config.folders:
+        return _run(config, out, None, command=command, tell=tell)
+    own_pictures.check_place(out, config.folders)
+    with audit_folder.private(out):  # it holds what somebody brought
+        return _run(config, out, config.folders, command=command, tell=tell)
+
+
+def _run(config: CompareConfig, out: Path, folders: tuple[Path, ...] | None, *, command: str, tell: Tell) -> dict[str, Any]:
+    tell("loading the base", 0, 0)
     base = load_base(device=choose_device())
     path = out / "compare.json"
-    identity = {name: value for name, value in asdict(config).items() if name not in ("arms", "domains", "seeds")}
+    identity = {name: value for name, value in asdict(config).items() if name not in ("arms", "domains", "seeds", "folders")}
+    if folders:
+        own = _read(config, base, config.seeds[0])
+        identity |= {"yours": own.digest}
     machine = {"unet": base.unet_fingerprint, "device": base.unet.device.type, "precision": choose_precision(), "version": __version__}
     settings = json.loads(json.dumps(identity | machine))
     figures: dict[str, Any] = {"settings": settings, "runs": {}}
@@ -124,7 +144,13 @@ def run(
         on_step = partial(tell, "a server's step")
         figures["speed"] = speed.measure(base, precision=choose_precision(), on_step=on_step)
         write_json(path, figures)
-    figures |= {"command": command, "interval": "95 %, paired bootstrap over conditions", "owners": OWNERS, "styles": DOMAINS}
+    figures |= {"command": command, "interval": "95 %, paired bootstrap over conditions", "styles": DOMAINS}
+    figures |= {
+        "owners": {name: f"folder {number}" for number, name in enumerate(own.owners, 1)} if folders else OWNERS,
+        "few": few(config),
+    }
+    if folders:
+        figures["folders"] = {"owners": len(own.owners), "pictures": own.count, "aside": len(own.aside.images), "notes": list(own.notes)}
     tables = {domain: _table(figures["runs"], domain, config.seeds[0]) for domain in DOMAINS}
     figures["seeds"] = {
         f"{domain}/{name}": [figures["runs"][f"{domain}/{name}/{seed}"]["adherence"]["mean"] for seed in config.seeds]
@@ -148,18 +174,26 @@ def _domain(
 ) -> None:
     style = DOMAINS[domain]
     tell(f"{domain}: drawing pictures, and fitting what judges them", 0, 0)
-    held_out = arms.HeldOut.draw(base, style, config.conditions, condition=config.condition, seed=seed)
-    judge = _Judge(style, config, seed)
+    how: dict[str, Any] = {"condition": config.condition, "seed": seed}
+    own = _read(config, base, seed) if domain == YOURS else None
+    held_out = arms.HeldOut.of(base, own.aside, **how) if own else arms.HeldOut.draw(base, style, config.conditions, **how)
+    judge = _Judge(style, config, seed) if own is None else _nothing_more
     pages.keep(out / f"{domain}-real-{seed}.npy", held_out.images)
     pages.keep(out / f"{domain}-condition-{seed}.npy", held_out.conditions)
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
-    folders = {owner: _folder(style, pool, work / "owners" / owner, config, seed) for owner, pool in OWNERS.items()}
+    place, sets = work / "owners", {} if own is None else own.owners
+    folders = {owner: write_folder(pictures, place / owner) for owner, pictures in sets.items()} or {
+        owner: _folder(style, pool, place / owner, config, seed) for owner, pool in OWNERS.items()
+    }
+    count = config.pictures * len(folders) if own is None else own.count
     for name in todo:
         label = f"{domain}: {name.replace('_', ' ')}"
         row, control = _costs(Outcome(controlnet=work), 0.0, []), NOTHING
         if name != "no_control":
-            outcome, row = _train(name, folders, base, config, seed, work / name, lambda p, label=label: tell(label, p.step, p.steps))  # type: ignore[misc]
+            outcome, row = _train(
+                name, folders, count, base, config, seed, work / name, lambda p, label=label: tell(label, p.step, p.steps)
+            )  # type: ignore[misc]
             control = load_latent_controlnet(outcome.controlnet, device=base.unet.device)
         judged = partial(tell, f"{label}, judged")
         arm = held_out.score(base, *control, precision=choose_precision(), on_step=judged)
@@ -172,11 +206,17 @@ def _domain(
 
 
 def _train(
-    name: str, folders: dict[str, Path], base: Base, config: CompareConfig, seed: int, out: Path, on_step: Callable[[Progress], None]
+    name: str,
+    folders: dict[str, Path],
+    count: int,
+    base: Base,
+    config: CompareConfig,
+    seed: int,
+    out: Path,
+    on_step: Callable[[Progress], None],
 ) -> tuple[Outcome, dict[str, Any]]:
     known, own = spec.parse(name)
     scheme, options = KNOWN[known][0], KNOWN[known][1] | own
-    count = config.pictures * len(folders)
     if scheme == "public":  # of the base's own style in every domain: what anybody could have
         public = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4)
         options = {"images": public.images, "captions": public.captions}
@@ -214,6 +254,26 @@ def _costs(outcome: Outcome, seconds: float, ticks: list[tuple[float, int]]) -> 
         "epsilon": {f"{row['unit']}, {row['relation']}": row for row in rows},
         "notes": outcome.notes,
     }
+
+
+def _read(config: CompareConfig, base: Base, seed: int) -> own_pictures.Own:
+    how: dict[str, Any] = {"condition": config.condition, "pictures": config.pictures, "aside": config.conditions, "seed": seed}
+    return own_pictures.read(config.folders, size=base.size, **how)
+
+
+def _nothing_more(made: np.ndarray) -> dict[str, Any]:
+    """Of pictures of any kind nothing is known but whether they follow their conditions."""
+    return {}
+
+
+def few(config: CompareConfig) -> str:
+    """What is said of a comparison in too few steps, or the empty string."""
+    if config.steps >= FEW:
+        return ""
+    return (
+        f"{config.steps} steps: next to nothing is learned in so few. This shows that every scheme runs, and what it sends; "
+        "which of them is better, no number here says"
+    )
 
 
 class _Judge:
@@ -269,6 +329,8 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         "sd15": figures["sd15"],
         "speed": figures["speed"],
         "settings": figures["settings"],
+        "few": few(config),
+        "folders": figures.get("folders"),
         "seeds": figures["seeds"] if len(config.seeds) > 1 else {},
         "version": __version__,
     }

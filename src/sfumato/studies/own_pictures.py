@@ -1,0 +1,116 @@
+"""Somebody's own folders in a comparison: some pictures are kept aside to judge by, the others are the owners'."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sfumato.core.errors import UserError
+from sfumato.core.randomness import evenly, generator
+from sfumato.owner.folder import read_folder
+from sfumato.pictures.store import PictureSet
+
+LEAST = 10  # pictures of a folder
+SHARE = 5  # one picture in so many is kept aside
+
+
+@dataclass(frozen=True)
+class Own:
+    """Pictures by owner, those kept aside from all of them, SHA-256 of all that was read, and what there is to say of the folders."""
+
+    owners: dict[str, PictureSet]
+    aside: PictureSet
+    digest: str
+    notes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many pictures the owners have."""
+        return sum(len(pictures.images) for pictures in self.owners.values())
+
+
+def check_place(out: Path, folders: tuple[Path, ...]) -> None:
+    """Refuse an ``out`` in a folder of pictures or around it: what is made would be sealed with them the next time."""
+    where = out.resolve()
+    for folder in folders:
+        there = folder.resolve()
+        if where.is_relative_to(there) or there.is_relative_to(where):
+            raise UserError(
+                f"--out {out}: in {folder}, or around it",
+                expected="another folder, private to you",
+                privacy="a comparison keeps your pictures and what was made of them in it",
+            )
+
+
+def read(folders: tuple[Path, ...], *, size: int, condition: str, pictures: int, aside: int, seed: int) -> Own:
+    """Read every folder; a picture that is there twice counts once.
+
+    Args:
+        folders: one an owner; captions are optional, conditions that they bring are not used.
+        size: side of the pictures, in pixels.
+        condition: of the comparison, extracted from every picture.
+        pictures: of each owner at most; which, is drawn.
+        aside: pictures kept aside at most, a fifth of each folder's. Nobody of a ``person`` column is on both sides.
+        seed: of the draws.
+
+    Raises:
+        UserError: a folder without enough pictures.
+    """
+    owners: dict[str, PictureSet] = {}
+    kept: list[tuple[np.ndarray, str]] = []
+    seen, notes = set[bytes](), list[str]()
+    for number, folder in enumerate(folders):
+        found = read_folder(folder, size=size, condition=condition)
+        notes += found.notes
+        if found.supplied:
+            notes.append(f"{folder}: its {found.supplied} conditions are not used; {condition} is extracted from every picture")
+        rows = []
+        for example in found:
+            try:
+                image = example.image()
+            except UserError as error:
+                notes.append(f"left out: {error}")
+                continue
+            digest = hashlib.sha256(image.tobytes()).digest()
+            if digest not in seen:
+                seen.add(digest)
+                rows.append((image, example.caption, example.person or digest.hex()))
+        if len(rows) < LEAST:
+            raise UserError(f"{folder}: {len(rows)} different pictures", expected=f"at least {LEAST} in each folder")
+        mine, others = _parted(rows, min(len(rows) // SHARE, -(-aside // len(folders))), seed=seed + number)
+        kept += [(image, caption) for image, caption, _ in others]
+        owners[f"owner-{number + 1}"] = _set(mine[:pictures])
+    digest = hashlib.sha256(b"".join(sorted(seen))).hexdigest()
+    return Own(owners, _set([(image, caption, "") for image, caption in kept[:aside]]), digest, tuple(notes))
+
+
+Row = tuple[np.ndarray, str, str]
+
+
+def _parted(rows: list[Row], aside: int, *, seed: int) -> tuple[list[Row], list[Row]]:
+    """The owner's rows and those kept aside, in a drawn order: whole people, until there are enough."""
+    order = [rows[i] for i in evenly(len(rows), len(rows), generator(seed, 17)).tolist()]
+    people: dict[str, list[Row]] = {}
+    for row in order:
+        people.setdefault(row[2], []).append(row)
+    if len(people) < 2:
+        raise UserError("one person on all pictures of a folder", expected="somebody else to judge by", fix="leave the person column out")
+    kept: set[str] = set()
+    taken = 0
+    for person, own in people.items():
+        if taken >= aside or len(kept) + 1 == len(people):
+            break
+        kept.add(person)
+        taken += len(own)
+    return [row for row in order if row[2] not in kept], [row for row in order if row[2] in kept]
+
+
+def _set(rows: list[Row]) -> PictureSet:
+    count = len(rows)
+    images = np.stack([row[0] for row in rows])
+    return PictureSet(
+        images=images, captions=[row[1] for row in rows], attributes=[{} for _ in range(count)], identities=[row[2] for row in rows]
+    )
