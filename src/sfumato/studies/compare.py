@@ -191,9 +191,7 @@ def _domain(
         label = f"{domain}: {name.replace('_', ' ')}"
         row, control = _costs(Outcome(controlnet=work), 0.0, []), NOTHING
         if name != "no_control":
-            outcome, row = _train(
-                name, folders, count, base, config, seed, work / name, lambda p, label=label: tell(label, p.step, p.steps)
-            )  # type: ignore[misc]
+            outcome, row = _train(name, folders, count, base, config, seed, work / name, partial(_told, tell, label))
             control = load_latent_controlnet(outcome.controlnet, device=base.unet.device)
         judged = partial(tell, f"{label}, judged")
         arm = held_out.score(base, *control, precision=choose_precision(), on_step=judged)
@@ -203,6 +201,10 @@ def _domain(
         pages.keep(out / f"{domain}-{pages.named(name)}-{seed}.npy", arm.pictures)
         write_json(out / "compare.json", figures)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _told(tell: Tell, label: str, progress: Progress) -> None:
+    tell(label, progress.step, progress.steps)
 
 
 def _train(

@@ -83,8 +83,8 @@ def read(folders: tuple[Path, ...], *, size: int, condition: str, pictures: int,
         mine, others = _parted(rows, min(len(rows) // SHARE, -(-aside // len(folders))), seed=seed + number)
         kept += [(image, caption) for image, caption, _ in others]
         owners[f"owner-{number + 1}"] = _set(mine[:pictures])
-    digest = hashlib.sha256(b"".join(sorted(seen))).hexdigest()
-    return Own(owners, _set([(image, caption, "") for image, caption in kept[:aside]]), digest, tuple(notes))
+    whole = hashlib.sha256(b"".join(sorted(seen))).hexdigest()
+    return Own(owners, _set([(image, caption, "") for image, caption in kept[:aside]]), whole, tuple(notes))
 
 
 Row = tuple[np.ndarray, str, str]
