@@ -326,12 +326,11 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         "tables": tables,
         "styles": DOMAINS,
         "sheets": sheets,
-        "verdict": _verdict(tables).as_json(),
+        "verdict": _verdict(tables, few(config)).as_json(),
         "guarantees": {name: _guarantee(row) for name, row in next(iter(tables.values())).items()},
         "sd15": figures["sd15"],
         "speed": figures["speed"],
         "settings": figures["settings"],
-        "few": few(config),
         "folders": figures.get("folders"),
         "seeds": figures["seeds"] if len(config.seeds) > 1 else {},
         "version": __version__,
@@ -339,12 +338,15 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
     pages.write_page(out / "compare.html", "compare.html", values)
 
 
-def _verdict(tables: dict[str, dict[str, Any]]) -> Verdict:
-    """Which scheme's ControlNet follows conditions best, by domain. No comparison is passed or failed."""
+def _verdict(tables: dict[str, dict[str, Any]], few: str = "") -> Verdict:
+    """Which scheme's ControlNet follows conditions best, by domain, unless ``few`` says why nobody can tell. No comparison is passed or
+    failed."""
     domain, rows = next(iter(tables.items()))
     best, *others = sorted(rows, key=lambda name: -rows[name]["adherence"]["mean"])
     said = [f"{name.replace('_', ' ')} {rows[name]['adherence']['mean']:.2f}" for name in (best, *others)]
     headline = f"Conditions are followed best by what {best.replace('_', ' ')} trained ({domain}): what that costs stands below."
+    if few:
+        headline = f"{few[:1].upper()}{few[1:]}."
     notes = (f"adherence, the best first: {', '.join(said)}", "what each scheme gives away is measured by sfumato attack --matrix")
     return Verdict("open", headline, notes, ("sfumato attack --matrix",))
 
