@@ -65,13 +65,13 @@ def test_an_attacker_is_trained_and_run(run, tmp_path, monkeypatch):
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"")
     code, out, _ = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run", "--json")
-    assert code == 1 and "error" in json.loads(out)["files"]["bad.safetensors"]
+    assert code == 2 and "error" in json.loads(out)["files"]["bad.safetensors"]
     assert run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run")[0] == 2  # what is there is not overwritten
     code, _, err = run("attack-weights", "run", bad, "--attacker", file, "--out", tmp_path / "run", "--overwrite")
-    assert (code == 1 and "only 0 bytes" in err) or "not a readable" in err
+    assert code == 2 and ("only 0 bytes" in err or "not a readable" in err)
 
 
-@pytest.mark.parametrize(("failed", "code"), [({}, 0), ({"read_identity:likelihood": "diverged"}, 1)])
+@pytest.mark.parametrize(("failed", "code"), [({}, 0), ({"read_identity:likelihood": "diverged"}, 2)])
 def test_who_of_a_line_up_comes_first_is_said_with_what_that_means(run, monkeypatch, tmp_path, failed, code):
     ranked = {"lineup_likelihood:raw": [{"person": "anna\x1b[2J", "score": 3.25}, {"person": "bob", "score": -1.0}]}
     answer = {"header": {}, "pictures": "x.png", "scores": {}, "budget": {}, "failed": {}, "unknown keys": [],
@@ -85,6 +85,25 @@ def test_who_of_a_line_up_comes_first_is_said_with_what_that_means(run, monkeypa
     assert "of 7 candidates: anna" in said and "(3.25), bob (-1)" in said and "\x1b[2J" not in err
     assert "whether or not the person is in it" in said and ("diverged" in said) is bool(failed)
     assert json.loads(run(*how, "--json")[1])["files"]["a.safetensors"]["line up"]["ranked"] == ranked
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        ([{"header": {"steps": 100, "family": "SDXL"}}], 0),  # of the training alone
+        ([{"header": {"triggers": ["zwx"]}}], 1),
+        ([{"header": {"thumbnail": {"type": "image/png"}}, "written out": ["x.png"]}], 1),
+        ([{"header": {}, "error": "cut short"}], 2),
+        ([{"header": {}, "failed": {"linear": "diverged"}}, {"header": {}}], 2),
+        ([{"header": {}, "error": "cut short"}, {"header": {"captions": ["a"]}}], 1),  # as a gate that failed outweighs one not tested
+    ],
+)
+def test_exit_codes_tell_what_was_found_from_what_could_not_be_read(run, monkeypatch, tmp_path, answers, code):
+    whole = {"pictures": "p", "scores": {}, "budget": {}}
+    files = {f"{k}.safetensors": {**whole, **answer} for k, answer in enumerate(answers)}
+    monkeypatch.setattr(weights, "attack_files", lambda *a, **how: {"files": files})
+    got, _, err = run("attack-weights", "run", *files, "--out", tmp_path / "out")
+    assert got == code and ("x.png" in err) is any("written out" in answer for answer in answers)
 
 
 def test_two_processes_share_the_people_and_one_speaks(mini, tmp_path):

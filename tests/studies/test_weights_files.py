@@ -1,6 +1,8 @@
 """Several shared files in one call: each is answered by itself, whatever the others are."""
 
+import base64
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,3 +68,14 @@ def test_files_of_one_name_have_pictures_of_their_own(answered, tmp_path):
     (tmp_path / "x.lora").write_bytes(to_bytes(PLAIN))
     files, read = answered("a/x.safetensors", "b/x.safetensors", "x.lora", "a/x.safetensors", "a/x.safetensors")
     assert len(files) == 5 and len(set(read)) == 5
+
+
+def test_a_picture_of_the_header_is_written_out_and_called_so(answered, tmp_path):
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(20)
+    said = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+    (tmp_path / "a.safetensors").write_bytes(to_bytes(PLAIN, {"modelspec.thumbnail": said, "note": "data:image/png;base64,!!"}))
+    (tmp_path / "b.safetensors").write_bytes(to_bytes(PLAIN))
+    found, _ = answered("a.safetensors", "b.safetensors")
+    (path,) = found["a.safetensors"]["written out"]
+    assert path.endswith("a-header-picture-1.png") and Path(path).read_bytes() == picture  # by its bytes, not by what the note says
+    assert Path(path).stat().st_mode & 0o077 == 0 and found["b.safetensors"]["written out"] == []

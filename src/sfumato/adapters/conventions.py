@@ -7,7 +7,7 @@ Read in the sources of diffusers, PEFT, kohya's sd-scripts, LyCORIS, ai-toolkit,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sfumato.adapters.lora import TEXT, UNET
 
@@ -87,6 +87,23 @@ def other_model(keys: Iterable[str]) -> tuple[str, str] | None:
             found = next((model for model, pattern in _MODEL.items() if pattern.match(key)), None)
             if found:
                 return found, key
+    return None
+
+
+_CONTEXTS = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}  # by how many numbers its text encoder gives a word
+
+
+def family(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The family of base that a file's tensors are for: by their names and, where these are of several, by the width of a word."""
+    if other := other_model(shapes):
+        return other[0]
+    for key, shape in shapes.items():
+        layer, part = split(key)
+        if part != "A" or layer is None or len(shape) < 2:
+            continue
+        reached = layer.startswith(TEXT) or layer.endswith((".attn2.to_k", ".attn2.to_v"))
+        if reached and shape[1] in _CONTEXTS:
+            return _CONTEXTS[shape[1]]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,8 +114,11 @@ def run(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Attack shared files: what the header says, pictures of who is in the weights, and who of --candidates it is. Exit code 1 where a file
-    could not be attacked."""
+    """Attack shared files: what the header says, pictures of who is in the weights, and who of --candidates it is.
+
+    Exit code 1: a header tells of who was trained on (triggers, captions, folders, a picture); else 2: a file could not be read or
+    attacked; 0: every file was attacked, and no header tells.
+    """
     from sfumato.cli import _output
     from sfumato.core import finished
     from sfumato.core.errors import UserError
@@ -154,8 +158,19 @@ def run(
             for line in _answer(name, answer):
                 _output.say(line)
         _output.say("guarantee none: whoever has such a file can try this, and better attacks. docs/weights.md says how far they got")
-    if any(answer.get("error") or answer.get("failed") or answer.get("line up", {}).get("failed") for answer in found["files"].values()):
-        raise typer.Exit(1)
+    if code := _code(found["files"].values()):
+        raise typer.Exit(code)
+
+
+def _code(answers: Iterable[dict[str, Any]]) -> int:
+    """1 where a header tells, else 2 where a file could not be read or an attack came to nothing, else 0."""
+    from sfumato.attacker.weights.metadata import TELLING
+
+    several = list(answers)
+    if any(answer.get("header", {}).get(kind) for answer in several for kind in TELLING):
+        return 1
+    broken = any(answer.get("error") or answer.get("failed") or answer.get("line up", {}).get("failed") for answer in several)
+    return 2 if broken else 0
 
 
 def _answer(name: str, answer: dict[str, Any]) -> list[str]:
@@ -164,6 +179,7 @@ def _answer(name: str, answer: dict[str, Any]) -> list[str]:
     header = {key: value for key, value in answer.get("header", {}).items() if key != "read_from"}
     if header.get("triggers"):
         lines.append(f"  THE HEADER NAMES THE TRIGGER: {', '.join(header['triggers'])}")
+    lines += [f"  A PICTURE LIES IN THE HEADER, written out as it is: {path}" for path in answer.get("written out", [])]
     lines += [f"  in the header: {key:20} {value}" for key, value in header.items()]
     lines += [f"  unknown keys: {', '.join(answer['unknown keys'])}"] if answer.get("unknown keys") else []
     for row, budget in answer.get("budget", {}).items():

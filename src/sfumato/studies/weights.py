@@ -17,6 +17,7 @@ from sfumato.attacker.attempt import Effort, Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
+from sfumato.attacker.weights._pictures import pictures as pictures_in
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.attacker.weights._train_autoencoder import train
 from sfumato.attacker.weights.base import Class, File, Guess, PublicPeople, Published, Steps, Trigger
@@ -25,6 +26,7 @@ from sfumato.core import faults
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
+from sfumato.core.header import read_header
 from sfumato.diffusion.base import DEFAULT, Base, load_base
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics.identity import judges
@@ -186,6 +188,7 @@ def attack_files(
         try:
             data = formats.read_file(path)
             answer["header"] = _header(data, effort=effort)
+            answer["written out"] = _pictures(data, sheet)
             adapter = formats.parse(data, name=str(path), config=formats.config_beside(path))
             answer |= _one(
                 base, adapter, encoders, sheet, header=answer["header"], real=real, steps=steps, seed=seed, prompt=prompt, effort=effort
@@ -205,6 +208,16 @@ def _header(data: bytes, *, effort: Effort) -> dict[str, Any]:
     """What a file says beside its weights: that needs none that can be used."""
     found = attacks.attempt("metadata", Scenario(File(data)), effort=effort)
     return (found.facts or {}) if isinstance(found, Guess) else {}
+
+
+def _pictures(data: bytes, sheet: Path) -> list[str]:
+    """Write the pictures of a header beside ``sheet``, for their owner to look at; what they are called says where they come from."""
+    written = []
+    for number, picture in enumerate(pictures_in(read_header(data).notes), 1):
+        path = sheet.with_name(f"{sheet.stem}-header-picture-{number}.{picture.suffix}")
+        write_atomic(path, picture.data, private=True)
+        written.append(str(path))
+    return written
 
 
 def _one(

@@ -1,5 +1,6 @@
 """What a header gives away is found; a hostile one is refused, named and cheap."""
 
+import base64
 import io
 import json
 import pickle
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 from adapters_support import adapter_of
-from sfumato.adapters import formats
+from sfumato.adapters import conventions, formats
 from sfumato.attacker.attempt import Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
+from sfumato.attacker.weights._pictures import pictures
 from sfumato.attacker.weights.base import File, Guess
 from sfumato.core import header as _header
 from sfumato.core.artifact import to_bytes
@@ -275,3 +277,36 @@ def test_bytes_that_belong_to_no_tensor_are_counted():
 
 def test_notes_that_are_no_text_are_given_as_json():
     assert read_header(header_of({"__metadata__": {"a": {"b": 1}, "c": "d"}})).notes == {"a": '{"b": 1}', "c": "d"}
+
+
+def test_of_regularisation_nothing_is_called_a_trigger():
+    """Neither by what the trainer says of a folder nor, where it says nothing, by names."""
+    told = [{"image_dir": "10_zwx", "is_reg": False}, {"image_dir": "1_dog", "is_reg": True}]
+    assert facts({"ss_datasets": json.dumps([{"subsets": told}])})["triggers"] == ["zwx"]
+    assert facts({"ss_tag_frequency": json.dumps({"10_zwx dog": {"a": 1}, "1_dog": {"b": 1}})})["triggers"] == ["zwx dog"]
+
+
+@pytest.mark.parametrize(("width", "family"), [(768, "Stable Diffusion 1.x"), (1024, "Stable Diffusion 2.x"), (2048, "SDXL"), (96, None)])
+@pytest.mark.parametrize("kohya", [True, False])
+def test_the_family_is_told_by_the_width_of_a_captions_words(width, family, kohya):
+    stem = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v"
+    a, b = ("lora_down", "lora_up") if kohya else ("lora_A", "lora_B")
+    stem = "lora_" + stem.replace(".", "_") if kohya else stem
+    found = facts(tensors={f"{stem}.{a}.weight": torch.ones(2, width), f"{stem}.{b}.weight": torch.ones(8, 2)})
+    assert found.get("family") == family
+
+
+def test_the_family_of_other_models_is_told_by_names():
+    key = "transformer.transformer_blocks.0.attn.to_q"
+    found = facts(tensors={f"{key}.lora_A.weight": torch.ones(2, 8), f"{key}.lora_B.weight": torch.ones(8, 2)})
+    assert found["family"] == conventions.other_model([f"{key}.lora_A.weight"])[0]
+    assert "family" not in facts()  # of a layer that no caption reaches
+
+
+@pytest.mark.parametrize(
+    ("begin", "suffix"), [(b"\xff\xd8\xff", "jpg"), (b"RIFF\0\0\0\0WEBP", "webp"), (b"\0\0\0\x1cftypavif", "avif"), (b"??", "bin")]
+)
+def test_a_picture_is_called_what_its_bytes_are(begin, suffix):
+    said = "data:image/png;base64," + base64.b64encode(begin).decode().rstrip("=")
+    (found,) = pictures({"x": said, "y": "data:text/plain;base64,aaaa", "z": "data:image/png;base64,", "w": "data:image/png;base64,?"})
+    assert found == ("x", suffix, begin)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from sfumato.adapters import conventions
 from sfumato.adapters.formats import parse
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Scenario
@@ -44,6 +45,10 @@ NUMBERS = {
 }
 TIMES = {"started": "ss_training_started_at", "finished": "ss_training_finished_at"}
 FOLDERS = ("ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_tag_frequency")  # objects by name of folder
+# Facts that tell of who or what was trained on; the others tell of the training alone.
+TELLING = (
+    "triggers", "captions", "tags", "sample_prompts", "comments", "author", "output_name", "folders", "paths", "thumbnail", "hidden_bytes",
+)  # fmt: skip
 _SENTENCE = 3  # words from which on a tag is called a caption
 _PATH = re.compile(r"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]+|\\{2,4}|~?/)(?:[^\s\"'\\/,;]+[\\/]+)+[^\s\"'\\/,;]*")
 _REPEATS = re.compile(r"\d+_(.+)")  # kohya's folders: how often its pictures are repeated, and what they show
@@ -54,6 +59,8 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
     data = scenario[File].data
     header = read_header(data)
     facts = facts_of(header)
+    if family := conventions.family({name: shape for name, (_, shape) in header.tensors.items()}):
+        facts["family"] = family
     facts["tensors"] = _tensors(data, header)
     tell(1, 1)
     return Guess(facts=facts, budget={"bytes": len(data), "notes": len(header.notes)})
@@ -89,7 +96,9 @@ def facts_of(header: Header) -> dict[str, Any]:
     note("pictures", _pictures(objects.get("ss_dataset_dirs"), subsets), "ss_dataset_dirs", "ss_datasets")
     of_class = objects.get("ss_reg_dataset_dirs") or ()
     words = [str(subset["class_tokens"]) for subset in subsets if subset.get("class_tokens") and not subset.get("is_reg")]
-    words += [match[1] for name in named if name not in of_class and (match := _REPEATS.fullmatch(name))]
+    left_out = {*of_class, *(str(subset["image_dir"]) for subset in subsets if subset.get("is_reg") and subset.get("image_dir"))}
+    shown = [match[1] for name in named if name not in left_out and (match := _REPEATS.fullmatch(name))]
+    words += [word for word in shown if not any(other.endswith(f" {word}") for other in shown)]  # "dog" beside "zwx dog" is the class
     note("triggers", list(dict.fromkeys([*facts.get("triggers", []), *words])), *TEXTS["triggers"], *FOLDERS, "ss_datasets")
     prompts = {key: [part["prompt"] for part in _walk(found) if isinstance(part.get("prompt"), str)] for key, found in objects.items()}
     note("sample_prompts", _different(prompts), *(key for key, found in prompts.items() if found))
