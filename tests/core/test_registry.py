@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def test_a_command_says_it_in_words(plug_in, home, capsys, monkeypatch):
     from sfumato.cli import main as cli
 
     plug_in({"sfumato.conditions": {"bad": "bad_module"}}, bad_module="1 / 0")
-    monkeypatch.setattr(cli, "app", lambda **how: registry.working("conditions") and 0)
+    monkeypatch.setattr(sys, "argv", ["sfumato", "version", "--json"])
+    monkeypatch.setattr("sfumato.cli._output.emit", lambda value: registry.working("conditions"))
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         with pytest.raises(SystemExit, match="0"):
