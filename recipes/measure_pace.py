@@ -1,11 +1,13 @@
-"""How long attacks take, for ``assets/pace.json``: seconds of the cells of a matrix, which was run at effort "quick" on the tiny base.
+"""How long attacks on an owner's records take, for ``assets/pace.json``, read off audits that were run.
 
-python recipes/measure_pace.py docs/matrix.json
+    SFUMATO_DEVICE=cpu OMP_NUM_THREADS=1 sfumato attack RECORDS --truth PICTURES --effort quick -o audit
+    python recipes/measure_pace.py audit/attack.json [MORE/attack.json ...]
 
-Attacks that learn from public people first (``LEARN``) take the same of any number of records, as far as this tells.
-Others take so long a record. Of several schemes the slowest counts. Rows of "glance" are kept as they are: they were
-timed in one audit of 200 records, in seconds of one busy core. ``probe`` is this machine's; run it where the matrix
-was run, with nothing else beside.
+Run the audit alone on the machine, with one thread, on the tiny base: seconds are those of one
+busy core. ``probe`` is what the base's UNet takes there, and tells a slower machine by itself.
+Attacks that learn from public people first (``LEARN``) take the same of any number of records, as
+far as this tells; others take so long a record. What has nothing to work on in records takes
+nothing. Of several audits the slowest counts. Efforts that no audit here has stay as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 import torch
 
+from sfumato.attacker import attempt as attempts
 from sfumato.attacker.records import base as attacks
 from sfumato.core.artifact import write_json
 from sfumato.diffusion.base import load_base
@@ -26,30 +29,44 @@ from sfumato.studies import pace
 LEARN = ("direct_identity", "inverse_network", "own_controlnet", "pooling")
 
 
-def from_cells(cells: dict[str, Any]) -> dict[str, list[float]]:
-    """By attack ``[fixed seconds, seconds a record]``; an attack that no scheme gave anything to is left out."""
+def from_audit(audit: dict[str, Any]) -> dict[str, list[float]]:
+    """By attack ``[fixed seconds, seconds a record]``, the judge's included; what failed or was left out is not there."""
     found: dict[str, list[float]] = {}
-    for name, cell in cells.items():
+    effort = audit["settings"]["effort"]
+    for name, cell in audit["cells"].items():
         row = name.partition("/")[2]
-        count = sum(max((target["n"] for target in targets.values()), default=0) for targets in cell.get("pools", {}).values())
-        if cell["outcome"] != "scored" or not count:
+        if row not in attacks.rows():
             continue
-        learns = row.partition(":")[0] in LEARN
-        now = [cell["seconds"], 0.0] if learns else [0.0, cell["seconds"] / count]
-        found[row] = max(found.get(row, now), now)
-    return {row: [round(fixed, 1), round(each, 4)] for row, (fixed, each) in sorted(found.items()) if row in attacks.rows()}
+        if cell["outcome"] == "no channel":
+            found[row] = [0.0, 0.0]
+        elif cell["outcome"] == "scored":
+            attack, _, variant = row.partition(":")
+            count = min(audit["audited"], attempts.count(attacks.attack(attack), effort, variant) or audit["audited"])
+            seconds = cell["in all"]
+            found[row] = [round(seconds, 1), 0.0] if attack in LEARN else [0.0, round(seconds / count, 4)]
+    return dict(sorted(found.items()))
+
+
+def slowest(several: list[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Of each row what took longest."""
+    rows = sorted({row for found in several for row in found})
+    return {row: max(found[row] for found in several if row in found) for row in rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("matrix", type=Path)
+    parser.add_argument("audits", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, default=Path(str(files("sfumato") / "assets" / "pace.json")))
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    figures = json.loads(asked.matrix.read_text())
+    audits = [json.loads(path.read_text()) for path in asked.audits]
     known = pace.measured()
-    known["seconds"]["quick"] = from_cells(figures["cells"])
-    known |= {"probe": round(pace.probe(load_base()), 4), "command": f"python recipes/measure_pace.py {asked.matrix}"}
-    write_json(Path(str(files("sfumato") / "assets" / "pace.json")), known)
+    for effort in sorted({audit["settings"]["effort"] for audit in audits}):
+        of_this = [audit for audit in audits if audit["settings"]["effort"] == effort]
+        known["seconds"][effort] = slowest([from_audit(audit) for audit in of_this])
+        known.setdefault("audited", {})[effort] = [audit["audited"] for audit in of_this]
+    command = "python recipes/measure_pace.py " + " ".join(f"{path.parent.name}/{path.name}" for path in asked.audits)
+    write_json(asked.out, known | {"probe": round(pace.probe(load_base()), 4), "command": command})
 
 
 if __name__ == "__main__":

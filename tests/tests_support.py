@@ -16,9 +16,9 @@ import torch
 KILLS = int(os.environ.get("SFUMATO_TEST_KILLS", "3"))  # how often a run is killed before it may end
 
 
-def load_recipe(name: str) -> ModuleType:
-    """The module ``recipes/NAME.py``, which is in no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "recipes" / f"{name}.py")
+def load_recipe(name: str, *, folder: str = "recipes") -> ModuleType:
+    """The module ``recipes/NAME.py``, or of another folder, which is in no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / folder / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

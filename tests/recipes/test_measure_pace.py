@@ -1,32 +1,55 @@
-"""Seconds by attack, read off a matrix's cells."""
+"""Seconds by attack, read off audits."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import sys
 
+import pytest
+
+from sfumato.attacker import attempt as attempts
+from sfumato.attacker.records import base as attacks
 from sfumato.studies import pace
 from tests_support import load_recipe
 
-
-def cell(seconds: float, n: int = 0, outcome: str = "scored") -> dict:
-    return {"outcome": outcome, "seconds": seconds, "pools": {pool: {"picture": {"n": n}} for pool in ("a", "b")} if n else {}}
+recipe = load_recipe("measure_pace")
 
 
-def test_the_slowest_scheme_counts_and_who_learns_takes_the_same_of_any_number():
-    cells = {
-        "split/diffusion_prior:ddim": cell(10.0, 50),
-        "sealed/diffusion_prior:ddim": cell(30.0, 50),
-        "sealed/direct_identity": cell(200.0, 500),
-        "sealed/fsha": cell(0.0, outcome="no channel"),
-        "sealed/rmle": cell(9.0, 16, outcome="failed"),
-        "sealed/of somebody else": cell(9.0, 16),
-    }
-    found = load_recipe("measure_pace").from_cells(cells)
-    assert found == {"diffusion_prior:ddim": [0.0, 0.3], "direct_identity": [200.0, 0.0]}
+def audit(cells: dict, audited: int = 400, effort: str = "quick") -> dict:
+    return {"settings": {"effort": effort}, "audited": audited, "cells": {f"records/{row}": cell for row, cell in cells.items()}}
 
 
-def test_what_ships_is_what_the_committed_matrix_took():
-    cells = json.loads((Path(__file__).parents[2] / "docs/matrix.json").read_text())["cells"]
-    found, shipped = load_recipe("measure_pace").from_cells(cells), pace.measured()["seconds"]["quick"]
-    assert {row: shipped[row] for row in found} == found
+def scored(seconds: float) -> dict:
+    return {"outcome": "scored", "in all": seconds}
+
+
+def test_who_learns_takes_the_same_of_any_number_and_what_lacks_all_takes_nothing():
+    most = attempts.count(attacks.attack("diffusion_prior"), "quick", "ddim")
+    found = recipe.from_audit(
+        audit({
+            "diffusion_prior:ddim": scored(30.0), "direct_identity": scored(200.0), "fsha": {"outcome": "no channel", "in all": 0.1},
+            "rmle": {"outcome": "failed", "in all": 9.0}, "of somebody else": scored(9.0),
+        })
+    )  # fmt: skip
+    assert found == {"diffusion_prior:ddim": [0.0, round(30 / most, 4)], "direct_identity": [200.0, 0.0], "fsha": [0.0, 0.0]}
+
+
+def test_the_slowest_of_several_audits_counts():
+    assert recipe.slowest([{"a": [0.0, 1.0], "b": [2.0, 0.0]}, {"a": [0.0, 3.0]}]) == {"a": [0.0, 3.0], "b": [2.0, 0.0]}
+
+
+def test_an_effort_that_was_not_audited_stays_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "measured", lambda: {"probe": 9.0, "seconds": {"glance": {"algebraic": [0, 1.0]}, "quick": {}}})
+    monkeypatch.setattr(pace, "probe", lambda base: 0.25)
+    (tmp_path / "attack.json").write_text(json.dumps(audit({"algebraic": scored(40.0)}, audited=100)))
+    monkeypatch.setattr(sys, "argv", ["measure_pace", str(tmp_path / "attack.json"), "--out", str(tmp_path / "pace.json")])
+    recipe.main()
+    found = json.loads((tmp_path / "pace.json").read_text())
+    assert found["seconds"] == {"glance": {"algebraic": [0, 1.0]}, "quick": {"algebraic": [0.0, 0.4]}}
+    assert found["probe"] == 0.25 and found["audited"] == {"quick": [100]}
+
+
+@pytest.mark.parametrize("effort", ["glance", "quick"])
+def test_what_ships_was_timed_for_rows_that_there_are(effort):
+    shipped = pace.measured()["seconds"][effort]
+    assert shipped and set(shipped) <= set(attacks.rows()) and all(fixed >= 0 and each >= 0 for fixed, each in shipped.values())

@@ -116,12 +116,12 @@ def _run(
         if why := not_run(row, config.effort, untested):
             figures["cells"][f"{SCHEME}/{row}"] = why
             todo.remove(row)
-    idle = ("own_controlnet",) if settings.derived else ()  # what asks for conditions only when it runs
-    busy = [row for row in todo if row.partition(":")[0] not in idle]
-    for line in pace.plan(busy, config.effort, len(found.own), base):
-        say(line)
     public = _public(base, settings, config, tell)
     scenario = _scenario(found, held, base, public, config)
+    idle = ("own_controlnet",) if settings.derived else ()  # what asks for conditions only when it runs
+    busy = [row for row in todo if row.partition(":")[0] not in idle and not scenario.lacks(_needs(row))]
+    for line in pace.plan(busy, config.effort, len(found.own), base):
+        say(line)
     scored: dict[str, Any] = {}
     if todo or "ceiling" not in figures:
         tell("drawing what anybody could guess", 0, 0)
@@ -175,6 +175,11 @@ def _run(
     write_json(out / FIGURES, figures)
     _page(out, figures)
     return figures
+
+
+def _needs(row: str) -> tuple[type, ...]:
+    needs: tuple[type, ...] = attacks.attack(row.partition(":")[0]).NEEDS
+    return needs
 
 
 def not_run(row: str, effort: Effort, untested: dict[Target, str]) -> dict[str, Any] | None:

@@ -1,0 +1,132 @@
+"""The owner's loop, on any folder of pictures: try a level, attack it, try the next; seal what passed, and attack that.
+
+    python examples/owner_loop.py PICTURES --out loop --public OTHER_PICTURES
+
+A trial counts as no release, so it costs nothing to find out that a level does not hide enough.
+Only the level that passed is sealed for good, into ``loop/records``; that release is attacked
+once more before it may leave. Where no level passes, nothing is sealed.
+
+Without a ``person`` column nobody can say who is on a picture. Then the gate ``person`` is not
+asked, and the last line says so: what passed says nothing of people.
+
+Exit code 0: sealed, and every gate that was asked passed. 1: no level passed. 2: the input was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What came of attacking records of one step: ``gates`` by name (None: could not be tested)."""
+
+    step: int
+    trial: bool
+    exit_code: int
+    gates: dict[str, bool | None]
+    page: str
+
+
+def main() -> int:
+    """Try the steps in their order; seal the first that passes."""
+    asked = arguments()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    gates, people = gates_for(asked.pictures, asked.gates, asked.out)
+    attacked: list[Attacked] = []
+    for step in asked.steps:
+        trial = asked.out / f"trial-{step}"
+        sfumato("seal", asked.pictures, "-o", trial, "--owner", asked.owner, "--trial", *settings(asked, step))
+        attacked.append(attack(asked, trial, step, gates, trial=True))
+        if attacked[-1].exit_code == 0:
+            break
+    else:
+        report(asked, attacked, people)
+        print(f"No step of {asked.steps} passed: nothing was sealed. Leave these pictures where they are.")
+        return 1
+    records = asked.out / "records"
+    sfumato("seal", asked.pictures, "-o", records, "--owner", asked.owner, *settings(asked, step))
+    attacked.append(attack(asked, records, step, gates, trial=False))
+    report(asked, attacked, people)
+    if attacked[-1].exit_code:
+        print(f"The trial passed, the release did not: look at {attacked[-1].page}, then: sfumato withdraw {records}")
+        return 1
+    said = "every gate passed" if people else "every gate that was asked passed; who is on the pictures was not asked"
+    print(f"{records}: sealed at step {step}; {said}. That says what these attacks got, and is no guarantee.")
+    return 0
+
+
+def attack(asked: argparse.Namespace, records: Path, step: int, gates: Path, *, trial: bool) -> Attacked:
+    """Attack ``records`` with the owner's pictures as the truth; the page lies beside them, in a private folder."""
+    out = asked.out / f"attack-{records.name}"
+    more = ["--public", asked.public] if asked.public else []
+    command = ["attack", records, "--truth", asked.pictures, "-o", out, "--gates", gates, "--effort", asked.effort, *more]
+    command += ["--base", asked.base, "--attacks", asked.attacks]
+    found, code = sfumato(*command, "--json", may_fail=True)
+    passed = {gate["name"]: gate["passed"] for gate in found["gates"]}
+    print(f"step {step}: " + ", ".join(f"{name} {WORDS[held]}" for name, held in passed.items()), flush=True)
+    return Attacked(step, trial, code, passed, str(out / "attack.html"))
+
+
+WORDS = {True: "passed", False: "FAILED", None: "not tested"}
+
+
+def settings(asked: argparse.Namespace, step: int) -> list[str]:
+    """At ``step``, with no condition leaving."""
+    return ["--seal-step", str(step), "--derive", "--condition", asked.condition, "--base", asked.base, "--json"]
+
+
+def gates_for(pictures: Path, given: Path | None, out: Path) -> tuple[Path, bool]:
+    """The gates to ask, and whether people are among them: not where the folder names nobody."""
+    from sfumato.judge import gates
+    from sfumato.owner.folder import read_folder
+
+    people = any(example.person for example in read_folder(pictures, size=64, condition="canny"))
+    text = Path(given or gates.place()).read_text()
+    if not people and "person" in tomllib.loads(text):
+        tables = text.split("\n[")
+        text = "\n[".join(table for table in tables if not table.startswith("person]"))
+    path = out / "gates.toml"
+    path.write_text(text)
+    return path, people and "person" in tomllib.loads(text)
+
+
+def sfumato(*words: Any, may_fail: bool = False) -> tuple[dict[str, Any], int]:
+    """Run a command as its user would; what it prints as JSON, and its exit code."""
+    command = [sys.executable, "-m", "sfumato.cli.main", *map(str, words)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if run.returncode and not (may_fail and run.stdout.strip()):
+        sys.exit(run.returncode)
+    return json.loads(run.stdout), run.returncode
+
+
+def report(asked: argparse.Namespace, attacked: list[Attacked], people: bool) -> None:
+    """What was tried, for whoever asks later; it holds no picture."""
+    found = {"effort": asked.effort, "people asked": people, "attacked": [asdict(one) for one in attacked]}
+    (asked.out / "loop.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--owner", default="owner")
+    parser.add_argument("--public", type=Path, help="pictures of the same kind that anybody could have")
+    parser.add_argument("--steps", type=int, nargs="+", default=[700, 800, 900], help="from the one that hides least")
+    parser.add_argument("--condition", default="canny")
+    parser.add_argument("--base", default="tiny")
+    parser.add_argument("--effort", default="quick")
+    parser.add_argument("--attacks", default="all")
+    parser.add_argument("--gates", type=Path, help="gates as TOML, in place of those that ship")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
