@@ -1,7 +1,8 @@
 """How long attacks on records take, so that it can be said beforehand: roughly, and from what was measured alone.
 
-``assets/pace.json`` holds seconds of one busy core by attack and effort, fixed and a record, on the tiny base with a UNet that takes ``probe``
-seconds; a slower machine or a larger base is told by its own probe. ``recipes/measure_pace.py`` makes it of audits; what it lacks was never timed.
+``assets/pace.json`` holds seconds of one busy core by attack and effort, fixed and a record, on the tiny base with a UNet
+that takes ``probe`` seconds; a slower machine or a larger base is told by its own probe. ``recipes/measure_pace.py``
+makes it of audits; what it lacks was never timed.
 """
 
 from __future__ import annotations
