@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from sfumato.attacker import attempt as attempts
 from sfumato.attacker.records import base as attacks
 from sfumato.core.artifact import write_json
 from sfumato.diffusion.base import load_base
 from sfumato.studies import pace
+from sfumato.studies.audited import taken
 
 LEARN = ("direct_identity", "inverse_network", "own_controlnet", "pooling")
 
@@ -40,10 +40,8 @@ def from_audit(audit: dict[str, Any]) -> dict[str, list[float]]:
         if cell["outcome"] == "no channel":
             found[row] = [0.0, 0.0]
         elif cell["outcome"] == "scored":
-            attack, _, variant = row.partition(":")
-            count = min(audit["audited"], attempts.count(attacks.attack(attack), effort, variant) or audit["audited"])
-            seconds = cell["in all"]
-            found[row] = [round(seconds, 1), 0.0] if attack in LEARN else [0.0, round(seconds / count, 4)]
+            seconds, given = cell["in all"], taken(row, effort, audit["audited"])
+            found[row] = [round(seconds, 1), 0.0] if row.partition(":")[0] in LEARN else [0.0, round(seconds / given, 4)]
     return dict(sorted(found.items()))
 
 

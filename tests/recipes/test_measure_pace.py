@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from sfumato.attacker import attempt as attempts
 from sfumato.attacker.records import base as attacks
 from sfumato.studies import pace
+from sfumato.studies.audited import taken
 from tests_support import load_recipe
 
 recipe = load_recipe("measure_pace")
@@ -24,7 +24,7 @@ def scored(seconds: float) -> dict:
 
 
 def test_who_learns_takes_the_same_of_any_number_and_what_lacks_all_takes_nothing():
-    most = attempts.count(attacks.attack("diffusion_prior"), "quick", "ddim")
+    most = taken("diffusion_prior:ddim", "quick", 400)
     found = recipe.from_audit(
         audit({
             "diffusion_prior:ddim": scored(30.0), "direct_identity": scored(200.0), "fsha": {"outcome": "no channel", "in all": 0.1},

@@ -5,6 +5,7 @@ import pytest
 from sfumato.attacker import attempt as attempts
 from sfumato.attacker.records import base as attacks
 from sfumato.studies import pace
+from sfumato.studies.audited import taken
 
 
 def test_attacks_that_have_something_to_work_on_in_records_were_timed():
@@ -15,7 +16,9 @@ def test_attacks_that_have_something_to_work_on_in_records_were_timed():
 
 
 def test_seconds_grow_with_the_records_that_are_attacked_and_with_a_slower_machine():
-    row, most = "diffusion_prior:ddim", attempts.count(attacks.attack("diffusion_prior"), "quick", "ddim")
+    row, most = "diffusion_prior:ddim", taken("diffusion_prior:ddim", "quick", 10**6)
+    assert 64 <= most < attempts.count(attacks.attack("diffusion_prior"), "quick", "ddim")  # a matrix takes more of each pool
+    assert taken("direct_identity", "quick", 10**6) > most and taken("rmle", "glance", 10) == 0
     fixed, each = pace.measured()["seconds"]["quick"][row]
     assert pace.seconds(row, "quick", 10) == pytest.approx(fixed + 10 * each)
     assert pace.seconds(row, "quick", 10**6, slower=3.0) == pytest.approx(3 * (fixed + most * each))

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Effort
 from sfumato.attacker.knowledge import Candidates, Copies
+from sfumato.attacker.records import base as attacks
 from sfumato.attacker.records.base import Target
 from sfumato.core import registry
 from sfumato.core.device import autocast, choose_precision
@@ -34,7 +36,8 @@ from sfumato.pictures import store
 from sfumato.records.reader import Records
 from sfumato.studies import line_up
 
-AUDITED: dict[Effort, int] = {"glance": 128, "quick": 1000, "full": 4000}  # records at most
+AUDITED: dict[Effort, int] = {"glance": 128, "quick": 400, "full": 4000}  # records at most
+DRAWING: dict[Effort, int] = {"quick": 128}  # at most for attacks that draw for each record, and take fewer than are audited anyway
 HELD = 2000  # pictures that are held at once: candidates for linkage, other pictures for a line-up
 BLOCK = 64  # pictures that are read and encoded at a time
 LEDGER, LIKELIHOOD = "ledger", "likelihood"
@@ -129,6 +132,15 @@ class Audited:
 def chosen(total: int, most: int, seed: int) -> torch.Tensor:
     """Which records are audited, ``(min(total, most),)``: all in their order, or a random part."""
     return torch.arange(total) if total <= most else torch.randperm(total, generator=generator(seed, 61))[:most]
+
+
+def taken(row: str, effort: Effort, count: int) -> int:
+    """How many of ``count`` audited records an attack is given; 0 where it is left out at this effort."""
+    name, _, variant = row.partition(":")
+    most = attempts.count(attacks.attack(name), effort, variant) or 0
+    if most < AUDITED[effort]:
+        most = min(most, DRAWING.get(effort, most))
+    return min(most, count)
 
 
 def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed: int) -> Audited:

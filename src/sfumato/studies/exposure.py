@@ -39,7 +39,7 @@ from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
 from sfumato.studies import audit_folder, kind, leaks, line_up, pace, redteam
 from sfumato.studies.audit_folder import FIGURES
-from sfumato.studies.audited import AUDITED, Audited, Pictures, audited, candidates, extractable, truth_of
+from sfumato.studies.audited import AUDITED, Audited, Pictures, audited, candidates, extractable, taken, truth_of
 
 SCHEME = "records"
 DRAWN: dict[Effort, int] = {"glance": 32, "quick": 200, "full": 200}  # samples of the base that stand for a guess without records
@@ -140,8 +140,9 @@ def _run(
         telling(0, 0)
         started = time.monotonic()
         answer, scenario = redteam.attack(
-            scenario, row, base, out / "work", condition=settings.condition, effort=config.effort, seed=config.seed, tell=telling
-        )
+            scenario, row, base, out / "work", condition=settings.condition, effort=config.effort, seed=config.seed,
+            most=taken(row, config.effort, len(found.own)), tell=telling,
+        )  # fmt: skip
         cell = redteam.cell(answer, **scored)
         figures["cells"][f"{SCHEME}/{row}"] = {**cell, "in all": time.monotonic() - started}
         if isinstance(answer, attacks.Guess) and cell["outcome"] == "scored":

@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 
-from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Effort
-from sfumato.attacker.records import base as attacks
 from sfumato.diffusion.base import Base
+from sfumato.studies.audited import taken
 
 PROBED = 4  # latents that the UNet is shown
 
@@ -35,10 +34,8 @@ def seconds(row: str, effort: Effort, records: int, *, slower: float = 1.0) -> f
     known = measured()["seconds"].get(effort, {}).get(row)
     if known is None:
         return None
-    name, _, variant = row.partition(":")
-    most = attempts.count(attacks.attack(name), effort, variant) or 0
     fixed, each = known
-    return float(slower * (fixed + each * min(records, most)))
+    return float(slower * (fixed + each * taken(row, effort, records)))
 
 
 def slower(base: Base) -> float:

@@ -214,9 +214,9 @@ class World:
 
 def attack(
     scenario: Scenario, row: str, base: Base, work: Path, *, condition: str, effort: Effort, seed: int, records: int = 0,
-    tell: Callable[[int, int], None],
+    most: int | None = None, tell: Callable[[int, int], None],
 ) -> tuple[Guess | NoChannel | Failed, Scenario]:  # fmt: skip
-    """One attack on as many of the records as it can afford, or as ``records`` says at least, and what is known after it.
+    """One attack on as many of the records as it can afford, ``records`` at least and ``most`` at most, and what is known after it.
 
     What the server makes of the records, its ControlNet, is made (in ``work``, which is removed) when an attack lacks nothing else.
     Whatever an attack raises or returns, it is an answer: at worst ``Failed``.
@@ -224,6 +224,7 @@ def attack(
     name, _, variant = row.partition(":")
     module = attacks.attack(name)
     count = max(records, attempts.count(module, effort, variant) or module.COUNT["quick"])
+    count = count if most is None else min(count, most)
     known, latents = scenario, scenario.get(Latents)
     offered = count if latents is None else min(count, latents.z.shape[1])
 
