@@ -1,3 +1,48 @@
-"""Sfumato: train and share diffusion adapters without giving the pictures away, and measure what you give away."""
+"""Train and share diffusion adapters without giving the pictures away, and measure what you do.
 
-__version__ = "0.1.0.dev0"
+Every name below is found when it is first asked for: ``import sfumato`` loads neither torch nor
+diffusers. Each verb has a file of its own in ``sfumato.api``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sfumato._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from sfumato.api.generate import Generated as Generated
+    from sfumato.api.generate import generate as generate
+    from sfumato.api.load import load_base as load_base
+    from sfumato.api.load import load_controlnet as load_controlnet
+    from sfumato.api.load import load_records as load_records
+    from sfumato.api.seal import Sealed as Sealed
+    from sfumato.api.seal import seal as seal
+    from sfumato.api.train import TrainConfig as TrainConfig
+    from sfumato.api.train import Trained as Trained
+    from sfumato.api.train import train as train
+
+_FILES = {
+    "generate": ("Generated", "generate"),
+    "load": ("load_base", "load_controlnet", "load_records"),
+    "seal": ("Sealed", "seal"),
+    "train": ("TrainConfig", "Trained", "train"),
+}
+_PLACES = {name: f"sfumato.api.{file}" for file, names in _FILES.items() for name in names}
+__all__ = ["__version__", *sorted(_PLACES)]
+
+if not TYPE_CHECKING:  # a type checker reads the imports above, and tells a name that is none
+
+    def __getattr__(name: str) -> object:
+        """Find a name of the face in its file, and keep it."""
+        if name not in _PLACES:
+            raise AttributeError(f"module 'sfumato' has no attribute {name!r}; it has {', '.join(__all__)}")
+        from importlib import import_module
+
+        found = getattr(import_module(_PLACES[name]), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

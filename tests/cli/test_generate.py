@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.cli import generate as cli
+from sfumato.api import generate as api
 from sfumato.core.errors import UserError
 from sfumato.diffusion import base as bases
 from sfumato.diffusion import controlnet as nets
@@ -115,7 +115,7 @@ def test_a_missing_condition_is_called_missing(run, net, tmp_path):
     assert code == 2 and "gone.png: missing" in err
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no pictures in it"):
-        cli.conditions(tmp_path / "empty")
+        api.conditions(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("name", ["stranger/trap", "/", "https://example.org/x", "../elsewhere"])

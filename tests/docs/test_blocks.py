@@ -68,27 +68,26 @@ def test_a_command_in_the_text_has_the_options_that_it_is_said_to_have(said):
 
 
 @pytest.fixture
-def controlnet(tmp_path):
-    """A folder as ``sfumato train`` leaves it, for the base that ships, and a condition beside it."""
-    from sfumato.diffusion import controlnet as nets
-    from sfumato.diffusion.base import load_base
-
-    base = load_base()
-    model = nets.new_controlnet(base, generator=torch.Generator().manual_seed(0))
-    nets.save_controlnet(model, tmp_path / "controlnet", nets.describe(base, condition="canny", captioned=False))
+def place(tmp_path, monkeypatch, home, make_folder):
+    """Where README's Python finds pictures and a condition."""
+    make_folder("pictures", count=4)
     edges = np.zeros((64, 64, 3), np.uint8)
     edges[16:48, 16] = edges[16:48, 48] = 255
     Image.fromarray(edges).save(tmp_path / "edges.png")
-
-
-def test_the_readme_runs_as_it_stands(controlnet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (block,) = code_blocks(README, "python")
+    return tmp_path
+
+
+def test_the_readme_runs_as_it_stands_but_for_the_steps_of_training(place):
+    verbs, stock = code_blocks(README, "python")
+    assert verbs.count("steps=450") == 1 and len(verbs.strip().splitlines()) <= 10
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the libraries, to themselves
-        exec(compile(block, "README.md", "exec"), found)
-    picture = np.asarray(found["picture"])
+        for block in (verbs.replace("steps=450", "steps=1, batch=2, held_out=0"), stock):
+            exec(compile(block, "README.md", "exec"), found)
+    made, picture = found["made"].images, np.asarray(found["picture"])
+    assert made.dtype == np.uint8 and made.shape == (1, 64, 64, 3) and made.std() > 5
     assert picture.shape == (64, 64, 3) and picture.std() > 5
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.adapters.dreambooth import FinetuneConfig, Task
 from sfumato.adapters.lora import Adapter, LoraSettings
 from sfumato.adapters.train_many import TrainedMany, train_many

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.console import Console
 from sfumato.cli import _progress
 from sfumato.cli._progress import Bar
 from sfumato.core.outside import printable
+
+if TYPE_CHECKING:
+    from sfumato.api._common import OnProgress
 
 console = Console(stderr=True, highlight=False)
 
@@ -64,6 +67,23 @@ def bar(title: str, total: int | None = None, *, timed: bool = True) -> Iterator
         yield told
 
 
+@contextlib.contextmanager
+def bars() -> Iterator[OnProgress]:
+    """Show the progress of a verb of ``sfumato.api``, which says itself what it does: a bar for each phase, from when it begins."""
+    with contextlib.ExitStack() as stack:
+        title = ""
+        told: Bar | None = None
+
+        def tell(what: str, done: int, total: int, note: str = "") -> None:
+            nonlocal title, told
+            if told is None or what != title:
+                stack.close()
+                title, told = what, stack.enter_context(bar(what, total or None))
+            told(done, total or None, note)
+
+        yield tell
+
+
 def step_or_none(value: str, option: str) -> int | None:
     """Read a step: a number, or ``none`` for "not noised"."""
     from sfumato.core.errors import UserError
@@ -74,13 +94,3 @@ def step_or_none(value: str, option: str) -> int | None:
         return int(value)
     except ValueError as error:
         raise UserError(f"{option} {value!r}", expected="a step such as 600, or none for unsealed") from error
-
-
-def crop_of(value: str) -> Any:
-    """Read ``--crop``. Raises UserError with the values that there are."""
-    from sfumato.core.errors import UserError
-    from sfumato.owner.picture_file import CROPS
-
-    if value not in CROPS:
-        raise UserError(f"--crop {value!r}", expected=" or ".join(CROPS))
-    return value

@@ -73,10 +73,11 @@ def command(
     if records is None or truth is None or scheme:
         raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
     from sfumato.judge.gates import place, thresholds
+    from sfumato.owner.picture_file import crop_of
     from sfumato.studies import audit_folder
     from sfumato.studies.exposure import ExposureConfig, run
 
-    config = ExposureConfig(attacks=rows, effort=effort, base=base, public=public, controlnet=controlnet, crop=_output.crop_of(crop))
+    config = ExposureConfig(attacks=rows, effort=effort, base=base, public=public, controlnet=controlnet, crop=crop_of(crop))
     asked = thresholds(gates)
     where = out or audit_folder.default(records, config.effort, base, str(public), str(controlnet), *([] if crop == "center" else [crop]))
     _output.say(

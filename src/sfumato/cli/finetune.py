@@ -73,6 +73,7 @@ def command(
     from sfumato.core.device import choose_device
     from sfumato.core.errors import UserError
     from sfumato.diffusion.base import load_base
+    from sfumato.owner.picture_file import crop_of
 
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out}", expected="a file name that ends in .safetensors")
@@ -88,7 +89,7 @@ def command(
             expected="a learning rate above 0 and up to 1: every step would throw the weights away",
             fix="leave it out for the tiny base; SD 1.x wants about 1e-4",
         )
-    cut = _output.crop_of(crop)
+    cut = crop_of(crop)
     if prior < 0 or (seed is not None and seed < 0):
         raise UserError(f"--prior {prior}, --seed {seed}", expected="whole numbers from 0 up")
     settings = LoraSettings(rank=rank, lora_alpha=alpha, targets=_names(targets), text_targets=_names(TEXT_TARGETS) if text_encoder else ())
@@ -214,7 +215,7 @@ def _describe(base: Base, out: Path, *, settings: Any, config: Any, prompt: str,
     """The facts beside the file. No seed, which gives the first weights away; nothing of the folder, not even how many pictures."""
     from dataclasses import asdict
 
-    from sfumato import __version__
+    from sfumato._version import __version__
     from sfumato.core.artifact import write_json
 
     facts = {

@@ -46,6 +46,7 @@ def command(
     from sfumato.core import finished
     from sfumato.core.errors import RecordError
     from sfumato.core.outside import printable
+    from sfumato.owner.picture_file import crop_of
     from sfumato.records import manifest as manifests
     from sfumato.records import privacy
     from sfumato.records import shard as shards
@@ -54,7 +55,7 @@ def command(
 
     if truth is not None and not audit:
         raise UserError("--truth without --audit", fix="add --audit")
-    cut = _output.crop_of(crop)
+    cut = crop_of(crop)
     if picture is not None:
         finished.keep(picture, overwrite=overwrite, option="--picture")
     manifest = manifests.read(records)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import click
 import typer
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.cli import (
     _help,
     _threads,

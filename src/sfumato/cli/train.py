@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -43,13 +42,10 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    from sfumato.core import finished, processes
+    from sfumato.api.train import TrainConfig, train
     from sfumato.core.device import choose_device, choose_precision
     from sfumato.core.memory import peak_bytes
-    from sfumato.server.export import SHARED, contents, work_folder
-    from sfumato.server.fit import CHECKPOINT, TrainConfig
 
-    device = choose_device()
     config = TrainConfig(
         steps=steps,
         batch=batch,
@@ -57,80 +53,35 @@ def command(
         lr=lr,
         ema=ema,
         held_out=held_out,
-        precision=choose_precision(device) if precision == "auto" else precision,
+        precision=choose_precision(choose_device()) if precision == "auto" else precision,
         seed=seed,
         checkpoint_every=checkpoint_every,
         validate_every=validate_every,
         tensorboard=tensorboard,
     )
-    with processes.joined():
-        private = work_folder(out, work)
-        if not (private / CHECKPOINT).exists():  # of no run that could go on: said before anything is read
-            finished.keep(*(out / name for name in SHARED), overwrite=overwrite, what="of another run")
-        found = _train(records, out, private, base, config, device, ignore_unlisted=ignore_unlisted, overwrite=overwrite)
-        main = processes.is_main()
-    if not main:
+    with _output.bars() as progress:
+        trained = train(
+            records, out, base=base, config=config, work=work, ignore_unlisted=ignore_unlisted, overwrite=overwrite, on_progress=progress,
+            on_note=_output.say,
+        )  # fmt: skip
+    if not trained.is_main:
         return
-    report = {
-        "out": str(out),
-        "work": str(private),
-        "shared": [item._asdict() for item in contents(out)],
-        **found,
-        "steps": steps,
-        "precision": config.precision,
-        "peak_bytes": peak_bytes(),
-        "seconds": time.monotonic() - started,
-    }
     if as_json:
+        report = {
+            "out": str(out),
+            "work": str(trained.work),
+            "shared": [item._asdict() for item in trained.shared],
+            "records": trained.records,
+            "owners": trained.owners,
+            "refused": trained.refused,
+            "held_out_loss": trained.held_out_loss,
+            "processes": trained.processes,
+            "steps": steps,
+            "precision": config.precision,
+            "peak_bytes": peak_bytes(),
+            "seconds": time.monotonic() - started,
+        }
         _output.emit(report)
     else:
-        _output.say(f"ControlNet in {out}, from {report['records']} records of {len(report['owners'])} owners. Next: sfumato generate")
-        _output.say(f"{private} holds the checkpoint and the owners' names and keys: keep it to yourself")
-
-
-def _train(
-    records: list[Path], out: Path, work: Path, base: str, config: Any, device: str, *, ignore_unlisted: bool, overwrite: bool
-) -> dict[str, Any]:  # fmt: skip
-    """Read, derive and train; every process does, the main one tells."""
-    from sfumato.cli import _output
-    from sfumato.core import processes
-    from sfumato.diffusion.base import load_base
-    from sfumato.records import reader
-    from sfumato.records.trust import remember_owner
-    from sfumato.server import derive, validate
-    from sfumato.server.fit import Progress
-    from sfumato.server.train import train
-
-    main = processes.is_main()
-    loaded_base = load_base(base, device=device)
-    loaded = reader.load(records, codec=loaded_base, ignore_unlisted=ignore_unlisted)
-    if main:
-        for manifest in loaded.manifests:  # whoever's records are unreadable or for another base is not remembered
-            if remember_owner(manifest):
-                _output.say(f"{manifest.owner}: an owner not seen before; key {manifest.public_key[:16]}… is remembered")
-        for line in loaded.refused:
-            _output.say(f"refused: {line}")
-    with _output.bar("finding conditions") if main else nullcontext(_nothing) as advance:
-        loaded = derive.if_needed(loaded, loaded_base, seed=config.seed, precision=config.precision, work=work, on_step=advance)
-    held_out_loss: list[float] = []
-    with _output.bar("training", config.steps) if main else nullcontext(_nothing) as advance:
-
-        def tell(progress: Progress) -> None:
-            if progress.held_out_loss is not None:
-                held_out_loss.append(progress.held_out_loss)
-            note = f"loss {progress.loss:.3f}" + (f", held out {held_out_loss[-1]:.3f}" if held_out_loss else "")
-            advance(progress.step, progress.steps, note)
-
-        pictures = validate.saver(loaded, loaded_base, work, seed=config.seed) if config.validate_every and main else None
-        train(loaded, loaded_base, out, config, work=work, overwrite=overwrite, on_step=tell, validate=pictures)
-    return {
-        "records": len(loaded),
-        "owners": [m.owner for m in loaded.manifests],
-        "refused": list(loaded.refused),
-        "held_out_loss": held_out_loss,
-        "processes": processes.count(),
-    }
-
-
-def _nothing(*told: Any) -> None:
-    """What other processes than the main one show."""
+        _output.say(f"ControlNet in {out}, from {trained.records} records of {len(trained.owners)} owners. Next: sfumato generate")
+        _output.say(f"{trained.work} holds the checkpoint and the owners' names and keys: keep it to yourself")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sfumato import __version__
+from sfumato._version import __version__
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:

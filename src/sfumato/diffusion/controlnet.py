@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.core.errors import UserError
 from sfumato.diffusion.attention import suit, usual
 from sfumato.diffusion.base import DEFAULT, Base, load_codec

@@ -54,6 +54,14 @@ class Facts(NamedTuple):
     animated: bool
 
 
+def crop_of(value: str) -> Crop:
+    """``value``, where it is one. Raises UserError with those that there are."""
+    for crop in CROPS:
+        if value == crop:
+            return crop
+    raise UserError(f"--crop {value!r}", expected=" or ".join(CROPS))
+
+
 def read_picture(path: Path, *, size: int, crop: Crop = CROP, beside: int = WHITE) -> np.ndarray:
     """Read a picture as it is displayed.
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.accounting import gaussian
 from sfumato.accounting import ledger as accounts
 from sfumato.core import registry

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.accounting import ledger
 from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_atomic, write_json

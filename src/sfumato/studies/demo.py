@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Effort
 from sfumato.attacker.knowledge import Conditions, Latents, Mechanism, People, Public, Scenario, Trained

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Effort, Failed, NoChannel
 from sfumato.attacker.knowledge import Conditions, Latents, Mixed, Scenario, Trained

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.adapters import formats
 from sfumato.attacker.attempt import Effort, NoChannel, declared
 from sfumato.attacker.knowledge import Scenario

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.adapters.lora import Adapter
 from sfumato.attacker.weights._encoders import base as encoders
 from sfumato.attacker.weights._layout import Factors, Layout, norms, seen

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sfumato import __version__
+from sfumato._version import __version__
 from sfumato.attacker.records import base as attacks
 from sfumato.core.artifact import write_atomic
 from sfumato.judge.report import pages, words

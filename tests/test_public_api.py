@@ -1,0 +1,140 @@
+"""The face of the library: its names, that each is documented, and that the examples do what they say."""
+
+import ast
+import doctest
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sfumato
+
+NAMES = {"Generated", "Sealed", "TrainConfig", "Trained", "generate", "load_base", "load_controlnet", "load_records", "seal", "train"}
+VERBS = sorted(name for name in NAMES if name[0].islower())
+
+
+def test_the_names_of_the_face():
+    assert set(sfumato.__all__) == {*NAMES, "__version__"} and set(sfumato.__all__) <= set(dir(sfumato))
+    with pytest.raises(AttributeError, match="no attribute 'seel'; it has"):
+        _ = sfumato.seel
+
+
+def test_a_type_checker_reads_the_same_names():
+    tree = ast.parse(Path(sfumato.__file__).read_text())
+    read = {(node.module, alias.name) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert {pair for pair in read if "api" in pair[0]} == {(place, name) for name, place in sfumato._PLACES.items()}
+
+
+def test_neither_a_look_nor_help_loads_torch():
+    code = (
+        "import sys, sfumato; dir(sfumato); from sfumato.cli import main; sys.argv = ['sfumato', '--help']\n"
+        "try: main.main()\n"
+        "finally: print({'torch', 'diffusers', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout and done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_name_says_what_it_is(name):
+    found = getattr(sfumato, name)
+    said = inspect.getdoc(found)
+    assert said
+    if name in VERBS:
+        for parameter in inspect.signature(found).parameters.values():
+            assert parameter.annotation is not parameter.empty and parameter.name in said
+        assert "Raises:" in said and "Example:" in said
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, mini):
+    """A place with pictures, a condition, records and a ControlNet, as the examples find them."""
+    place = tmp_path_factory.mktemp("world")
+    (place / "pictures").mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(4):
+        blocks = np.kron(draw.integers(0, 255, (4, 4, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+        Image.fromarray(blocks).save(place / "pictures" / f"{number}.png")
+    Image.fromarray(np.kron(draw.integers(0, 2, (4, 4, 1)) * 255, np.ones((8, 8, 3))).astype(np.uint8)).save(place / "edges.png")
+    before = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFUMATO_HOME", str(place / "home"))
+        os.chdir(place)
+        base = sfumato.load_base(mini)
+        world = {"sfumato": sfumato, "base": base, "folder": mini, "place": place}
+        world["sealed"] = run_example("seal", world)["sealed"]
+        world["trained"] = sfumato.train("records", "controlnet", base=base, config=sfumato.TrainConfig(steps=1, batch=2, held_out=0))
+        yield world
+        os.chdir(before)
+
+
+def run_example(name, world):
+    """Run the example of a verb; gives the names that it bound."""
+    (test,) = doctest.DocTestFinder(recurse=False).find(getattr(sfumato, name), name, globs={**world})
+    assert test.examples
+    told = []
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    result = runner.run(test, out=told.append, clear_globs=False)
+    assert not result.failed, "".join(told)
+    return test.globs
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name != "seal"])  # whose pictures leave once: ``world`` runs it
+def test_the_example_does_what_it_says(name, world):
+    run_example(name, world)
+
+
+def test_pictures_are_the_same_from_memory_and_from_files(world):
+    how = {"prompt": "ab", "steps": 1, "base": world["base"], "count": 2}
+    held, written = sfumato.generate("controlnet", "edges.png", **how), sfumato.generate("controlnet", "edges.png", out="made", **how)
+    assert not held.paths and [path.name for path in written.paths] == ["0000.png", "0001.png"]
+    assert np.array_equal(held.images, written.images) and held.guidance == 3.0
+    with pytest.raises(ValueError, match="there already"):
+        sfumato.generate("controlnet", "edges.png", out="made", **how)
+
+
+def test_results_cannot_be_changed_and_say_where_things_are(world):
+    for result in (world["sealed"], world["trained"]):
+        assert result.out.is_dir()
+        with pytest.raises(AttributeError):
+            result.out = None
+    assert (
+        world["sealed"].records == 4
+        and world["sealed"].supplied_used == 0
+        and any("chosen by hand" in line for line in world["sealed"].measured)
+    )
+    assert world["trained"].work == world["place"] / "controlnet-work" and not world["trained"].refused
+
+
+def test_progress_and_notes_are_told_to_whoever_asks(world, tmp_path, capfd):
+    steps, notes = [], []
+    config = sfumato.TrainConfig(steps=2, batch=2, held_out=0)
+    how = {"base": world["base"], "config": config, "on_progress": lambda *told: steps.append(told), "on_note": notes.append}
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SFUMATO_HOME", str(tmp_path / "another machine"))
+    with patch.context():
+        sfumato.train(world["sealed"].out, tmp_path / "net", **how)
+        sfumato.train(world["sealed"].out, tmp_path / "net", overwrite=True, **how)
+    patch.undo()
+    assert [told[:3] for told in steps if told[0] == "training"][:2] == [("training", 1, 2), ("training", 2, 2)]
+    assert len([note for note in notes if "not seen before" in note]) == 1
+    assert not capfd.readouterr().out
+
+
+def test_options_that_are_half_a_choice_are_refused_before_anything_is_read(world):
+    for how in ({"seal_step": "none"}, {"condition_step": 300}, {"seal_step": 900, "privacy": "low"}, {"seal_step": True}, {"bits": 4}):
+        with pytest.raises(ValueError, match="expected:"):
+            sfumato.seal("nowhere", "out", owner="me", condition="canny", base=world["base"], **how)
+    with pytest.raises(ValueError, match="no --out"):
+        sfumato.seal("pictures", owner="me", seal_step=900, base=world["base"])
+
+
+def test_a_trial_needs_no_place_and_is_no_release(world):
+    tried = sfumato.seal("pictures", owner="me", seal_step=900, base=world["base"], trial=True)
+    assert tried.trial and tried.out.is_relative_to(world["place"] / "home") and tried.manifest.standing == "trial"
+    assert tried.released_before == 4 and tried.records == 4
