@@ -20,6 +20,13 @@ from tests_support import plug_in as install
 from tests_support import write_pipeline
 
 
+def pytest_configure(config):
+    """Pictures that tests draw are kept from one test, and one run, to the next: the store draws them again where they are not its own."""
+    kept = getattr(config, "cache", None)
+    if kept is not None:
+        os.environ.setdefault("SFUMATO_CACHE", str(kept.mkdir("pictures")))
+
+
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory):
     """A folder with a random-weight base for 32-pixel pictures."""

@@ -18,7 +18,11 @@ KILLS = int(os.environ.get("SFUMATO_TEST_KILLS", "3"))  # how often a run is kil
 
 def load_recipe(name: str, *, folder: str = "recipes") -> ModuleType:
     """The module ``recipes/NAME.py``, or of another folder, which is in no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / folder / f"{name}.py")
+    return _load(Path(__file__).parents[1] / folder / f"{name}.py", name)
+
+
+def _load(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -34,6 +38,18 @@ def few_steps(patch, *modules: ModuleType, steps: int = 3) -> None:
 
 def _in_steps(sample, few, /, *given, **how):
     return sample(*given, **{**how, "steps": few})
+
+
+def owners_here(patch) -> None:
+    """Let owners of live schemes answer in this process, frame by frame as in their own: tests of the schemes have real ones."""
+    from sfumato.schemes import _wire
+
+    patch.setattr(_wire, "Remote", _wire.Local)
+
+
+def load_benchmark(name: str) -> ModuleType:
+    """The module ``benchmarks/NAME.py``, which is in no package."""
+    return _load(Path(__file__).parents[1] / "benchmarks" / f"{name}.py", f"{name}_benchmark")
 
 
 def write_pipeline(folder: Path, *, family: str) -> Path:

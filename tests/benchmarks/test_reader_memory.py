@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from tests_support import load_benchmark
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_server_holds_a_part_of_what_it_reads(tmp_path: Path) -> None:
+def test_a_server_holds_a_part_of_what_it_reads(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    """Records are written here, and read by a process that the benchmark starts."""
     how = ["--records", "3200", "--bits", "8", "--folder", str(tmp_path)]
-    done = subprocess.run([sys.executable, str(ROOT / "benchmarks/reader_memory.py"), *how], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
+    monkeypatch.setattr(sys, "argv", ["reader_memory.py", *how])
+    load_benchmark("reader_memory").main()
+    found = json.loads(capsys.readouterr().out)
     assert found["records"] == 3200 and found["refused"] == 0 and found["bytes_on_disk"] > 3200 * 4 * 64 * 64 * 2
     assert found["above_bytes"] < 2**25 < found["bytes_on_disk"] // 3
     assert not list(tmp_path.iterdir())

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks/second_device.py"
+import pytest
+
+from sfumato.server import derive, generate
+from tests_support import few_steps, load_benchmark, owners_here
 
 
-def test_every_stage_runs_and_is_timed(tmp_path: Path) -> None:
-    environment = {**os.environ, "SFUMATO_DEVICE": "cpu", "SFUMATO_HOME": str(tmp_path / "home"), "SFUMATO_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, str(SCRIPT), "--small"], capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def module() -> Any:
+    return load_benchmark("second_device")
+
+
+def test_every_stage_runs_and_is_timed(module: Any, home: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setenv("SFUMATO_DEVICE", "cpu")
+    owners_here(monkeypatch)
+    few_steps(monkeypatch, derive, generate, steps=2)
+    load, measure = module.compare.store.load, module.compare.speed.measure
+    monkeypatch.setattr(module.compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))  # of 1200 probes
+    monkeypatch.setattr(module.compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
+    monkeypatch.setattr(sys, "argv", ["second_device.py", "--small"])
+    with pytest.raises(SystemExit) as stop:
+        module.main()
+    said = capsys.readouterr()
+    assert stop.value.code == 0, said.err[-3000:]
+    found = json.loads(said.out)
     stages = {"load", "seal", "train", "generate", "seal without conditions", "derive", "attack", "compare"}
     assert set(found["seconds"]) == stages and found["total"] > 0 and found["device"] == "cpu"
     assert found["failed"] == {} and found["device_errors"] == []
 
 
-def test_a_stage_that_fails_is_named_and_others_go_on() -> None:
-    spec = importlib.util.spec_from_file_location("second_device_benchmark", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_a_stage_that_fails_is_named_and_others_go_on(module: Any) -> None:
     stages = module.Stages()
 
     def mixed() -> None:

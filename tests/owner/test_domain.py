@@ -18,13 +18,6 @@ def codec():
     return load_codec()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SFUMATO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def looked(folder, codec):
     return domain.look(read_folder(folder, size=codec.size, condition="canny"), codec)
 

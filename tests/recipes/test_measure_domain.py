@@ -8,9 +8,8 @@ from sfumato.diffusion.base import load_codec
 from tests_support import load_recipe
 
 
-def test_it_measures_every_kind(monkeypatch, tmp_path):
+def test_it_measures_every_kind(tmp_path):
     recipe = load_recipe("measure_domain")
-    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     found = recipe.run(fitted=24, looked=8)
     (one,) = found.values()
     assert list(found) == [load_codec().fingerprint] and len(one["measured"]) == 1 + len(recipe.BESIDE)

@@ -14,11 +14,8 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def held_out(tiny, tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SFUMATO_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield arms.HeldOut.draw(tiny, "open-peeps", 6, condition="canny", seed=0)
-    patch.undo()
+def held_out(tiny):
+    return arms.HeldOut.draw(tiny, "open-peeps", 6, condition="canny", seed=0)
 
 
 def test_the_shipped_base_keeps_pictures_and_edges(tiny, held_out):

@@ -9,18 +9,18 @@ from sfumato.core.errors import UserError
 from sfumato.server import generate
 from sfumato.studies import compare
 from sfumato.studies.compare import CompareConfig
-from tests_support import few_steps
+from tests_support import few_steps, owners_here
 
 CONFIG = CompareConfig(domains=("own", "shifted"), arms=("public", "oneway", "sealed"), pictures=4, conditions=4, steps=2, batch=4)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
+def small():
     """Fewer pictures for probes, fewer steps to be timed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SFUMATO_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(compare, "choose_precision", lambda: "no")
         few_steps(patch, generate)
+        owners_here(patch)
         measure, load = compare.speed.measure, compare.store.load
         patch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
         patch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))

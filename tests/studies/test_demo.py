@@ -54,8 +54,7 @@ def test_pages_escape_what_they_are_given(tmp_path):
     assert "No condition left" in (tmp_path / "page.html").read_text()
 
 
-def test_private_folders_are_disjoint_people(tmp_path, monkeypatch):
-    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+def test_private_folders_are_disjoint_people(tmp_path):
     config = demo.DemoConfig(pictures=4)
     folders = [demo._private_folder(owner, tmp_path / owner, config, lambda *a: None) for owner in demo.OWNERS]
     for folder in folders:

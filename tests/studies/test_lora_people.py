@@ -6,13 +6,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from sfumato.adapters import formats
+from sfumato.adapters import dreambooth, formats
 from sfumato.attacker.weights.prior_sampling import TOKENS
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.features.identity import half
 from sfumato.studies import lora_people
 from sfumato.studies.lora_people import PeopleConfig
+from tests_support import few_steps
 
 SMALL = PeopleConfig(public=3, victims=2, each=2, rank=4, steps=4, batch=2, keep=2, together=2)
 
@@ -22,9 +23,19 @@ def tiny():
     return load_base()
 
 
-@pytest.fixture(autouse=True)
-def few_of_the_class(monkeypatch):
-    monkeypatch.setattr(lora_people, "CLASS_PICTURES", 2)
+@pytest.fixture(autouse=True, scope="module")
+def few_of_the_class():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lora_people, "CLASS_PICTURES", 2)
+        few_steps(patch, dreambooth)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, few_of_the_class, tmp_path_factory):
+    """A folder, and the victims that were trained into it."""
+    folder = tmp_path_factory.mktemp("victims")
+    return folder, lora_people.train_victims(tiny, SMALL, folder)
 
 
 def test_kept_steps_are_spread_evenly_up_to_the_longest_victim():
@@ -55,8 +66,8 @@ def test_several_processes_share_the_people(tiny, tmp_path):
         assert len(lora_people.Store(tmp_path).names()) == (2, 3)[rank]
 
 
-def test_victims_differ_from_the_recipe_and_from_each_other(tiny, tmp_path):
-    victims = lora_people.train_victims(tiny, SMALL, tmp_path)
+def test_victims_differ_from_the_recipe_and_from_each_other(tiny, trained):
+    folder, victims = trained
     assert [v.name for v in victims] == ["recombined-000", "recombined-001", "unseen_part-000", "unseen_part-001"]
     assert len({v.facts["lr"] for v in victims}) == 4 and all(0.7 * 3e-3 <= v.facts["lr"] <= 1.4 * 3e-3 for v in victims)
     assert all(len(set(v.pictures.identities)) == 1 and len(v.pictures) == 4 for v in victims)
@@ -64,7 +75,7 @@ def test_victims_differ_from_the_recipe_and_from_each_other(tiny, tmp_path):
     first = formats.read(victims[0].file)
     assert set(first.ranks.values()) == {4} and any(bool(b.any()) for _, b in first.factors.values())
     stamp = victims[0].file.stat().st_mtime_ns
-    lora_people.train_victims(tiny, SMALL, tmp_path)
+    lora_people.train_victims(tiny, SMALL, folder)
     assert victims[0].file.stat().st_mtime_ns == stamp
 
 
@@ -76,18 +87,17 @@ def test_odd_victims_have_another_rank_and_other_targets(tiny, tmp_path):
     assert {name.rpartition(".")[2] for name in found.factors if name.startswith("unet.")} == {"to_k", "0"}
 
 
-def test_without_prior_preservation_it_is_another_victim(tiny, tmp_path, monkeypatch):
-    usual = lora_people.train_victims(tiny, SMALL, tmp_path)[0]
+def test_without_prior_preservation_it_is_another_victim(tiny, trained, monkeypatch):
+    folder, (usual, *_) = trained
     monkeypatch.setattr(lora_people, "class_of", lambda *a: pytest.fail("no picture of the class is wanted"))
-    other = lora_people.train_victims(tiny, dataclasses.replace(SMALL, prior_batch=0), tmp_path)[0]
+    other = lora_people.train_victims(tiny, dataclasses.replace(SMALL, prior_batch=0), folder)[0]
     assert other.name == "no-prior-recombined-000" and other.file != usual.file and usual.file.exists()
     assert (other.pictures.images == usual.pictures.images).all() and other.facts["prior_batch"] == 0
     one, two = (formats.read(victim.file).factors for victim in (usual, other))
     assert any(not torch.equal(b, two[name][1]) for name, (_, b) in one.items())
 
 
-def test_every_owner_has_a_word_of_its_own(tiny, tmp_path):
-    victims = lora_people.train_victims(tiny, SMALL, tmp_path)
-    prompts = [victim.facts["prompt"] for victim in victims]
+def test_every_owner_has_a_word_of_its_own(trained):
+    prompts = [victim.facts["prompt"] for victim in trained[1]]
     assert len(set(prompts)) == len(prompts) and all(p.startswith("a photo of ") and p.endswith(" peep") for p in prompts)
     assert not any(word in prompt.split() for prompt in prompts for word in TOKENS)

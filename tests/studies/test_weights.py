@@ -143,10 +143,8 @@ def test_public_adapters_of_another_base_are_refused_and_too_few_are_none(tiny, 
         lora_people.kept_public(tiny, people, other, SMALL)
 
 
-def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, tmp_path):
-    file = tmp_path / "linear.safetensors"
-    weights.train_attacker(tiny, SMALL, tmp_path / "work", file, {"encoder": "linear", "budget": 2, "together": 2})
-    victim = lora_people.train_victims(tiny, SMALL, tmp_path / "work" / "victims")[0]
+def test_files_are_attacked_one_by_one_and_a_bad_one_is_named(tiny, attacked, victims, tmp_path):
+    file, victim = attacked[0], victims[0]
     truth = tmp_path / "truth"
     write_folder(victim.pictures, truth)
     bad = tmp_path / "bad.safetensors"
@@ -166,8 +164,15 @@ def attacked(tiny, tmp_path_factory):
     work, attacker = tmp_path_factory.mktemp("attacked"), tmp_path_factory.mktemp("attacker") / "linear.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lora_people, "CLASS_PICTURES", 2)
+        few_steps(patch, dreambooth, steps=2)
         weights.train_attacker(tiny, SMALL, work, attacker, {"encoder": "linear", "budget": 2, "together": 2})
         return attacker, lora_people.train_victims(tiny, SMALL, work / "victims")[0].file
+
+
+@pytest.fixture(scope="module")
+def victims(tiny, attacked):
+    """Those of the folder where the victim's file is: trained already, and read."""
+    return lora_people.train_victims(tiny, SMALL, attacked[1].parent)
 
 
 def changed(file, out, **values):
@@ -238,8 +243,7 @@ def test_what_the_header_gives_away_is_used_and_one_attack_takes_nothing_from_an
     assert set(blind["budget"]) == {"prior_sampling:class_prompt", "prior_sampling:rare_tokens"} and Path(blind["pictures"]).exists()
 
 
-def test_the_contact_sheet_shows_people_on_whom_everything_was_tried(tiny, tmp_path):
-    victims = lora_people.train_victims(tiny, SMALL, tmp_path / "victims")
+def test_the_contact_sheet_shows_people_on_whom_everything_was_tried(victims, tmp_path):
     dear, other = "gradient_matching", "prior_sampling:null_prompt"
     cells = {label: {v.name: {"hit": True} for v in victims} for label in (weights_table.OWNER, weights_table.FLOOR, other)}
     cells |= {dear: {victims[2].name: {"hit": False}, victims[3].name: {"outcome": "failed", "why": "x"}}, "none": {}}
@@ -299,9 +303,8 @@ def test_a_dear_attack_is_tried_on_victims_of_every_pool():
     assert weights_table.evenly(3, 16) == weights_table.evenly(3, None) == {0, 1, 2}
 
 
-def test_victims_files_are_ordinary_ones(tiny, tmp_path):
-    victim = lora_people.train_victims(tiny, SMALL, tmp_path)[0]
-    assert formats.read(victim.file).unknown == ()
+def test_victims_files_are_ordinary_ones(attacked):
+    assert formats.read(attacked[1]).unknown == ()
 
 
 def test_what_other_public_adapters_found_is_found_again_and_what_needs_none_is_kept():
@@ -325,10 +328,10 @@ def test_another_attacker_of_the_same_name_is_not_taken_for_the_first():
     assert row.label not in figures["cells"]
 
 
-def test_two_attackers_of_one_name_are_refused(tiny, tmp_path):
+def test_two_attackers_of_one_name_are_refused(tiny, attacked, tmp_path):
     file, other = tmp_path / "a.safetensors", tmp_path / "b" / "a.safetensors"
-    weights.train_attacker(tiny, SMALL, tmp_path / "work", file, {"encoder": "constant", "budget": 1, "together": 2})
     other.parent.mkdir()
-    other.write_bytes(file.read_bytes())
+    for copy in (file, other):
+        copy.write_bytes(attacked[0].read_bytes())
     with pytest.raises(UserError, match="two attackers called 'a'"):
         weights._named(tiny, [file, other])

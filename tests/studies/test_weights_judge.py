@@ -3,33 +3,41 @@
 import pytest
 import torch
 
+from sfumato.adapters import dreambooth
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.studies import lora_people, weights, weights_judge
 from sfumato.studies.lora_people import PeopleConfig
+from tests_support import few_steps
 
 CONFIG = PeopleConfig(public=4, victims=2, each=2, rank=4, steps=1, batch=2)
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def small():
     of, load = Gallery.of, weights_judge.store.load
-    monkeypatch.setattr(weights_judge, "MINIMUM", 6)
-    monkeypatch.setattr(weights_judge.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
-    monkeypatch.setattr(weights_judge.store, "load", lambda style, pool, count, **how: load(style, pool, 120, **how))
-    monkeypatch.setattr(lora_people, "CLASS_PICTURES", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights_judge, "MINIMUM", 6)
+        patch.setattr(weights_judge.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
+        patch.setattr(weights_judge.store, "load", lambda style, pool, count, **how: load(style, pool, 120, **how))
+        patch.setattr(lora_people, "CLASS_PICTURES", 2)
+        few_steps(patch, dreambooth, steps=2)
+        yield
 
 
 @pytest.fixture(scope="module")
-def victims(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lora_people, "CLASS_PICTURES", 2)
-        return lora_people.train_victims(load_base(), CONFIG, tmp_path_factory.mktemp("victims"))
+def victims(small, tmp_path_factory):
+    return lora_people.train_victims(load_base(), CONFIG, tmp_path_factory.mktemp("victims"))
 
 
-def test_a_copy_of_a_private_picture_is_seen_as_one(victims):
-    judge, victim = weights_judge.Judge(victims, 2, 0), victims[0]
+@pytest.fixture(scope="module")
+def judge(victims):
+    return weights_judge.Judge(victims, 2, 0)
+
+
+def test_a_copy_of_a_private_picture_is_seen_as_one(judge, victims):
+    victim = victims[0]
     copied, other = judge(victim.pictures.images[:1], victim), judge(victims[1].pictures.images[:1], victim)
     assert copied["nearest private"] == pytest.approx(0, abs=1e-6) and copied["nearest other"] > 1e-3
     assert copied["identity"] > other["identity"] and copied["hit"] and not other["hit"]
@@ -37,8 +45,7 @@ def test_a_copy_of_a_private_picture_is_seen_as_one(victims):
     assert weights._near(victim.pictures.images[:1], victim.pictures.images)["nearest private picture"] == pytest.approx(0, abs=1e-6)
 
 
-def test_line_ups_hold_people_of_the_victims_own_pool(victims):
-    judge = weights_judge.Judge(victims, 2, 0)
+def test_line_ups_hold_people_of_the_victims_own_pool(judge, victims):
     assert {pool: len(gallery.identities) for pool, gallery in judge.galleries.items()} == {"recombined": 6, "unseen_part": 6}
     people = {pool: set(gallery.identities) for pool, gallery in judge.galleries.items()}
     assert not people["recombined"] & people["unseen_part"] and judge.chance == 1 / 6
@@ -46,8 +53,7 @@ def test_line_ups_hold_people_of_the_victims_own_pool(victims):
         assert victim.pictures.identities[0] in people[victim.pool]
 
 
-def test_a_line_up_to_be_ranked_is_shuffled_and_the_judge_keeps_whose_is_whose(victims):
-    judge = weights_judge.Judge(victims, 2, 0)
+def test_a_line_up_to_be_ranked_is_shuffled_and_the_judge_keeps_whose_is_whose(judge, victims):
     for pool, shown in judge.line_ups.items():
         mine = [victim for victim in victims if victim.pool == pool]
         assert shown.images.shape[:2] == (6, 2) and set(shown.people) == set(judge.galleries[pool].identities)
@@ -59,8 +65,8 @@ def test_a_line_up_to_be_ranked_is_shuffled_and_the_judge_keeps_whose_is_whose(v
         assert shown.people[: len(mine)] != tuple(victim.pictures.identities[0] for victim in mine)  # not the victims first
 
 
-def test_a_score_names_the_right_person_only_where_nobody_scores_as_much(victims):
-    judge, victim = weights_judge.Judge(victims, 2, 0), victims[0]
+def test_a_score_names_the_right_person_only_where_nobody_scores_as_much(judge, victims):
+    victim = victims[0]
     own = judge.line_ups[victim.pool].people.index(victim.pictures.identities[0])
     scores = torch.zeros(6)
     assert judge.named(scores, victim) == {"hit": False, "rank": 6}  # an attack that says nothing
