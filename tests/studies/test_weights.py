@@ -254,8 +254,9 @@ def test_the_contact_sheet_shows_people_on_whom_everything_was_tried(victims, tm
             )
     shown = []
     sheet = weights_table.pages.contact_sheet
-    rows = {dear: {"top1": 0.5}, other: {"top1": 1.0}, "none": {"outcome": "no channel"}}
-    figures = {"cells": cells, "attacks": rows}
+    scored = {"outcome": "scored", "verdict": "not shown"}
+    rows = {dear: {**scored, "top1": 0.5}, other: {**scored, "top1": 1.0}, "none": {"outcome": "no channel"}}
+    figures = {"cells": cells, "attacks": rows, "gate": {"passed": True, "asked": "much"}, "chance": 0.2}
     for figures["cells"] in (cells, {**cells, dear: {victims[3].name: {"outcome": "failed", "why": "x"}}}):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(weights_table.pages, "contact_sheet", lambda rows: shown.append(rows) or sheet(rows))
