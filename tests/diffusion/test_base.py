@@ -1,5 +1,6 @@
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,6 +34,14 @@ def test_encode_is_the_scaled_posterior_mean(base):
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.allclose(base.encode(x), base.vae.encode(x).latent_dist.mean * 0.9)
     assert base.decode(base.encode(x)).shape == x.shape
+
+
+def test_latents_are_float32_whatever_they_are_computed_in(base):
+    pixels = np.random.default_rng(0).integers(0, 255, (3, base.size, base.size, 3), dtype=np.uint8)
+    exact = base.encode_pixels(pixels)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = base.encode_pixels(pixels)
+    assert rough.dtype == exact.dtype == torch.float32 and 0 < (rough - exact).abs().max() < 0.1 * exact.std()
 
 
 def test_a_folder_that_is_no_pipeline_says_what_is_missing(tmp_path):

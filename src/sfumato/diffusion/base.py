@@ -76,9 +76,9 @@ class Codec:
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Posterior mean times the scaling factor: ``(B, 3, H, W)`` in [-1, 1] to ``(B, 4, h, w)``."""
+        """Posterior mean times the scaling factor: ``(B, 3, H, W)`` in [-1, 1] to float32 ``(B, 4, h, w)``, whatever it is computed in."""
         mean: torch.Tensor = self.vae.encode(images.to(self.vae.device, self.vae.dtype)).latent_dist.mean
-        return (mean * self.vae.config.scaling_factor).to(images.device)
+        return (mean.float() * self.vae.config.scaling_factor).to(images.device)
 
     def encode_pixels(self, images: np.ndarray, *, batch: int | None = None) -> torch.Tensor:
         """Encode uint8 ``(N, H, W, 3)``, so many pictures at a time, or as many as fit the budget of memory."""

@@ -285,8 +285,7 @@ def candidates(found: Audited, held: np.ndarray, *, copies: bool) -> Candidates:
     def like(what: str) -> Copies:
         images = found.pictures.take(held.tolist())[0]
         with autocast(found.base.vae.device, choose_precision()):
-            made = line_up.copies(images, found.base, found.pictures.folder.condition)[what]()
-        return replace(made, z_0=made.z_0.float(), c=made.c.float())
+            return line_up.copies(images, found.base, found.pictures.folder.condition)[what]()
 
     return Candidates(*found.latents(held.tolist()), {what: partial(like, what) for what in ("jpeg", "cropped")} if copies else {})
 

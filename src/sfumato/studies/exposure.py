@@ -42,7 +42,7 @@ from sfumato.studies.audit_folder import FIGURES
 from sfumato.studies.audited import AUDITED, Audited, Pictures, audited, candidates, extractable, taken, truth_of
 
 SCHEME = "records"
-DRAWN: dict[Effort, int] = {"glance": 32, "quick": 200, "full": 200}  # samples of the base that stand for a guess without records
+DRAWN: dict[Effort, int] = {"glance": 32, "quick": 128, "full": 200}  # samples of the base that stand for a guess without records
 PUBLIC: dict[Effort, tuple[int, int]] = {"glance": (60, 4)}  # invented people at most, and pictures of each
 GIVEN = 4000  # pictures of a public folder at most
 Tell = Callable[[str, int, int], None]
@@ -234,8 +234,8 @@ def _given(folder: Path, base: Base, settings: SealSettings, crop: Crop) -> Publ
         for found, some, conditions in listed.blocks(range(0, len(listed), step), skip=True):
             numbers += found
             images.append(some)
-            z_0.append(base.encode_pixels(some).float())
-            c.append(base.encode_pixels(conditions).float())
+            z_0.append(base.encode_pixels(some))
+            c.append(base.encode_pixels(conditions))
     if not numbers:
         raise UserError(f"{folder}: no picture that can be read", expected="--public FOLDER with pictures of the same kind as yours")
     people, captions = ([f(i) for i in numbers] for f in (listed.people.__getitem__, listed.caption))
