@@ -37,7 +37,8 @@ from sfumato.records.reader import Records
 from sfumato.studies import line_up
 
 AUDITED: dict[Effort, int] = {"glance": 128, "quick": 400, "full": 4000}  # records at most
-DRAWING: dict[Effort, int] = {"quick": 128}  # at most for attacks that draw for each record, and take fewer than are audited anyway
+# An attack that takes fewer records than the first number is given the second: it descends on, or draws for, each of them.
+DEAR: dict[Effort, tuple[tuple[int, int], ...]] = {"quick": ((64, 16), (400, 128))}
 HELD = 2000  # pictures that are held at once: candidates for linkage, other pictures for a line-up
 BLOCK = 64  # pictures that are read and encoded at a time
 LEDGER, LIKELIHOOD = "ledger", "likelihood"
@@ -138,9 +139,8 @@ def taken(row: str, effort: Effort, count: int) -> int:
     """How many of ``count`` audited records an attack is given; 0 where it is left out at this effort."""
     name, _, variant = row.partition(":")
     most = attempts.count(attacks.attack(name), effort, variant) or 0
-    if most < AUDITED[effort]:
-        most = min(most, DRAWING.get(effort, most))
-    return min(most, count)
+    given = next((given for below, given in DEAR.get(effort, ()) if most < below), most)
+    return min(most, given, count)
 
 
 def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed: int) -> Audited:

@@ -43,7 +43,7 @@ from sfumato.studies.audited import AUDITED, Audited, Pictures, audited, candida
 
 SCHEME = "records"
 DRAWN: dict[Effort, int] = {"glance": 32, "quick": 128, "full": 200}  # samples of the base that stand for a guess without records
-PUBLIC: dict[Effort, tuple[int, int]] = {"glance": (60, 4)}  # invented people at most, and pictures of each
+PUBLIC: dict[Effort, tuple[int, int]] = {"glance": (60, 4), "quick": (300, 6)}  # invented people at most, and pictures of each
 GIVEN = 4000  # pictures of a public folder at most
 Tell = Callable[[str, int, int], None]
 
