@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.judge.audit import repeats
 
-NAMES = {"Generated", "Sealed", "TrainConfig", "Trained", "generate", "load_base", "load_controlnet", "load_records", "seal", "train"}
-VERBS = sorted(name for name in NAMES if name[0].islower())
+VERBS = ["attack", "audit", "finetune", "generate", "load_base", "load_controlnet", "load_records", "seal", "train"]
+TYPES = ["Attacked", "Audited", "FinetuneConfig", "Finetuned", "Generated", "LoraSettings", "Sealed", "TrainConfig", "Trained"]
+NAMES = {*VERBS, *TYPES}
 
 
 def test_the_names_of_the_face():
@@ -55,15 +57,17 @@ def test_every_name_says_what_it_is(name):
 def world(tmp_path_factory, mini):
     """A place with pictures, a condition, records and a ControlNet, as the examples find them."""
     place = tmp_path_factory.mktemp("world")
-    (place / "pictures").mkdir()
     draw = np.random.default_rng(0)
-    for number in range(4):
-        blocks = np.kron(draw.integers(0, 255, (4, 4, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
-        Image.fromarray(blocks).save(place / "pictures" / f"{number}.png")
+    for folder in ("pictures", "public"):
+        (place / folder).mkdir()
+        for number in range(4):
+            blocks = np.kron(draw.integers(0, 255, (4, 4, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+            Image.fromarray(blocks).save(place / folder / f"{number}.png")
     Image.fromarray(np.kron(draw.integers(0, 2, (4, 4, 1)) * 255, np.ones((8, 8, 3))).astype(np.uint8)).save(place / "edges.png")
     before = Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFUMATO_HOME", str(place / "home"))
+        patch.setattr(repeats, "SEEDS", 2)  # that the audit tries
         os.chdir(place)
         base = sfumato.load_base(mini)
         world = {"sfumato": sfumato, "base": base, "folder": mini, "place": place}

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING
 from sfumato._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from sfumato.api.attack import Attacked as Attacked
+    from sfumato.api.attack import attack as attack
+    from sfumato.api.audit import Audited as Audited
+    from sfumato.api.audit import audit as audit
+    from sfumato.api.finetune import FinetuneConfig as FinetuneConfig
+    from sfumato.api.finetune import Finetuned as Finetuned
+    from sfumato.api.finetune import LoraSettings as LoraSettings
+    from sfumato.api.finetune import finetune as finetune
     from sfumato.api.generate import Generated as Generated
     from sfumato.api.generate import generate as generate
     from sfumato.api.load import load_base as load_base
@@ -23,6 +31,9 @@ if TYPE_CHECKING:
     from sfumato.api.train import train as train
 
 _FILES = {
+    "attack": ("Attacked", "attack"),
+    "audit": ("Audited", "audit"),
+    "finetune": ("FinetuneConfig", "Finetuned", "LoraSettings", "finetune"),
     "generate": ("Generated", "generate"),
     "load": ("load_base", "load_controlnet", "load_records"),
     "seal": ("Sealed", "seal"),

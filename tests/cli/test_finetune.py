@@ -9,7 +9,7 @@ from PIL import Image
 
 from sfumato.adapters import formats, train_one
 from sfumato.adapters.lora import check_fits
-from sfumato.cli import finetune
+from sfumato.api import finetune
 from sfumato.owner.folder import read_folder
 
 

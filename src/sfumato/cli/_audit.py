@@ -1,75 +1,15 @@
-"""The audits of ``sfumato inspect``: of the records themselves, by anybody and by their owner, and of the mechanism of this version."""
+"""The audits of ``sfumato inspect`` in words, and that of the mechanism of this version."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from sfumato.records.manifest import Manifest
-from sfumato.records.shard import Shard
 
 MATCHED = {
     "ledger": "by your private ledger",
     "likelihood": "by likelihood, where it is sure: this machine's ledger does not hold these records",
 }
-Fields = list[tuple[Any, Any]]  # a claim and the latents that it is of
-
-
-def of_records(manifest: Manifest, shards: list[Shard], truth: Path | None, base: str, *, crop: Any = "center") -> dict[str, Any]:
-    """Test what the records bear against what is claimed; with ``truth``, the folder of their pictures, the owner's tests as well."""
-    from sfumato.judge.audit import records as audit
-    from sfumato.records import privacy
-    from sfumato.records.rows import Stack
-
-    claims = audit.claims(privacy.entries(manifest.privacy), manifest.settings)
-    fields: Fields = [(claim, Stack(shards, claim.field)) for claim in claims] if shards else []
-    found: dict[str, Any] = {"claimed": claimed(manifest), "anybody": audit.anybody(fields), "owner": None}
-    if truth is not None and shards:
-        found["owner"] = _owner(manifest, shards, fields, truth, base, crop)
-    found["refuted"] = any(part["refuted"] for part in (found["anybody"], found["owner"]) if part)
-    return found
-
-
-def claimed(manifest: Manifest) -> dict[str, Any]:
-    """What only the signer knows."""
-    settings = manifest.settings
-    return {
-        "clip": settings.clip, "condition_clip": settings.condition_clip, "releases": manifest.privacy["releases"],
-        "secure_noise": manifest.secure_noise,
-    }  # fmt: skip
-
-
-def _owner(manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path, base: str, crop: Any) -> dict[str, Any]:
-    import numpy as np
-    import torch
-
-    from sfumato.core.errors import UserError
-    from sfumato.diffusion.base import load_codec
-    from sfumato.judge.audit import records as audit
-    from sfumato.owner import whose
-    from sfumato.owner.folder import read_folder
-    from sfumato.records.reader import check_fit
-
-    codec = load_codec(base)
-    check_fit(truth, manifest, codec)
-    listed = read_folder(truth, size=codec.size, condition=manifest.settings.condition, crop=crop)
-    known = whose.named(manifest.release, [shard.entry.sha256 for shard in shards])
-    names, paths, latents = [], [], []
-    for example in listed:
-        try:
-            pair = listed.pixels(example)
-        except UserError:
-            continue  # left out of the records, too
-        if known is not None:
-            names.append(known.name(pair[0]))
-            paths.append(example.path)
-        latents.append(codec.encode_pixels(np.stack(pair[: len(fields)])))
-    if not latents:
-        raise UserError(f"{truth}: no picture that can be read", expected="the folder that was sealed")
-    clean = torch.stack(latents)  # (M, fields, 4, h, w)
-    owned = [(claim, rows, clean[:, number]) for number, (claim, rows) in enumerate(fields)]
-    found = audit.owner(owned, index=None if known is None else known.whose(names, paths))
-    return found | {"matched": "likelihood" if known is None else "ledger"}
 
 
 def of_mechanism(manifest: Manifest, unchecked: str) -> dict[str, Any]:

@@ -72,36 +72,27 @@ def command(
         raise UserError(f"--jobs {jobs} without --matrix", expected="--jobs with --matrix alone")
     if records is None or truth is None or scheme:
         raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
-    from sfumato.judge.gates import place, thresholds
-    from sfumato.owner.picture_file import crop_of
-    from sfumato.studies import audit_folder
-    from sfumato.studies.exposure import ExposureConfig, run
+    from sfumato.api.attack import attack
 
-    config = ExposureConfig(attacks=rows, effort=effort, base=base, public=public, controlnet=controlnet, crop=crop_of(crop))
-    asked = thresholds(gates)
-    where = out or audit_folder.default(records, config.effort, base, str(public), str(controlnet), *([] if crop == "center" else [crop]))
-    _output.say(
-        f"The audit goes to {where}. It holds your pictures and what attackers made of them: it is private, and never to be shared."
-    )
     with _output.bar("getting ready", timed=False) as advance:
-        said = " ".join(["sfumato attack", str(records), "--truth", str(truth), *([] if attacks == "all" else ["--attacks", attacks])])
-        said += "" if crop == "center" else f" --crop {crop}"
-        command = f"{said} --effort {effort}"
-        figures = run(
-            records, truth, where, config, asked=asked, gates_from=place(gates), command=command, say=_output.say, tell=advance.phase
-        )
+        attacked = attack(
+            records, truth, out=out, attacks=attacks, effort=effort, gates=gates, public=public, controlnet=controlnet,
+            crop=crop, base=base, on_note=_output.say,  # type: ignore[arg-type]  # attack looks at effort and crop
+            on_progress=lambda what, done, total, note="": advance.phase(what, done, total),
+        )  # fmt: skip
+    figures = attacked.figures
     if as_json:
         shown = (
             "verdict", "attacks", "gates", "gates_from", "passed", "leaks", "person", "records", "audited", "matched", "standing",
             "withdrawn", "settings",
         )  # fmt: skip
-        _output.emit({name: figures[name] for name in shown} | {"out": str(where)})
+        _output.emit({name: figures[name] for name in shown} | {"out": str(attacked.out)})
     else:
         _say(figures)
         _say_verdict(figures["verdict"], records, truth)
-        _output.say(f"Look: {where / 'attack.html'}")
-    if figures["exit_code"]:
-        raise typer.Exit(figures["exit_code"])
+        _output.say(f"Look: {attacked.page}")
+    if attacked.exit_code:
+        raise typer.Exit(attacked.exit_code)
 
 
 def _say(figures: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ def command(
         return
     from dataclasses import asdict
 
+    from sfumato.api.audit import of_records
     from sfumato.core import finished
     from sfumato.core.errors import RecordError
     from sfumato.core.outside import printable
@@ -78,7 +79,7 @@ def command(
         except ValueError as error:  # the verdict on the records is not lost with the picture
             not_drawn = str(error)
     unchecked = _unchecked(records, manifest, base)
-    audited = _audit.of_records(manifest, good, truth, base, crop=cut) if audit else None
+    audited = of_records(manifest, good, truth, base, crop=cut) if audit else None
     tried = _audit.of_mechanism(manifest, unchecked) if selftest else None
     shape, dtype = list(manifest.shape), str(manifest.settings.dtype).removeprefix("torch.")
     standing = _standing(manifest)

@@ -1,43 +1,39 @@
-"""Whose pictures ``sfumato finetune`` is given: how they are cut, what they are called, how often each counts, and what looks wrong."""
+"""Whose pictures ``finetune`` is given: how they are cut, called and counted; and what looks wrong."""
 
 from __future__ import annotations
 
+from math import gcd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from sfumato.owner.folder import Folder
+from sfumato.api._common import OnNote
+from sfumato.core.errors import UserError
+from sfumato.owner.folder import Folder, read_folder
+from sfumato.owner.picture_file import Crop
+from sfumato.owner.survey import survey
 
 TRIGGER, CLASS = "sks", "peep"
 SANE_LR = 0.03  # ten times what the tiny base takes; beyond, weights are driven off
 REPEATED = 10_000  # rows of latents at most, pictures times their repeats
 
 
-def pictures(folder: Path, *, size: int, crop: Any) -> Folder:
+def pictures(folder: Path, *, size: int, crop: Crop, on_note: OnNote) -> Folder:
     """The pictures of a folder, and what their owner should know of them."""
-    from sfumato.cli import _output
-    from sfumato.owner.folder import read_folder
-    from sfumato.owner.survey import survey
-
     found = read_folder(folder, size=size, condition="canny", crop=crop)  # which is not extracted
     seen = survey(found)
     for line in (*found.notes, *seen.warnings(size, alone=False)):
-        _output.say(line)
+        on_note(line)
     if seen.oblong:
         change = "padded to a square" if crop == "pad" else "cropped to the middle square"
-        _output.say(f"{change}: {len(seen.oblong)} of {seen.pictures} pictures")
+        on_note(f"{change}: {len(seen.oblong)} of {seen.pictures} pictures")
     return found
 
 
-def called(found: Folder, trigger: str | None, kind: str | None) -> tuple[str, str]:
+def called(found: Folder, trigger: str | None, kind: str | None, *, on_note: OnNote) -> tuple[str, str]:
     """Trigger and class: as they were named, else as a ``10_word name`` folder has them, else the usual ones.
 
     Raises:
         UserError: folders of several subjects, and no name for all of them.
     """
-    from sfumato.cli import _output
-    from sfumato.core.errors import UserError
-
     said = list(dict.fromkeys(example.words for example in found if example.words))
     if len(said) > 1 and (trigger is None or kind is None):
         raise UserError(
@@ -47,11 +43,22 @@ def called(found: Folder, trigger: str | None, kind: str | None) -> tuple[str, s
         )
     first, _, rest = said[0].partition(" ") if said else ("", "", "")
     if said and (trigger is None or kind is None):
-        _output.say(f"called by its folder: trigger {trigger or first!r}, class {kind or rest or CLASS!r}")
+        on_note(f"called by its folder: trigger {trigger or first!r}, class {kind or rest or CLASS!r}")
     return (trigger or first or TRIGGER).strip(), (kind or rest or CLASS).strip()
 
 
+def check_rate(lr: float) -> None:
+    """Raises UserError for a learning rate that cannot be."""
+    if not 0 < lr <= 1:
+        raise UserError(
+            f"--lr {lr:g}",
+            expected="a learning rate above 0 and up to 1: every step would throw the weights away",
+            fix="leave it out for the tiny base; SD 1.x wants about 1e-4",
+        )
+
+
 def warnings(trigger: str, lr: float) -> list[str]:
+    """What looks wrong of a trigger and a learning rate."""
     said = []
     if len(trigger.split()) > 1:
         said.append(
@@ -68,10 +75,6 @@ def rows(found: Folder) -> list[int]:
     Raises:
         UserError: more of them than are kept.
     """
-    from math import gcd
-
-    from sfumato.core.errors import UserError
-
     common = gcd(*(example.repeats for example in found)) or 1
     times = [max(1, example.repeats // common) for example in found]
     if sum(times) > REPEATED:
