@@ -112,7 +112,7 @@ def test_a_users_own_line_up_is_ranked_and_names_who_comes_first(tiny, attacked,
     quick_readers(monkeypatch)
     known = Scenario(tiny, Published(formats.read(good)), *weights._public(tiny, SMALL, good.parent.parent))
     found = weights_candidates.rank(known, line_up, names, effort="quick", seed=0)
-    assert set(found["ranked"]) == {"lineup_likelihood:calibrated", "read_identity:likelihood"} and not found["failed"]
+    assert set(found["ranked"]) == {"lineup_likelihood:calibrated", "read_identity:cosine"} and not found["failed"]
 
 
 def test_a_line_up_of_nobody_or_of_one_is_refused(tiny, make_folder, tmp_path):

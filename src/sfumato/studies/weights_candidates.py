@@ -53,7 +53,7 @@ def rank(known: Scenario, line_up: LineUp, names: tuple[str, ...], *, effort: Ef
     """By attack who comes first, ``SHOWN`` candidates with their scores; or, as ``failed``, why an attack came to nothing."""
     rows = ["lineup_likelihood:raw"]
     if known.get(PublicAdapters) is not None:
-        rows = ["lineup_likelihood:calibrated", "read_identity:likelihood"]
+        rows = ["lineup_likelihood:calibrated", "read_identity:cosine"]
     found: dict[str, Any] = {"candidates": len(names), "pictures of each": line_up.z_0.shape[1], "ranked": {}, "failed": {}}
     for row in rows:
         guess = attacks.attempt(row, known.having(line_up), effort=effort, seed=seed)

@@ -3,8 +3,9 @@
 Adapters of public people and these people's pictures are all that it learns from. An adapter is described by what each
 layer adds and by nothing else (``sketch``), so that every way of writing it, ``(G A, B G^-1)``, is the same; a person by
 where the attacker's own identity head, never the judge's, puts their pictures. Ridge regression leads from one to the
-other. Candidates of a line-up are ranked by a likelihood: how far the person's other pictures lie from what was read, in
-the measure of the errors on public people who were set aside (``likelihood``), or by the cosine (``cosine``).
+other. Candidates of a line-up are ranked by the cosine with what was read (``cosine``), or by a likelihood: how far the
+person's other pictures lie from it in the measure of the errors on public people who were set aside (``likelihood``),
+which trusts errors on few people too much.
 
 Notation: n adapters, F values that describe one, D of an identity, M candidates with K pictures each.
 """
@@ -31,7 +32,7 @@ from sfumato.features import identity
 DESCRIPTION = "regress the person's identity from what the adapter adds, layer by layer, and rank a line-up by it"
 TARGETS: tuple[Target, ...] = ("person",)
 NEEDS: tuple[type, ...] = (Published, PublicAdapters, PublicPeople, LineUp)
-VARIANTS = ("likelihood", "cosine")
+VARIANTS = ("cosine", "likelihood")
 SIDE = 32  # a layer is sketched to this many rows and columns
 FOLDS = 5
 PENALTIES = tuple(10.0**k for k in range(-3, 4))  # of the mean eigenvalue of the adapters' Gram matrix
@@ -83,7 +84,7 @@ class Reader:
         return (described - self.mean) @ self.weight + self.offset
 
 
-def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "likelihood") -> Guess:
+def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "cosine") -> Guess:
     """``scores`` ``(M,)`` over the line-up's people. See the module."""
     if variant not in VARIANTS:
         raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
