@@ -1,9 +1,11 @@
 """The face of the library: its names, that each is documented, and that the examples do what they say."""
 
 import ast
+import dataclasses
 import doctest
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 from PIL import Image
 
 import sfumato
+from sfumato.api import attack as attacks
+from sfumato.api.audit import Check
 from sfumato.judge.audit import repeats
 
 VERBS = ["attack", "audit", "finetune", "generate", "load_base", "load_controlnet", "load_records", "seal", "train"]
@@ -142,3 +146,34 @@ def test_a_trial_needs_no_place_and_is_no_release(world):
     tried = sfumato.seal("pictures", owner="me", seal_step=900, base=world["base"], trial=True)
     assert tried.trial and tried.out.is_relative_to(world["place"] / "home") and tried.manifest.standing == "trial"
     assert tried.released_before == 4 and tried.records == 4
+
+
+def test_an_adapter_is_refused_before_anything_is_read(world):
+    wrong = [{"out": "x.bin"}, {"prior": -1}, {"seed": -1}, {"format": "zip"}, {"trigger": " "}, {"crop": "fit"}]
+    for how in (*wrong, {"config": sfumato.FinetuneConfig(lr=2.0)}):
+        with pytest.raises(ValueError, match="expected:"):
+            sfumato.finetune("nowhere", **{"out": "none.safetensors", "base": world["base"], **how})
+
+
+def test_an_audit_names_what_is_refuted_and_what_is_damaged(world, tmp_path):
+    shutil.copytree("records", tmp_path / "records")
+    (shard,) = (tmp_path / "records").glob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    audited = sfumato.audit(tmp_path / "records", base=world["base"])
+    assert len(audited.bad) == 1 and shard.name in audited.bad[0] and not audited.anybody and not audited.refuted
+    seen = Check(field="z_n", name="bands", asks="", p=0.0, threshold=1e-6, statistic=1.0, expected=0.0, where="")
+    assert dataclasses.replace(audited, anybody=(seen,)).refuted
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1), (None, 2)])
+def test_an_attack_that_was_scored_and_one_that_was_not(passed, code):
+    scored = {"outcome": "scored", "target": "person", "score": 0.5, "low": 0.4, "high": 0.6, "prior_only": 0.1, "n": 9}
+    figures = {
+        "attacks": {"algebraic": scored, "fsha": {"outcome": "no channel", "why": "no GradientChannel"}}, "records": 9, "audited": 5,
+        "gates": [{"name": "person", "passed": passed, "found": "0.5", "asked": "below 0.2"}], "passed": passed,
+        "verdict": {"headline": "so", "notes": ["but"], "commands": []},
+    }  # fmt: skip
+    found = attacks._result(Path("out"), figures)
+    one, other = found.scores
+    assert (one.target, one.score, one.guess, one.n) == ("person", 0.5, 0.1, 9) and (other.score, other.why) == (None, "no GradientChannel")
+    assert found.exit_code == code and found.gates[0].passed is passed and found.notes == ("but",)

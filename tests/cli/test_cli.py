@@ -32,7 +32,7 @@ def test_a_full_disk_is_told_not_traced(run, monkeypatch):
     def full(**_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/private/out")
 
-    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(cli._help, "built", lambda app: full)
     code, out, err = run("version", "--json")
     assert code == 2 and "/private/out: No space left" in err and json.loads(out)["exit_code"] == 2
 

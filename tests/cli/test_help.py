@@ -1,9 +1,12 @@
 """Help says something of every argument of every command, and where things lie."""
 
+import re
+
 import pytest
 
 from sfumato import __version__
 from sfumato.cli import _help
+from sfumato.cli import main as cli
 from sfumato.cli.main import app
 from sfumato.judge import gates
 
@@ -31,3 +34,15 @@ def test_the_version_is_told_at_once(run):
 def test_help_says_where_the_gates_lie():
     (said,) = [parameter.help for parameter in COMMANDS["attack"].params if parameter.name == "gates"]
     assert gates.place() in said
+
+
+def test_commands_are_grouped_by_whose_they_are(run):
+    said, groups = run("--help")[1], [group for group in cli.GROUPS if group]
+    places = [said.index(f"─ {group} ") for group in groups]
+    assert groups == ["Owner", "Server", "Audit", "Research"] and places == sorted(places)
+    ends = [*places[1:], len(said)]
+    shown = {group: said[start:end] for group, start, end in zip(groups, places, ends, strict=True)}
+    for group, modules in cli.GROUPS.items():
+        for module in modules:
+            name = module.__name__.rpartition(".")[2].replace("_", "-")
+            assert name in COMMANDS and re.search(rf"^│ {name} ", shown[group] if group else said[: places[0]], re.MULTILINE)

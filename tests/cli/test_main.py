@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from sfumato.accounting import gaussian
 from sfumato.cli import _output
 from sfumato.cli import main as cli
+from sfumato.core import registry
 from sfumato.core.errors import UserError
+from sfumato.diffusion.noising import eps_from
+from sfumato.records.record import SealSettings
 from sfumato.server.fit import TrainConfig
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07 :x: [red]a[/red] \u202egnp"
@@ -49,6 +53,7 @@ def thrown(error):
         lambda: json.loads("{"),
         lambda: np.zeros(3).reshape(2, 2),
         lambda: int("x"),
+        lambda: eps_from(torch.zeros(1), torch.zeros(1), torch.zeros(1), None, "x"),  # a ValueError of this package that is no UserError
         lambda: None.nothing,
         lambda: b"\xff".decode(),
     ],
@@ -70,7 +75,10 @@ def test_whoever_mends_sees_the_traceback(run, monkeypatch):
     ("happen", "said"),
     [
         (thrown(UserError("wrong", fix="so")), "fix: so"),
-        (lambda: TrainConfig(steps=0), "at least 1"),  # a setting that this package refused in plain words
+        (lambda: TrainConfig(steps=0), "at least 1"),
+        (lambda: SealSettings(condition="canny", seal_step=-1, condition_step=None), "expected a step"),
+        (lambda: registry.get("conditions", "nothing"), "unknown name 'nothing'"),
+        (lambda: gaussian.target_mu(-1.0, 1e-5), "expected"),
         (thrown(MemoryError()), "not enough memory"),
         (thrown(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")), "not enough memory"),
         (lambda: torch.empty(2**60), "not enough memory"),

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
+from sfumato.core.errors import UserError
+
 RELATIONS = {"replace-one": 2.0, "zero-out": 1.0}
 
 
@@ -22,9 +24,9 @@ def sensitivity(clip: float, relation: str) -> float:
     Add-or-remove is no relation here: the number of records is public.
     """
     if not 0 < clip < math.inf:
-        raise ValueError(f"clip {clip}; expected a positive bound: without one there is no guarantee")
+        raise UserError(f"clip {clip}; expected a positive bound: without one there is no guarantee")
     if relation not in RELATIONS:
-        raise ValueError(f"relation {relation!r}; expected {' or '.join(RELATIONS)}")
+        raise UserError(f"relation {relation!r}; expected {' or '.join(RELATIONS)}")
     return RELATIONS[relation] * clip
 
 
@@ -41,7 +43,7 @@ def compose(mus: Iterable[float]) -> float:
 def person(mu: float, pictures: int) -> float:
     """mu of somebody with ``pictures`` records, all of them replaced (or zeroed) at once: ``mu sqrt(k)``."""
     if pictures < 1:
-        raise ValueError(f"{pictures} pictures; a person has at least 1")
+        raise UserError(f"{pictures} pictures; a person has at least 1")
     return mu * math.sqrt(pictures)
 
 
@@ -64,7 +66,7 @@ def delta(epsilon: float, mu: float) -> float:
 def epsilon(delta: float, mu: float) -> float:
     """The smallest epsilon >= 0 at ``delta``; infinite for an infinite mu."""
     if not 0 < delta < 1:
-        raise ValueError(f"delta {delta} must lie in (0, 1)")
+        raise UserError(f"delta {delta} must lie in (0, 1)")
     if math.isinf(mu):
         return math.inf
     target = math.log(delta)
@@ -90,7 +92,7 @@ def first_step(
         The step, or ``None``: no step of this schedule is noisy enough.
     """
     if releases < 1:
-        raise ValueError(f"{releases} releases; expected at least one")
+        raise UserError(f"{releases} releases; expected at least one")
     budget = target_mu(target, delta)
     each = [mu(a, s, delta_norm) * math.sqrt(releases) for a, s in zip(alphas, sigmas, strict=True)]
     return next((step for step, value in enumerate(each) if value <= budget), None)
@@ -99,9 +101,9 @@ def first_step(
 def target_mu(epsilon: float, delta: float) -> float:
     """The largest mu that is (epsilon, delta)-private."""
     if not 0 <= epsilon < math.inf:
-        raise ValueError(f"target epsilon {epsilon}; expected a number >= 0")
+        raise UserError(f"target epsilon {epsilon}; expected a number >= 0")
     if not 0 < delta < 1:
-        raise ValueError(f"delta {delta} must lie in (0, 1)")
+        raise UserError(f"delta {delta} must lie in (0, 1)")
     target, low, high = math.log(delta), 1.0, 1.0
     while log_delta(epsilon, high) < target:
         high *= 2

@@ -155,7 +155,7 @@ def attached(base: Base, adapter: Adapter, *, trainable: bool = False) -> Iterat
     from peft import LoraConfig, inject_adapter_in_model
 
     if any(hasattr(model, "peft_config") for model in (base.unet, base.text_encoder)):
-        raise ValueError("the base carries an adapter already; take that one off first")
+        raise UserError("the base carries an adapter already; take that one off first")
     check_fits(adapter, base)
     ranks, layers = adapter.ranks, {}
     base.__dict__.pop("empty_context", None)  # an adapter of the text encoder changes it

@@ -6,7 +6,6 @@ import json
 import sys
 import traceback
 import warnings
-from pathlib import Path
 from typing import Annotated, Any
 
 import click
@@ -32,7 +31,6 @@ from sfumato.cli import (
 from sfumato.core.registry import PluginWarning
 
 WRONG, FAULT, INTERRUPTED = 2, 3, 130
-_PACKAGE = Path(__file__).parent.parent
 app = typer.Typer(
     name="sfumato",
     no_args_is_help=True,
@@ -59,13 +57,24 @@ def _root(
     pass
 
 
-for module in (demo, seal, inspect, attack, withdraw, train, generate, finetune, compare, calibrate, version):
-    command = module.command if module is version else _threads.threaded(module.command)
-    app.command(name=module.__name__.rpartition(".")[2])(command)
-for info in attack_weights.app.registered_commands:
-    assert info.callback is not None
-    info.callback = _threads.threaded(info.callback)
-app.add_typer(attack_weights.app, name="attack-weights")
+GROUPS = {  # as help shows them, in this order
+    None: (demo, version),
+    "Owner": (seal, withdraw, finetune),
+    "Server": (train, generate),
+    "Audit": (inspect, attack, attack_weights),
+    "Research": (compare, calibrate),
+}
+for group, modules in GROUPS.items():
+    for module in modules:
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
+        if module is attack_weights:
+            for info in attack_weights.app.registered_commands:
+                assert info.callback is not None
+                info.callback = _threads.threaded(info.callback)
+            app.add_typer(attack_weights.app, name=name, rich_help_panel=group)
+        else:
+            command = module.command if module is version else _threads.threaded(module.command)
+            app.command(name=name, rich_help_panel=group)(command)
 
 
 def main() -> None:
@@ -120,7 +129,7 @@ def _told(error: Exception) -> tuple[str, int]:
     from sfumato.core.errors import UserError
     from sfumato.core.faults import keep
 
-    if isinstance(error, UserError) or _is_ours(error):  # ours say what was got, what was expected and how to mend it
+    if isinstance(error, UserError):  # which says what was got, what was expected and how to mend it
         return str(error), WRONG
     if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
         return f"not enough memory ({str(error).splitlines()[0][:200] if str(error) else 'for what was asked'}); try less at once", WRONG
@@ -128,14 +137,6 @@ def _told(error: Exception) -> tuple[str, int]:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}; make room or choose another folder, then run the same command again", WRONG
     return keep(error), FAULT
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether it is a ValueError that a line of this package raised: a setting that cannot be. One out of a library is a fault."""
-    if type(error) is not ValueError or error.__traceback__ is None:
-        return False
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(frame.filename).is_relative_to(_PACKAGE) and (frame.line or "").startswith("raise")
 
 
 def _fail(message: str, code: int) -> None:

@@ -64,7 +64,7 @@ def get(package: str, name: str) -> ModuleType:
     """Load method ``name`` of ``package``; an unknown name is answered with the known ones.
 
     Raises:
-        ValueError: no such method.
+        UserError: no such method.
         PluginError: it is a plug-in, and cannot be loaded or is no such method.
     """
     if name in _own(package):
@@ -72,7 +72,7 @@ def get(package: str, name: str) -> ModuleType:
     plugins = _plugins(package)
     if name in plugins:
         return _load(plugins[name], packages()[package])
-    raise ValueError(f"unknown name {name!r} in {package}; known: {', '.join(names(package))}")
+    raise UserError(f"unknown name {name!r} in {package}; known: {', '.join(names(package))}")
 
 
 def _own(package: str) -> set[str]:

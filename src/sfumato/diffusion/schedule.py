@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from sfumato.core.errors import UserError
+
 CLEAN = -1
 
 
@@ -22,7 +24,7 @@ class Schedule:
     def __post_init__(self) -> None:
         bar = self.alpha_bar.double()
         if bar.ndim != 1 or not bool(((bar > 0) & (bar < 1)).all()) or not bool((bar.diff() < 0).all()):
-            raise ValueError(
+            raise UserError(
                 "alpha_bar must fall strictly and lie in (0, 1); a zero-terminal-SNR schedule cannot be sealed at its last step"
             )
         object.__setattr__(self, "alpha_bar", bar)
@@ -44,5 +46,5 @@ class Schedule:
     def _index(self, t: torch.Tensor | int | None) -> torch.Tensor:
         index = torch.as_tensor(CLEAN if t is None else t).long().cpu()
         if bool(((index < CLEAN) | (index >= self.steps)).any()):
-            raise ValueError(f"step {index.tolist()} is outside the schedule: expected 0 ... {self.steps - 1}, or none for clean")
+            raise UserError(f"step {index.tolist()} is outside the schedule: expected 0 ... {self.steps - 1}, or none for clean")
         return index

@@ -27,6 +27,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from sfumato.core.errors import UserError
+
 Pool = Literal["public", "held_out", "recombined", "unseen_part"]
 POOLS: tuple[Pool, ...] = ("public", "held_out", "recombined", "unseen_part")
 SIZE = 64
@@ -186,7 +188,7 @@ def draw_identity(style: str, pool: Pool, *, rng: random.Random) -> Identity:
     """Draw a person of ``style`` that belongs to ``pool`` (rejection sampling)."""
     spec = _spec(style)
     if pool not in POOLS:
-        raise ValueError(f"unknown pool {pool!r}; known: {', '.join(POOLS)}")
+        raise UserError(f"unknown pool {pool!r}; known: {', '.join(POOLS)}")
     while True:
         parts = []
         for part in spec.identity:
@@ -269,7 +271,7 @@ def picture(style: str, pool: Pool, index: int, *, seed: int, per_identity: int 
 
 def _spec(style: str) -> StyleSpec:
     if style not in STYLES:
-        raise ValueError(f"unknown avatar style {style!r}; known: {', '.join(STYLES)}")
+        raise UserError(f"unknown avatar style {style!r}; known: {', '.join(STYLES)}")
     return STYLES[style]
 
 

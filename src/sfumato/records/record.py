@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from sfumato.core.errors import UserError
+
 SCHEMA = 1
 SHARD_RECORDS = 256
 LEVELS = 16  # of an int8 value to one standard deviation: ±8 of them fit
@@ -31,15 +33,15 @@ class SealSettings:
         for name in ("seal_step", "condition_step"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-                raise ValueError(f"{name} {value!r}: expected a step >= 0, or none for unsealed")
+                raise UserError(f"{name} {value!r}: expected a step >= 0, or none for unsealed")
         for name in ("clip", "condition_clip"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6):
-                raise ValueError(f"{name} {value!r}: expected a positive bound, or none for no clip (and no guarantee)")
+                raise UserError(f"{name} {value!r}: expected a positive bound, or none for no clip (and no guarantee)")
         if type(self.derived) is not bool or type(self.bits) is not int or self.bits not in (8, 16):
-            raise ValueError(f"derived {self.derived!r}, bits {self.bits!r}; expected true or false, and 8 or 16")
+            raise UserError(f"derived {self.derived!r}, bits {self.bits!r}; expected true or false, and 8 or 16")
         if self.derived and (self.seal_step is None or self.condition_step is not None or self.condition_clip is not None):
-            raise ValueError("a derived condition does not leave: it takes sealed pictures, and no step or clip of its own")
+            raise UserError("a derived condition does not leave: it takes sealed pictures, and no step or clip of its own")
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -50,13 +50,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulation", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.precision not in ("no", "bf16", "fp16"):
-            raise ValueError(f"precision {self.precision!r}; expected no, bf16 or fp16")
+            raise UserError(f"precision {self.precision!r}; expected no, bf16 or fp16")
         if self.held_out < 0:
-            raise ValueError(f"held_out {self.held_out} must be at least 0")
+            raise UserError(f"held_out {self.held_out} must be at least 0")
         if not 0 <= self.ema < 1:
-            raise ValueError(f"ema {self.ema} must lie in [0, 1)")
+            raise UserError(f"ema {self.ema} must lie in [0, 1)")
 
     def identity(self) -> dict[str, Any]:
         """What decides the weights: everything but how often something is saved or shown."""
