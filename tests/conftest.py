@@ -10,6 +10,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from tests_support import write_pipeline
 
 
 def pytest_configure(config):
-    """Pictures that tests draw are kept from one test, and one run, to the next: the store draws them again where they are not its own."""
+    """Ctrl-C is Python's own, also where a shell took it from what it runs in the background. Pictures that tests draw are kept from one test, and one run, to the next: the store draws them again where they are not its own."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     kept = getattr(config, "cache", None)
     if kept is not None:
         os.environ.setdefault("SFUMATO_CACHE", str(kept.mkdir("pictures")))
