@@ -22,7 +22,11 @@ from tests_support import write_pipeline
 
 
 def pytest_configure(config):
-    """Ctrl-C is Python's own, also where a shell took it from what it runs in the background. Pictures that tests draw are kept from one test, and one run, to the next: the store draws them again where they are not its own."""
+    """Before any test.
+
+    Ctrl-C is Python's own, also where a shell took it from what it runs in the background. Pictures that tests draw are kept from one
+    test, and one run, to the next: the store draws them again where they are not its own.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     kept = getattr(config, "cache", None)
