@@ -32,7 +32,7 @@ def test_a_plan_names_what_takes_long_and_what_was_never_timed(base, monkeypatch
     assert f"diffusion_prior:ddim {span}" in plan[0] and "of somebody else" in plan[1]
     assert pace.total(["diffusion_prior:ddim"], "quick", 200, base) == pytest.approx(2 * pace.seconds("diffusion_prior:ddim", "quick", 200))
     assert pace.words(2 * pace.seconds("diffusion_prior:ddim", "quick", 200)) in pace.left(["diffusion_prior:ddim"], "quick", 200, base)
-    assert pace.plan(["algebraic"], "quick", 200, base) == []
+    assert pace.plan(["averaging"], "quick", 200, base) == []  # which most records give nothing to work on
 
 
 def test_seconds_are_never_said_more_exactly_than_they_are_known(base):
