@@ -7,7 +7,9 @@ Only the level that passed is sealed for good, into ``loop/records``; that relea
 once more before it may leave. Where no level passes, nothing is sealed.
 
 Without a ``person`` column nobody can say who is on a picture. Then the gate ``person`` is not
-asked, and the last line says so: what passed says nothing of people.
+asked, nor ``attacks``, which wants a result of attacks on people, too; the gates on the picture and
+its condition still want one of every attack on these. The last line says so: what passed says
+nothing of people.
 
 Exit code 0: sealed, and every gate that was asked passed. 1: no level passed. 2: the input was wrong.
 """
@@ -92,7 +94,7 @@ def gates_for(pictures: Path, given: Path | None, out: Path) -> tuple[Path, bool
     text = Path(given or gates.place()).read_text()
     if not people and "person" in tomllib.loads(text):
         tables = text.split("\n[")
-        text = "\n[".join(table for table in tables if not table.startswith("person]"))
+        text = "\n[".join(table for table in tables if not table.startswith(("person]", "attacks]")))
     path = out / "gates.toml"
     path.write_text(text)
     return path, people and "person" in tomllib.loads(text)
