@@ -98,3 +98,12 @@ def test_what_is_open_names_what_may_settle_it():
     assert "--effort quick" in told({"attacks": None}, effort="glance").commands[0]
     assert "--public FOLDER" in told({"public": None}).commands[0]
     assert told({"attacks": None}, every=("a", "b")).commands and not told({"person": None}).commands
+
+
+def test_a_comparison_names_who_follows_best_unless_nothing_could_be_learned():
+    tables = {"own": {name: {"adherence": {"mean": mean}} for name, mean in (("no_control", 0.1), ("sealed", 0.8), ("public", 0.5))}}
+    found = verdict.of_comparison(tables)
+    assert found.state == "open" and "sealed" in found.headline
+    assert found.notes[0].index("sealed") < found.notes[0].index("public") < found.notes[0].index("no control")
+    few = verdict.of_comparison(tables, "nothing is learned in 80 steps")
+    assert "80 steps" in few.headline and "sealed" not in few.headline and few.state == "open"

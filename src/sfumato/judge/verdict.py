@@ -76,6 +76,19 @@ def of(
     return Verdict("passed", headline, tuple(notes), (_leave(settings, standing),))
 
 
+def of_comparison(tables: Mapping[str, Mapping[str, Any]], few: str = "") -> Verdict:
+    """Which scheme's ControlNet follows conditions best, by domain, unless ``few`` says why nobody can tell. No comparison is passed or
+    failed."""
+    domain, rows = next(iter(tables.items()))
+    best, *others = sorted(rows, key=lambda name: -rows[name]["adherence"]["mean"])
+    said = [f"{name.replace('_', ' ')} {rows[name]['adherence']['mean']:.2f}" for name in (best, *others)]
+    headline = f"Conditions are followed best by what {best.replace('_', ' ')} trained ({domain}): what that costs stands below."
+    if few:
+        headline = f"{few[:1].upper()}{few[1:]}."
+    notes = (f"adherence, the best first: {', '.join(said)}", "what each scheme gives away is measured by sfumato attack --matrix")
+    return Verdict("open", headline, notes, ("sfumato attack --matrix",))
+
+
 def _leave(settings: SealSettings, standing: str) -> str:
     """What to do with records that passed: look at what leaves; or, where these may not, seal some that may."""
     if standing == "release":

@@ -26,10 +26,10 @@ from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.shapes import sd15
 from sfumato.features.colour import colour_histogram
 from sfumato.features.efficientnet import features
+from sfumato.judge import verdict
 from sfumato.judge.metrics.frechet import frechet_distance
 from sfumato.judge.metrics.probes import Probes, background_agreement, fit_probes, wilson
 from sfumato.judge.report import pages
-from sfumato.judge.verdict import Verdict
 from sfumato.pictures import store
 from sfumato.records.defaults import DERIVED_SEAL_STEP
 from sfumato.schemes._wire import Job, Outcome
@@ -326,7 +326,7 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         "tables": tables,
         "styles": DOMAINS,
         "sheets": sheets,
-        "verdict": _verdict(tables, few(config)).as_json(),
+        "verdict": verdict.of_comparison(tables, few(config)).as_json(),
         "guarantees": {name: _guarantee(row) for name, row in next(iter(tables.values())).items()},
         "sd15": figures["sd15"],
         "speed": figures["speed"],
@@ -336,19 +336,6 @@ def _report(out: Path, figures: dict[str, Any], config: CompareConfig) -> None:
         "version": __version__,
     }
     pages.write_page(out / "compare.html", "compare.html", values)
-
-
-def _verdict(tables: dict[str, dict[str, Any]], few: str = "") -> Verdict:
-    """Which scheme's ControlNet follows conditions best, by domain, unless ``few`` says why nobody can tell. No comparison is passed or
-    failed."""
-    domain, rows = next(iter(tables.items()))
-    best, *others = sorted(rows, key=lambda name: -rows[name]["adherence"]["mean"])
-    said = [f"{name.replace('_', ' ')} {rows[name]['adherence']['mean']:.2f}" for name in (best, *others)]
-    headline = f"Conditions are followed best by what {best.replace('_', ' ')} trained ({domain}): what that costs stands below."
-    if few:
-        headline = f"{few[:1].upper()}{few[1:]}."
-    notes = (f"adherence, the best first: {', '.join(said)}", "what each scheme gives away is measured by sfumato attack --matrix")
-    return Verdict("open", headline, notes, ("sfumato attack --matrix",))
 
 
 def _guarantee(row: dict[str, Any]) -> str:
