@@ -1,6 +1,7 @@
 import math
 
 import mpmath
+import numpy as np
 import pytest
 from dp_accounting import get_epsilon_gaussian, get_sigma_gaussian
 from dp_accounting.pld import privacy_loss_distribution
@@ -110,3 +111,40 @@ def test_mu_and_epsilon_are_each_others_inverse(epsilon, log_delta):
     mu = gaussian.target_mu(epsilon, delta)
     assert gaussian.log_delta(epsilon, mu) == pytest.approx(log_delta, rel=1e-9)
     assert gaussian.epsilon(delta, mu) == pytest.approx(epsilon, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "mu", "bound"),
+    [(200, 0.0, 1 / 200), (10**6, 0.0, 1e-6), (1, 0.3, 1.0), (200, 1.0, 0.05754), (200, 2.0, 0.2825), (200, 3.0, 0.6644), (2, 1.0, 0.8413)],
+)
+def test_the_identification_bound_by_hand(candidates, mu, bound):
+    assert gaussian.identification(candidates, mu) == pytest.approx(bound, rel=1e-3)
+
+
+@given(candidates=floats(2, 1e9), mu=floats(0, 30))
+def test_the_identification_bound_against_high_precision(candidates, mu):
+    with mpmath.workdps(40):
+        quantile = mpmath.sqrt(2) * mpmath.erfinv(2 / mpmath.mpf(candidates) - 1)
+        assert gaussian.identification(candidates, mu) == pytest.approx(float(mpmath.ncdf(quantile + mu)), rel=1e-6)
+
+
+@pytest.mark.parametrize(("candidates", "mu"), [(2, 0.5), (2, 2.0), (20, 1.0), (200, 2.0)])
+def test_the_best_guess_from_a_noised_release_stays_below_the_bound_and_reaches_it_for_two(candidates, mu):
+    """Candidates at distance mu from the release that holds none, as far from one another as can be; the likeliest is guessed."""
+    draws, trials = np.random.default_rng(0), 20_000
+    points = np.eye(candidates) - 1 / candidates
+    points *= mu / np.linalg.norm(points[0])
+    seen = points[0] + draws.standard_normal((trials, candidates))
+    hits = (np.argmax(seen @ points.T, axis=1) == 0).mean()  # all norms are the same, so the likeliest is the nearest
+    bound, error = gaussian.identification(candidates, mu), 4 * 0.5 / trials**0.5
+    assert hits <= bound + error
+    assert hits > 1.3 / candidates  # a guess that uses the release
+    if candidates == 2:
+        assert hits == pytest.approx(bound, abs=error)
+
+
+def test_what_cannot_be_a_line_up_is_refused_and_no_guarantee_bounds_nothing():
+    assert gaussian.identification(10**6, math.inf) == 1.0
+    for candidates, mu in ((0, 1.0), (0.5, 1.0), (math.inf, 1.0), (math.nan, 1.0), (200, -0.1), (200, math.nan)):
+        with pytest.raises(ValueError, match="candidates|mu"):
+            gaussian.identification(candidates, mu)

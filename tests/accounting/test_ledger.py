@@ -84,6 +84,7 @@ def test_every_line_of_the_card_has_all_its_terms():
         for line in ledger.lines(ledger.card(releases)):
             assert all(term in line for term in ("unit: ", "relation: ", "clip: ", "releases: "))
             assert ("epsilon" in line) != line.startswith("none")
+            assert ("chance to pick the right one of" in line) == ("epsilon" in line)  # no small number after "none"
     assert any("VACUOUS" in line for line in ledger.lines(ledger.card([PICTURE, CONDITION])))
     mild = Release(what="picture", alpha=0.01, sigma=0.9, clip=1.0)
     assert not any("VACUOUS" in line for line in ledger.lines(ledger.card([mild])))
@@ -123,3 +124,11 @@ def test_a_guarantee_by_distance_is_that_of_a_clip_of_half_of_it(alpha, clip):
     rows = ledger.card([release], distances={"far": 2 * clip})
     near = next(row for row in rows if "distance" in row["unit"])
     assert near["mu"] == pytest.approx(release.mu("replace-one"))
+
+
+def test_the_card_says_the_identification_bound_of_each_unit():
+    rows = ledger.card([PICTURE], pictures=(4,))
+    for row, line in zip(rows, ledger.lines(rows), strict=True):
+        assert f"mu {row['mu']:.3g} for {row['unit']}" in line
+        for size in ledger.LINE_UPS:
+            assert f"of {size:,} at most {gaussian.identification(size, row['mu']):.2g}" in line

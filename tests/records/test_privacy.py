@@ -241,3 +241,11 @@ def test_the_card_and_the_guarantee_count_in_one_unit():
         lines = [line for line in privacy.card(found) if "releases: " in line]
         counts = {int(line.rpartition("releases: ")[2].rstrip("]")) for line in lines}
         assert f"releases: {1 + others} as of this one" in privacy.describe(found) and counts == {1 + others, 10 * (1 + others)}
+
+
+def test_every_epsilon_has_the_identification_bound_beside_it_and_none_has_no_number():
+    for line in (privacy.describe(STATED), *privacy.card(STATED)):
+        assert ("epsilon" in line) == ("chance to pick the right one of" in line)
+    assert f"of 200 at most {gaussian.identification(200, STATED['mu']):.2g}" in privacy.describe(STATED)
+    nothing = stated(replace(BOUNDED, clip=None))
+    assert not any("chance to pick the right one of" in line for line in (privacy.describe(nothing), *privacy.card(nothing)))

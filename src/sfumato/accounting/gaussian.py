@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from scipy.optimize import brentq
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtr, ndtri
 
 from sfumato.core.errors import UserError
 
@@ -110,3 +110,30 @@ def target_mu(epsilon: float, delta: float) -> float:
     while log_delta(epsilon, low) > target:
         low /= 2
     return float(brentq(lambda m: log_delta(epsilon, m) - target, low, high, xtol=1e-300, rtol=1e-14, maxiter=500))
+
+
+def identification(candidates: float, mu: float) -> float:
+    """How often, at most, somebody picks the right one of ``candidates`` equally likely ones.
+
+    ``Phi(Phi^-1(1 / M) + mu)``. Whoever guesses has seen a mu-GDP release of the right one, and may
+    know everything else: the mechanism, the candidates, and all other people's data. For every
+    candidate compare the release with one that holds none of them (or some fixed one): there every
+    guess is right 1 time in M in the mean, and the trade-off function of mu-GDP, which is concave,
+    says how much more often it can be right where the candidate is in it. Reconstruction robustness:
+    Balle, Cherubin and Hayes, arXiv 2201.04845; Hayes, Mahloujifar and Balle, arXiv 2302.07225.
+
+    Gaussian noise attains it for two candidates that lie opposite to one another; for more of them the
+    best guess there is does less well.
+
+    Args:
+        candidates: M, at least 1.
+        mu: of what was released, for the unit that is to be identified; 0 or more. Infinite gives 1.
+
+    Raises:
+        UserError: no such number of candidates, or no such mu.
+    """
+    if not 1 <= candidates < math.inf:
+        raise UserError(f"{candidates} candidates", expected="a number of them, at least 1")
+    if not mu >= 0:
+        raise UserError(f"mu {mu}", expected="a number >= 0")
+    return 1.0 if math.isinf(mu) else float(ndtr(ndtri(1 / candidates) + mu))

@@ -15,6 +15,7 @@ from sfumato.accounting import gaussian
 
 VACUOUS = 10.0
 DELTA = 1e-5
+LINE_UPS = (200, 10**6)  # sizes of the line-ups that the card speaks of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,11 +127,23 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
             said.append(f"none ({row['why']}) [{terms}]")
         else:
             note = " VACUOUS: it rules next to nothing out" if row["vacuous"] else ""
-            said.append(f"epsilon {row['epsilon']:.4g} at delta {row['delta']:g}{note} [{terms}]")
+            said.append(f"epsilon {row['epsilon']:.4g} at delta {row['delta']:g}{note}; {identified(row['mu'], row['unit'])} [{terms}]")
     return said
 
 
+def identified(mu: float, unit: str) -> str:
+    """The identification bound in words, for the line-ups that a card speaks of.
+
+    Args:
+        mu: of the release, finite: where there is no guarantee, nothing is said.
+        unit: what mu is of, "one picture" or "one person", whatever more it says.
+    """
+    chances = (f"of {m:,} at most {gaussian.identification(m, mu):.2g}" for m in LINE_UPS)
+    return f"mu {mu:.3g} for {unit}: chance to pick the right one of equally likely ones, {', '.join(chances)}"
+
+
 MEANING = (
+    "The chance to pick the right one is that of somebody who knows everything else: the mechanism, the candidates, all other pictures.",
     "It bounds how surely somebody who holds every other picture can tell that this one was sealed, rather than another.",
     "Where it is vacuous, whoever holds a candidate picture may confirm it; to reconstruct an unknown picture is harder than that.",
     "It says nothing of the number of records, which is public, nor of what other copies of the picture give away.",

@@ -145,6 +145,7 @@ def describe(found: dict[str, Any]) -> str:
         f"epsilon {found['epsilon']:.4g} at delta {found['delta']:g} (unit: {found['unit']}; relation: {found['relation']}; "
         f"{clips}; releases: {found['releases']} as of this one)"
         + ("; vacuous as a guarantee" if found["epsilon"] > ledger.VACUOUS else "")
+        + f"; {ledger.identified(found['mu'], found['unit'])}"
         + (f". {said}" if said else "")
     )
 
