@@ -6,12 +6,11 @@ A trial counts as no release, so it costs nothing to find out that a level does 
 Only the level that passed is sealed for good, into ``loop/records``; that release is attacked
 once more before it may leave. Where no level passes, nothing is sealed.
 
-Without a ``person`` column nobody can say who is on a picture. Then the gate ``person`` is not
-asked, nor ``attacks``, which wants a result of attacks on people, too; the gates on the picture and
-its condition still want one of every attack on these. The last line says so: what passed says
-nothing of people.
+What a folder does not tell is not asked: without a ``person`` column, who is on the pictures. The
+last line says so, for what passed then says nothing of people.
 
-Exit code 0: sealed, and every gate that was asked passed. 1: no level passed. 2: the input was wrong.
+Exit code 0: sealed, and all gates that could be asked passed. 1: no level passed. 2: the input was
+wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +26,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Attacked:
-    """What came of attacking records of one step: ``gates`` by name (None: could not be tested)."""
+    """What came of attacking records of one step: ``gates`` by name, in words; why some things could not be asked, by their names."""
 
     step: int
     trial: bool
     exit_code: int
-    gates: dict[str, bool | None]
+    gates: dict[str, str]
+    unasked: dict[str, str]
     page: str
 
 
@@ -41,63 +40,49 @@ def main() -> int:
     """Try the steps in their order; seal the first that passes."""
     asked = arguments()
     asked.out.mkdir(parents=True, exist_ok=True)
-    gates, people = gates_for(asked.pictures, asked.gates, asked.out)
     attacked: list[Attacked] = []
     for step in asked.steps:
         trial = asked.out / f"trial-{step}"
         sfumato("seal", asked.pictures, "-o", trial, "--owner", asked.owner, "--trial", *settings(asked, step))
-        attacked.append(attack(asked, trial, step, gates, trial=True))
+        attacked.append(attack(asked, trial, step, trial=True))
         if attacked[-1].exit_code == 0:
             break
     else:
-        report(asked, attacked, people)
+        report(asked, attacked)
         print(f"No step of {asked.steps} passed: nothing was sealed. Leave these pictures where they are.")
         return 1
     records = asked.out / "records"
     sfumato("seal", asked.pictures, "-o", records, "--owner", asked.owner, *settings(asked, step))
-    attacked.append(attack(asked, records, step, gates, trial=False))
-    report(asked, attacked, people)
+    attacked.append(attack(asked, records, step, trial=False))
+    report(asked, attacked)
     if attacked[-1].exit_code:
         print(f"The trial passed, the release did not: look at {attacked[-1].page}, then: sfumato withdraw {records}")
         return 1
-    said = "every gate passed" if people else "every gate that was asked passed; who is on the pictures was not asked"
+    last = attacked[-1]
+    passed = ", ".join(name for name, found in last.gates.items() if found == "passed")
+    said = "; ".join([f"passed: {passed}", *last.unasked.values()])
     print(f"{records}: sealed at step {step}; {said}. That says what these attacks got, and is no guarantee.")
     return 0
 
 
-def attack(asked: argparse.Namespace, records: Path, step: int, gates: Path, *, trial: bool) -> Attacked:
+def attack(asked: argparse.Namespace, records: Path, step: int, *, trial: bool) -> Attacked:
     """Attack ``records`` with the owner's pictures as the truth; the page lies beside them, in a private folder."""
     out = asked.out / f"attack-{records.name}"
-    more = ["--public", asked.public] if asked.public else []
-    command = ["attack", records, "--truth", asked.pictures, "-o", out, "--gates", gates, "--effort", asked.effort, *more]
+    more = [word for name in ("public", "gates") if (path := getattr(asked, name)) for word in (f"--{name}", path)]
+    command = ["attack", records, "--truth", asked.pictures, "-o", out, "--effort", asked.effort, *more]
     command += ["--base", asked.base, "--attacks", asked.attacks]
     found, code = sfumato(*command, "--json", may_fail=True)
-    passed = {gate["name"]: gate["passed"] for gate in found["gates"]}
-    print(f"step {step}: " + ", ".join(f"{name} {WORDS[held]}" for name, held in passed.items()), flush=True)
-    return Attacked(step, trial, code, passed, str(out / "attack.html"))
+    gates = {gate["name"]: "not asked" if gate["unasked"] else WORDS[gate["passed"]] for gate in found["gates"]}
+    print(f"step {step}: " + ", ".join(f"{name} {held}" for name, held in gates.items()), flush=True)
+    return Attacked(step, trial, code, gates, found["unasked"], str(out / "attack.html"))
 
 
-WORDS = {True: "passed", False: "FAILED", None: "not tested"}
+WORDS = {True: "passed", False: "failed", None: "not tested"}
 
 
 def settings(asked: argparse.Namespace, step: int) -> list[str]:
     """At ``step``, with no condition leaving."""
     return ["--seal-step", str(step), "--derive", "--condition", asked.condition, "--base", asked.base, "--json"]
-
-
-def gates_for(pictures: Path, given: Path | None, out: Path) -> tuple[Path, bool]:
-    """The gates to ask, and whether people are among them: not where the folder names nobody."""
-    from sfumato.judge import gates
-    from sfumato.owner.folder import read_folder
-
-    people = any(example.person for example in read_folder(pictures, size=64, condition="canny"))
-    text = Path(given or gates.place()).read_text()
-    if not people and "person" in tomllib.loads(text):
-        tables = text.split("\n[")
-        text = "\n[".join(table for table in tables if not table.startswith(("person]", "attacks]")))
-    path = out / "gates.toml"
-    path.write_text(text)
-    return path, people and "person" in tomllib.loads(text)
 
 
 def sfumato(*words: Any, may_fail: bool = False) -> tuple[dict[str, Any], int]:
@@ -109,9 +94,9 @@ def sfumato(*words: Any, may_fail: bool = False) -> tuple[dict[str, Any], int]:
     return json.loads(run.stdout), run.returncode
 
 
-def report(asked: argparse.Namespace, attacked: list[Attacked], people: bool) -> None:
+def report(asked: argparse.Namespace, attacked: list[Attacked]) -> None:
     """What was tried, for whoever asks later; it holds no picture."""
-    found = {"effort": asked.effort, "people asked": people, "attacked": [asdict(one) for one in attacked]}
+    found = {"effort": asked.effort, "attacked": [asdict(one) for one in attacked]}
     (asked.out / "loop.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -25,10 +25,11 @@ def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, 
     def fake(records, truth, out, config, **how):
         asked.update(config=config, out=out, how=how)
         how["say"]("algebraic 5 s")
-        gate = {"name": "person", "passed": passed, "found": "0.1", "asked": "below 0.2"}
+        gate = {"name": "person", "passed": passed, "found": "0.1", "asked": "below 0.2", "unasked": False}
         return {
             "attacks": {"algebraic": CELL, "fsha": {"outcome": "no channel", "why": "no GradientChannel"}}, "gates": [gate],
-            "passed": passed, "leaks": {"Latents": 1}, "person": "", "records": 9, "audited": 5, "settings": {}, "exit_code": code,
+            "passed": passed, "leaks": {"Latents": 1}, "person": "", "unasked": {}, "records": 9, "audited": 5, "settings": {},
+            "exit_code": code,
             "verdict": VERDICT, "gates_from": how["gates_from"], "matched": "ledger", "standing": "release", "withdrawn": "",
         }  # fmt: skip
 

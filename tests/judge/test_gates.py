@@ -181,7 +181,28 @@ def test_exit_codes():
     def of(*passed):
         return gates.exit_code([gates.Gate("x", one, "", "") for one in passed])
 
-    assert (of(True, True), of(True, None), of(None, False), of()) == (0, 2, 1, 0)
+    assert (of(True, True), of(True, None), of(None, False), of()) == (0, 2, 1, 2)
+    silent = gates.Gate("person", None, "", "", unasked=True)
+    passed, failed, open_ = (gates.Gate("x", one, "", "") for one in (True, False, None))
+    found = [gates.exit_code(some) for some in ([silent, passed], [silent, failed], [silent, open_], [silent])]
+    assert found == [0, 1, 2, 2]  # where nothing could be asked, nothing passed
+
+
+def test_what_a_folder_does_not_tell_is_not_asked_and_holds_no_gate_open():
+    fine = {"a": scored(picture=cell(0.2)), "eye": {"outcome": gates.NOT_ASKED, "why": "nobody is named", "pools": {}}}
+    every = {"a": ("picture", "person"), "eye": ("person",), "ear": ("person", "prompt")}
+    asked = {"attacks": {}, "person": {"times_prior": 3.0}, "picture": {"at_most": 0.5}}
+    silent = {"person": "nobody is named", "prompt": "no captions"}
+    found = {gate.name: gate for gate in gates.check(asked, fine, LEFT, every=every, unasked=silent)}
+    assert {name: (gate.passed, gate.unasked) for name, gate in found.items()} == {
+        "attacks": (True, False), "person": (None, True), "picture": (True, False),
+    }  # fmt: skip
+    assert "nobody is named" in found["person"].found
+    # An attack that is after something else as well is waited for; and what is told of must be asked.
+    both = gates.check(asked, fine, LEFT, every={**every, "nose": ("person", "picture")}, unasked=silent)
+    assert [gate.passed for gate in both] == [None, None, None]
+    told = gates.check(asked, fine, LEFT, every=every, unasked={"prompt": "no captions"})
+    assert [(gate.passed, gate.unasked) for gate in told] == [(None, False), (None, False), (True, False)]
 
 
 @pytest.mark.parametrize(

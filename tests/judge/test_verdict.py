@@ -33,6 +33,21 @@ def test_attacks_without_a_result_stand_beside_every_verdict(outcome):
         assert any("eye" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("passed", [True, False, None])
+def test_a_gate_that_could_not_be_asked_is_named_and_neither_passed_nor_in_the_way(passed):
+    checked = [Gate("picture", passed, "", ""), Gate("person", None, "", "", unasked=True)]
+    found = verdict.of(
+        checked, {"a": SCORED}, DERIVED, asked=gates.thresholds(), effort="quick", every=("a",), unasked=["nobody was asked for"]
+    )
+    assert found.state == {True: "passed", False: "failed", None: "open"}[passed] and "nobody was asked for" in found.notes
+    if passed:
+        assert "person" in found.headline.partition(".")[2] and "person" not in found.headline.partition(".")[0]
+    else:
+        assert "person" not in found.headline
+    alone = verdict.of(checked[1:], {}, DERIVED, asked=gates.thresholds(), effort="quick", every=())
+    assert alone.state == "open"
+
+
 def test_gates_and_attacks_that_were_not_asked_for_are_named():
     found = told({"structure": True}, asked={"structure": {}}, every=("a", "rmle"))
     assert found.state == "passed" and any("rmle" in note for note in found.notes)

@@ -15,6 +15,7 @@ from sfumato.attacker.records.base import Guess
 from sfumato.core.artifact import read_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise
+from sfumato.judge import gates
 from sfumato.judge.audit import matching
 from sfumato.owner.folder import read_folder
 from sfumato.owner.seal import seal
@@ -90,16 +91,45 @@ def test_every_way_to_seal_ends_in_a_page(sealed, tmp_path, way):
     assert set(cells) == set(ATTACKS) and (out / "attack.png").exists()
     assert cells["algebraic"]["outcome"] == cells["linear_mmse"]["outcome"] == cells["linkage:exact"]["outcome"] == "scored"
     assert figures["attacks"]["linkage"]["score"] > 0.5
+    nobody = WAYS[way].get("persons", True) is False
     for row in ("direct_identity", "pooling:records"):  # this base's people cannot be told apart
-        assert cells[row]["outcome"] == "not tested" and cells[row]["why"] in html.unescape(page)
+        assert cells[row]["outcome"] == ("not asked" if nobody else "not tested") and cells[row]["why"] in html.unescape(page)
     assert cells["fsha"]["outcome"] == "no channel"
-    assert cells["text_inversion"]["outcome"] == ("no channel" if WAYS[way].get("captions", True) else "not tested")
-    gates = {gate["name"]: gate["passed"] for gate in figures["gates"]}
-    assert gates["person"] is None and gates["attacks"] is None
-    assert gates["structure"] is (WAYS[way].get("releases", 1) == 1)
-    assert figures["exit_code"] == (1 if False in gates.values() else 2)
-    assert ("no persons in the folder" in page) is (WAYS[way].get("persons", True) is False)
+    assert cells["text_inversion"]["outcome"] == ("no channel" if WAYS[way].get("captions", True) else "not asked")
+    held = {gate["name"]: gate["passed"] for gate in figures["gates"]}
+    assert held["person"] is None and held["attacks"] is None
+    assert {gate["name"] for gate in figures["gates"] if gate["unasked"]} == ({"person"} if nobody else set())
+    assert held["structure"] is (WAYS[way].get("releases", 1) == 1)
+    assert figures["exit_code"] == (1 if False in held.values() else 2)
+    assert ("no persons in the folder" in page) is nobody
     assert read_json(out / "attack.json", what="audit")["gates"] == figures["gates"]
+
+
+def test_a_folder_that_names_nobody_can_pass_the_gates_that_ship(sealed, make_folder, tmp_path, monkeypatch):
+    """Whatever is after people and captions alone has nothing to ask there, at any effort, and holds nothing open."""
+    records, pictures, config = sealed(derived=True, condition_step=None, persons=False, captions=False)
+    public = make_folder("many", count=60, seed=0)
+    ran = []
+
+    def attack(scenario, row, base, work, **how):
+        ran.append(row)
+        return Guess(z_0=scenario[Latents].z[0]), scenario
+
+    def cell(answer, truths, priors, base, **how):
+        got = {"score": 0.3, "low": 0.29, "high": 0.31, "prior_only": 0.3, "difference": [0.0, -0.01, 0.01], "chance": 0.1, "p": 1.0}
+        got |= {"n": 400, "people": 400, "beside": {"latent error": 1.0}}
+        return {"outcome": "scored", "pools": {"records": {"picture": dict(got), "condition": dict(got)}}}
+
+    monkeypatch.setattr(redteam, "attack", attack)
+    monkeypatch.setattr(redteam, "cell", cell)
+    figures = exposure.run(records, pictures, tmp_path / "out", replace(config, attacks=(), public=public), asked=gates.thresholds())
+    assert "rmle" in ran and not any(row.startswith(("direct_identity", "pooling", "text_inversion")) for row in ran)
+    assert figures["exit_code"] == 0 and figures["passed"] is True and figures["verdict"]["state"] == "passed"
+    held = {gate["name"]: gate["passed"] for gate in figures["gates"]}
+    assert held == {"attacks": True, "structure": True, "algebraic": True, "person": None, "picture": True, "condition": True}
+    page = (tmp_path / "out/attack.html").read_text()
+    assert figures["verdict"]["headline"] in page and audited.NO_PEOPLE in figures["verdict"]["notes"]
+    assert "person" in figures["verdict"]["headline"]
 
 
 def misbehaving(row, scenario, **how):
@@ -169,10 +199,10 @@ def test_what_a_glance_leaves_out_is_listed_and_gates_that_rest_on_it_are_not_te
     figures = exposure.run(records, pictures, tmp_path / "out", replace(config, effort="glance"), asked=asked)
     assert figures["cells"]["records/linear_mmse"]["outcome"] == "left out"
     assert figures["cells"]["records/algebraic"]["pools"]["records"]["picture"]["n"] == 5
-    gates = {gate["name"]: gate for gate in figures["gates"]}
-    assert [gates[name]["passed"] for name in ("attacks", "picture", "algebraic", "structure")] == [None, None, None, True]
+    held = {gate["name"]: gate for gate in figures["gates"]}
+    assert [held[name]["passed"] for name in ("attacks", "picture", "algebraic", "structure")] == [None, None, None, True]
     page = (tmp_path / "out" / "attack.html").read_text()
-    assert "left out at this effort" in page and "linear_mmse" in gates["attacks"]["found"]
+    assert "left out at this effort" in page and "linear_mmse" in held["attacks"]["found"]
 
 
 def test_of_many_records_a_random_part_is_audited_and_that_is_said(sealed, tmp_path, monkeypatch):
@@ -203,9 +233,9 @@ def test_the_part_and_its_pictures_are_the_right_ones(sealed, base, monkeypatch)
     for numbers in ([3, 1], list(range(12))):  # made again, they are what they were
         for a, b in zip(some.latents(numbers), everything.latents(numbers), strict=True):
             assert torch.allclose(a, b, atol=1e-4)
-    truth, held, untested = audited.truth_of(some, seed=0)
+    truth, held, silent = audited.truth_of(some, seed=0)
     assert (held[truth.candidates] == some.own).all() and (truth.images == pictures.take(some.own.tolist())[0]).all()
-    assert "person" in untested
+    assert "person" in silent.untested and not silent.unasked
     (folder / "secret-3.png").write_bytes(b"no picture")
     assert 3 not in audited.audited(loaded.take(torch.tensor([i for i in range(12) if everything.own[i] != 3])), pictures, base, most=5,
                                     seed=0).readable  # fmt: skip

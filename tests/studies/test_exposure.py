@@ -116,18 +116,23 @@ def test_an_owner_with_one_person_is_answered(pictures, sealed, config, tmp_path
     assert set(targets) == {"picture", "condition", "person"} and targets["picture"]["n"] == targets["picture"]["people"] == 18
 
 
-def test_without_names_of_people_they_are_not_tested_and_that_is_no_pass(sealed, pictures, config, tmp_path):
+def test_without_names_of_people_they_are_not_asked_and_the_page_says_so(sealed, pictures, config, tmp_path):
     rows = [json.loads(line) for line in (pictures / "metadata.jsonl").read_text().splitlines()]
     records = sealed(derived=True, condition_step=None)
     (pictures / "metadata.jsonl").write_text("\n".join(json.dumps({**row, "person": ""}) for row in rows))
-    figures = exposure.run(records, pictures, tmp_path / "out", config, asked=ASKED)
+    few = replace(config, attacks=(*ATTACKS, "direct_identity"))
+    figures = exposure.run(records, pictures, tmp_path / "out", few, asked=ASKED)
     assert "no `person` column" in figures["person"] and figures["exit_code"] == 2 and figures["passed"] is None
-    assert [gate["name"] for gate in figures["gates"] if gate["passed"] is None] == [
-        "attacks",
-        "person",
-        "public",
+    assert [(gate["name"], gate["unasked"]) for gate in figures["gates"] if gate["passed"] is None] == [
+        ("attacks", False),
+        ("person", True),
+        ("public", False),
     ]  # three of many attacks ran
-    assert figures["verdict"]["state"] == "open"
+    open_ = next(gate["found"] for gate in figures["gates"] if gate["name"] == "attacks")
+    assert "rmle" in open_ and not {"direct_identity", "pooling"} & set(open_.replace(",", "").split())
+    assert figures["attacks"]["direct_identity"]["outcome"] == "not asked"
+    assert figures["verdict"]["state"] == "open" and figures["person"] in figures["verdict"]["notes"]
+    assert (tmp_path / "out/attack.html").read_text().count(figures["person"]) >= 3
     assert figures["leaks"] == {"Latents": 1} and "Conditions" not in figures["knowledge"]
 
 

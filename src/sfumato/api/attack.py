@@ -24,7 +24,7 @@ class Score:
 
     Attributes:
         attack: its name.
-        outcome: ``scored``, or why there is no score: ``failed``, ``left out``, ``no channel``, ...
+        outcome: ``scored``, or why there is no score: ``failed``, ``left out``, ``no channel``, ``not asked``, ...
         target: what it went for where it got most; empty without a score.
         score, low, high: how much of the target it got, with its 95 % interval; None without one.
         guess: what is got without any record.
@@ -50,7 +50,8 @@ class Attacked:
     Attributes:
         out: the private folder of the audit. It holds true pictures, and is never to be shared.
         page: what to look at.
-        passed: whether every gate passed; None where one could not be tested and none failed.
+        passed: whether all gates that could be asked passed; None where one could not be tested,
+            or none could be asked, and none failed.
         headline: whether to upload, in a sentence.
         notes: what that does not cover.
         commands: to run next, with ``RECORDS`` and ``PICTURES`` for the folders.
@@ -75,7 +76,7 @@ class Attacked:
 
     @property
     def exit_code(self) -> int:
-        """As the command ends: 0 passed, 1 a gate failed, 2 one could not be tested."""
+        """As the command ends: 0 passed, 1 a gate failed, 2 one could not be tested, or none could be asked."""
         return {True: 0, False: 1, None: 2}[self.passed]
 
 

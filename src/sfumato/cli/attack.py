@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Attack your own records and see what comes back.
 
-    Exit code 0: the gates that were asked passed; 1: one failed; 2: something could not be tested, or the input was wrong; 3: a fault of
-    Sfumato itself.
+    Exit code 0: the gates that could be asked passed; 1: one failed; 2: something could not be tested, or the input was wrong; 3: a fault
+    of Sfumato itself.
     """
     from sfumato.cli import _attacks, _output
     from sfumato.core.errors import UserError
@@ -84,7 +84,7 @@ def command(
     if as_json:
         shown = (
             "verdict", "attacks", "gates", "gates_from", "passed", "leaks", "person", "records", "audited", "matched", "standing",
-            "withdrawn", "settings",
+            "withdrawn", "unasked", "settings",
         )  # fmt: skip
         _output.emit({name: figures[name] for name in shown} | {"out": str(attacked.out)})
     else:
@@ -107,7 +107,7 @@ def _say(figures: dict[str, Any]) -> None:
     _output.say(f"Which record is which picture: {_audit.MATCHED[figures['matched']]}. No attacker was told.")
     _say_attacks(figures["attacks"])
     for gate in figures["gates"]:
-        verdict = {True: "passed", False: "FAILED", None: "NOT TESTED"}[gate["passed"]]
+        verdict = {True: "passed", False: "FAILED", None: "NOT ASKED" if gate["unasked"] else "NOT TESTED"}[gate["passed"]]
         _output.say(f"gate {gate['name']:10} {verdict:10} {gate['found']} (asked: {gate['asked']})")
     if figures["person"]:
         _output.say(figures["person"])
@@ -165,7 +165,7 @@ def _say_attacks(attacks: dict[str, Any]) -> None:
             _output.say(f"  {name:20} {entry['outcome']}: {entry['why']}")
             continue
         for variant, one in entry.get("variants", {}).items():  # beside the one that got most, those without a result
-            if one["outcome"] not in ("scored", "no channel"):
+            if one["outcome"] not in ("scored", "no channel", "not asked"):
                 _output.say(f"  {name + ':' + variant:20} {one['outcome']}: {one['why']}")
         score = f"{entry['target']} {entry['score']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
         _output.say(f"  {name:20} {score}, without records {entry['prior_only']:.3f}, n = {entry['n']}: {entry['verdict']}")

@@ -1,5 +1,7 @@
 """Gates: what must hold of attacks on records. A gate passes, fails, or could not be tested, and that is never a pass.
 
+A gate on what a folder does not tell, such as who is on its pictures, is not asked: it neither passes nor holds others up.
+
 Thresholds come from TOML (``assets/gates.toml`` holds the defaults); a gate that the file does not name is not asked.
 """
 
@@ -17,6 +19,7 @@ from sfumato.judge.metrics.probes import wilson
 
 WITHOUT_RESULT = ("failed", "not tested", "left out")  # what came of an attack that was not run, or came to nothing
 RESTS = {"algebraic": ("algebraic", "linear_mmse")}  # gates that rest on attacks by name
+NOT_ASKED = "not asked"  # what came of an attack that is after nothing of which the folder tells
 ENOUGH = 64  # records: an attack on fewer counts where it succeeds, and says nothing where it does not
 DEFAULTS = "assets/gates.toml"
 _KNOWN: dict[str, set[str]] = {
@@ -29,12 +32,16 @@ _KNOWN: dict[str, set[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What was asked, whether it holds (None: could not be tested), what was found and why that settles it."""
+    """What was asked, whether it holds (None: could not be tested), what was found and why that settles it.
+
+    ``unasked``: the folder holds nothing that could be asked for; ``passed`` is None, and nothing is said of it.
+    """
 
     name: str
     passed: bool | None
     found: str
     asked: str
+    unasked: bool = False
 
 
 def thresholds(path: Path | None = None) -> dict[str, dict[str, Any]]:
@@ -66,7 +73,7 @@ def place(path: Path | None = None) -> str:
 
 def check(
     gates: dict[str, dict[str, Any]], attacks: dict[str, dict[str, Any]], leaked: dict[str, int], *,
-    every: Mapping[str, Sequence[str]] | None = None, unread: Iterable[str] = (),
+    every: Mapping[str, Sequence[str]] | None = None, unread: Iterable[str] = (), unasked: Mapping[str, str] | None = None,
 ) -> list[Gate]:  # fmt: skip
     """Every gate of ``gates``, in its order; and one that cannot pass where part of the records was not looked at.
 
@@ -76,11 +83,17 @@ def check(
         leaked: by the name of its type, what left an owner and how many releases of each picture.
         every: attacks that there are, and what each is after: a gate passes only if all that are after its target came to a result.
         unread: records that were refused, and why.
+        unasked: targets of which the folder tells nothing, so that there is nothing to ask, and why. Attacks on these alone are not
+            waited for, and the gates of their names are not asked.
     """
-    open_ = _open(attacks, {} if every is None else every)
+    silent = unasked or {}
+    open_ = _open(attacks, {} if every is None else every, silent)
     found = []
     for name, values in gates.items():
         gate = _CHECKS[name](values, attacks, leaked)
+        if name in silent:
+            found.append(replace(gate, passed=None, found=silent[name], unasked=True))
+            continue
         resting = [what for what, targets in open_.items() if name == "attacks" or name in targets or what in RESTS.get(name, ())]
         if resting and gate.passed:
             gate = replace(gate, passed=None, found=f"{gate.found}; without a result: {', '.join(resting)}")
@@ -91,13 +104,16 @@ def check(
     return found + ([Gate("records", None, refused, "every record can be read, and was attacked")] if refused else [])
 
 
-def _open(attacks: dict[str, dict[str, Any]], every: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Attacks and variants without a result, and what each is after: not asked for, left out, not tested or failed."""
+def _open(attacks: dict[str, dict[str, Any]], every: Mapping[str, Sequence[str]], silent: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    """Attacks and variants without a result, and what each is after: not asked for, left out, not tested or failed.
+
+    Those that are after nothing but what is ``silent`` would have had nothing to ask.
+    """
     found: dict[str, Sequence[str]] = {name: targets for name, targets in every.items() if name not in attacks}
     for name, one in variants(attacks):
         if one["outcome"] in WITHOUT_RESULT:
             found[name] = every.get(name.partition(":")[0], ())
-    return dict(sorted(found.items()))
+    return {name: targets for name, targets in sorted(found.items()) if not targets or any(target not in silent for target in targets)}
 
 
 def as_rows(found: list[Gate]) -> list[dict[str, Any]]:
@@ -106,8 +122,9 @@ def as_rows(found: list[Gate]) -> list[dict[str, Any]]:
 
 
 def exit_code(found: list[Gate]) -> int:
-    """0 where all passed, 1 where one failed, 2 where one could not be tested."""
-    return 1 if any(gate.passed is False for gate in found) else 2 if any(gate.passed is None for gate in found) else 0
+    """0 where all that could be asked passed, 1 where one failed, 2 where one could not be tested, or none could be asked."""
+    passed = [gate.passed for gate in found if not gate.unasked]
+    return 1 if False in passed else 2 if None in passed or not passed else 0
 
 
 def variants(attacks: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -120,9 +137,12 @@ def variants(attacks: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[
 def _every(values: dict[str, Any], attacks: dict[str, dict[str, Any]], leaked: dict[str, int]) -> Gate:
     failed = [f"{name} ({one['why']})" for name, one in variants(attacks) if one["outcome"] == "failed"]
     ran = sum(one["outcome"] == "scored" for _, one in variants(attacks))
-    idle = sum(one["outcome"] == "no channel" for _, one in variants(attacks))
+    idle, silent = (sum(one["outcome"] == what for _, one in variants(attacks)) for what in ("no channel", NOT_ASKED))
     found = "; ".join(failed) or f"of those asked for {ran} came to a result, and {idle} had nothing here to work on"
-    return Gate("attacks", None if failed or not ran else True, found, "every attack that has something to work on comes to a result")
+    if silent and not failed:
+        found += f"; {silent} had nothing here to ask"
+    asked = "every attack that has something to work on, and something to ask, comes to a result"
+    return Gate("attacks", None if failed or not ran else True, found, asked)
 
 
 def _structure(values: dict[str, Any], attacks: dict[str, dict[str, Any]], leaked: dict[str, int]) -> Gate:

@@ -26,7 +26,7 @@ class Verdict:
     """What came of an audit.
 
     Attributes:
-        state: ``failed`` where a gate failed, ``open`` where one could not be tested, else ``passed``.
+        state: ``failed`` where a gate failed, ``open`` where one could not be tested or none could be asked, else ``passed``.
         headline: a sentence.
         notes: what it does not cover, a sentence each.
         commands: to run next, with ``RECORDS`` and ``PICTURES`` for the folders.
@@ -45,6 +45,7 @@ class Verdict:
 def of(
     checked: Sequence[Gate], attacks: Mapping[str, dict[str, Any]], settings: SealSettings, *,
     asked: Iterable[str], effort: str, every: Iterable[str], last: int = 998, standing: str = "release",
+    unasked: Iterable[str] = (),
 ) -> Verdict:  # fmt: skip
     """The verdict of an audit.
 
@@ -57,22 +58,24 @@ def of(
         every: names of all attacks that there are.
         last: the highest seal step that this base takes.
         standing: of the records; a trial and what was withdrawn must not leave, whatever passed.
+        unasked: of what the folder tells nothing, a sentence each.
     """
     failed = [gate.name for gate in checked if gate.passed is False]
-    open_ = [gate.name for gate in checked if gate.passed is None]
-    notes = ([STAYS[standing]] if standing in STAYS else []) + _not_covered(attacks, asked, every)
+    open_ = [gate.name for gate in checked if gate.passed is None and not gate.unasked]
+    passed = [gate.name for gate in checked if gate.passed]
+    notes = ([STAYS[standing]] if standing in STAYS else []) + list(unasked) + _not_covered(attacks, asked, every)
     if failed:
         also = f"; not tested: {', '.join(open_)}" if open_ else ""
         headline = f"Do not upload these records: {', '.join(failed)} failed{also}."
         return Verdict(
             "failed", headline, tuple(_cures(failed, settings, last, standing) + notes), tuple(_again(failed, settings, last, standing))
         )
-    if open_ or not checked:
+    if open_ or not passed:
         headline = f"Not shown to be safe to upload: {', '.join(open_) or 'every gate'} could not be tested, and that is no pass."
         return Verdict("open", headline, tuple(notes), tuple(_more(open_, attacks, effort, every)))
-    headline = (
-        f"Passed: {', '.join(gate.name for gate in checked)}. That says what these attacks got, at effort {effort}: it is no guarantee."
-    )
+    silent = [gate.name for gate in checked if gate.unasked]
+    but = f" Not asked, and nothing is said of it: {', '.join(silent)}." if silent else ""
+    headline = f"Passed: {', '.join(passed)}.{but} That says what these attacks got, at effort {effort}: it is no guarantee."
     return Verdict("passed", headline, tuple(notes), (_leave(settings, standing),))
 
 
@@ -118,6 +121,7 @@ def _not_covered(attacks: Mapping[str, dict[str, Any]], asked: Iterable[str], ev
     said = {
         "failed": "came to nothing, which is no proof of safety", "not tested": "could not be tested here",
         "left out": "were left out at this effort", "no channel": "had nothing here to work on", "not asked for": "were not asked for",
+        gates.NOT_ASKED: "had nothing here to ask",
     }  # fmt: skip
     notes = [f"{len(names)} attacks {said[why]}: {', '.join(sorted(names))}" for why, names in by_why.items()]
     if unasked := [name for name in known if name not in wanted]:

@@ -19,7 +19,6 @@ from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Effort
 from sfumato.attacker.knowledge import Candidates, Copies
 from sfumato.attacker.records import base as attacks
-from sfumato.attacker.records.base import Target
 from sfumato.core import registry
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
@@ -42,6 +41,9 @@ DEAR: dict[Effort, tuple[tuple[int, int], ...]] = {"quick": ((64, 16), (400, 128
 HELD = 2000  # pictures that are held at once: candidates for linkage, other pictures for a line-up
 BLOCK = 64  # pictures that are read and encoded at a time
 LEDGER, LIKELIHOOD = "ledger", "likelihood"
+NO_PEOPLE = "no persons in the folder (no `person` column): who is on the pictures was not asked, and nothing is said of people"
+NO_CAPTIONS = "no captions in the folder: what they say was not asked"
+UNTESTED = "whether people can be recognised was not tested"
 LATENTS = 2**27  # bytes of latents that are kept from the matching; those of more pictures are made again when needed
 
 
@@ -91,6 +93,19 @@ class Pictures:
 
     def caption(self, number: int) -> str:
         return self.folder.examples[number].caption
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Targets of which nothing can be found out here, and why: the folder tells nothing (``unasked``), or what it tells cannot be judged
+    (``untested``), which is no pass."""
+
+    unasked: dict[str, str] = field(default_factory=dict)
+    untested: dict[str, str] = field(default_factory=dict)
+
+    def why(self, target: str) -> str:
+        """Why ``target`` is among them; empty where it is not."""
+        return self.unasked.get(target, self.untested.get(target, ""))
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,9 +225,9 @@ def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed
     )
 
 
-def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, dict[Target, str]]:
-    """What is true of the audited records; the numbers of the candidates for linkage, in the folder's order; and why some targets cannot
-    be tested.
+def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, Silent]:
+    """What is true of the audited records; the numbers of the candidates for linkage, in the folder's order; and what cannot be asked or
+    tested.
 
     Of each person every other picture is looked for, and the rest, with the pictures that were not sealed, is in the gallery.
     """
@@ -224,26 +239,17 @@ def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, dict[Targ
         images, conditions.max(axis=-1) > 127, [pictures.caption(i) for i in own], people, np.searchsorted(held, own),
         latents=found.latents(own.tolist()),
     )  # fmt: skip
-    untested: dict[Target, str] = {} if any(truth.captions) else {"prompt": "no captions in the folder: not tested"}
+    unasked = {} if any(truth.captions) else {"prompt": NO_CAPTIONS}
     if not any(pictures.named[i] for i in found.readable):
-        return truth, held, untested | {"person": "no persons in the folder (no `person` column): not tested"}
+        return truth, held, Silent({**unasked, "person": NO_PEOPLE})
     if not found.labelled:
-        return (
-            truth,
-            held,
-            untested | {"person": "no person is named for some of the pictures: whether people can be recognised was not tested"},
-        )
+        return truth, held, Silent(unasked, {"person": f"no person is named for some of the pictures: {UNTESTED}"})
     if found.base.public_name != "tiny":
-        return (
-            truth,
-            held,
-            untested
-            | {"person": "the judge's identity network knows invented people only: whether people can be recognised was not tested"},
-        )
+        return truth, held, Silent(unasked, {"person": f"the judge's identity network knows invented people only: {UNTESTED}"})
     gallery, probes = _line_up(found, people, seed)
     if gallery is None:
-        return truth, held, untested | {"person": "no person with two pictures: whether people can be recognised was not tested"}
-    return replace(truth, gallery=gallery, probes=probes), held, untested
+        return truth, held, Silent(unasked, {"person": f"no person with two pictures: {UNTESTED}"})
+    return replace(truth, gallery=gallery, probes=probes), held, Silent(unasked)
 
 
 def _line_up(found: Audited, people: list[str], seed: int) -> tuple[tuple[np.ndarray, list[str]] | None, np.ndarray]:

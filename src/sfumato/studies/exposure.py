@@ -24,7 +24,6 @@ from sfumato.attacker import attempt as attempts
 from sfumato.attacker.attempt import Effort
 from sfumato.attacker.knowledge import Conditions, Latents, Mechanism, People, Public, Scenario, Trained
 from sfumato.attacker.records import base as attacks
-from sfumato.attacker.records.base import Target
 from sfumato.core.artifact import read_json, sha256, write_atomic, write_json
 from sfumato.core.device import autocast, choose_device, choose_precision
 from sfumato.core.errors import UserError
@@ -39,7 +38,7 @@ from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
 from sfumato.studies import audit_folder, kind, leaks, line_up, pace, redteam
 from sfumato.studies.audit_folder import FIGURES
-from sfumato.studies.audited import AUDITED, Audited, Pictures, audited, candidates, extractable, taken, truth_of
+from sfumato.studies.audited import AUDITED, Audited, Pictures, Silent, audited, candidates, extractable, taken, truth_of
 
 SCHEME = "records"
 DRAWN: dict[Effort, int] = {"glance": 32, "quick": 128, "full": 200}  # samples of the base that stand for a guess without records
@@ -109,11 +108,11 @@ def _run(
 ) -> dict[str, Any]:  # fmt: skip
     base, settings = found.base, records.manifests[0].settings
     condition = extractable(settings.condition)
-    truth, held, untested = truth_of(found, seed=config.seed)
+    truth, held, silent = truth_of(found, seed=config.seed)
     rows = list(config.attacks or attacks.rows())
     todo = [row for row in rows if f"{SCHEME}/{row}" not in figures["cells"]]
     for row in todo.copy():
-        if why := not_run(row, config.effort, untested):
+        if why := not_run(row, config.effort, silent):
             figures["cells"][f"{SCHEME}/{row}"] = why
             todo.remove(row)
     public = _public(base, settings, config, tell)
@@ -155,18 +154,20 @@ def _run(
     table = redteam.matrix(figures["cells"]).get(SCHEME, {})
     left = {name: max(count, _releases(records)) for name, count in scenario.leaked().items()}
     after = {name: attacks.attack(name).TARGETS for name in attacks.names()}
-    checked = gates.check(asked, table, left, every=after, unread=records.refused)
+    checked = gates.check(asked, table, left, every=after, unread=records.refused, unasked=silent.unasked)
     if weak := kind.weak(truth.latents[0] if truth.latents else None, public.z_0):
         checked.append(gates.Gate("public", None, weak, "the attackers know enough public pictures, of the kind that yours are"))
     standing = records.manifests[0].standing
     summed = verdict.of(
-        checked, table, settings, asked=asked, effort=config.effort, every=after, last=base.schedule.steps - 2, standing=standing
+        checked, table, settings, asked=asked, effort=config.effort, every=after, last=base.schedule.steps - 2, standing=standing,
+        unasked=silent.unasked.values(),
     )  # fmt: skip
     figures |= {
         "verdict": summed.as_json(), "command": command,
         "records": len(records), "audited": len(found.own), "attacks": table, "leaks": left,
         "gates": gates.as_rows(checked), "passed": {0: True, 1: False, 2: None}[gates.exit_code(checked)],
-        "exit_code": gates.exit_code(checked), "person": untested.get("person", ""),
+        "exit_code": gates.exit_code(checked), "person": silent.why("person"),
+        "unasked": dict(silent.unasked),
         "public": "public pictures of invented people" if config.public is None else "the public pictures given with --public",
         "knowledge": sorted(kind.__name__ for kind in scenario.kinds()),
         "interval": f"95 %, bootstrap over {'people' if found.labelled else 'pictures'}", "correction": "Holm, over every test here",
@@ -183,14 +184,16 @@ def _needs(row: str) -> tuple[type, ...]:
     return needs
 
 
-def not_run(row: str, effort: Effort, untested: dict[Target, str]) -> dict[str, Any] | None:
+def not_run(row: str, effort: Effort, silent: Silent) -> dict[str, Any] | None:
     """The cell of an attack that is not run, and why; None of one that is."""
     name, _, variant = row.partition(":")
     module = attacks.attack(name)
+    if all(target in silent.unasked for target in module.TARGETS):
+        return {"outcome": gates.NOT_ASKED, "why": silent.unasked[module.TARGETS[0]]}
     if attempts.count(module, effort, variant) is None:
         return {"outcome": "left out", "why": f"it takes more than --effort {effort}"}
-    if all(target in untested for target in module.TARGETS):
-        return {"outcome": "not tested", "why": untested[module.TARGETS[0]]}
+    if all(silent.why(target) for target in module.TARGETS):
+        return {"outcome": "not tested", "why": next(filter(None, map(silent.untested.get, module.TARGETS)))}
     return None
 
 

@@ -51,7 +51,13 @@ from sfumato.studies.line_up import Tell
 SERVER_STEPS: dict[Effort, int] = {"glance": 60, "quick": 200, "full": 500}
 POOLS = ("recombined", "unseen_part")
 NUMBERS = ("score", "low", "high", "prior_only", "chance", "p")  # what every judged target must have
-OUTCOMES = ("scored", "failed", "not tested", "left out")  # of an attack's variants, the first of these is shown; then "no channel"
+OUTCOMES = (
+    "scored",
+    "failed",
+    "not tested",
+    "left out",
+    "not asked",
+)  # of an attack's variants, the first of these is shown; then "no channel"
 CEILING = ("", "ceiling")  # the cell of no scheme and no attack: the true latents, decoded
 
 

@@ -61,6 +61,6 @@ def _gain(cell: Mapping[str, Any]) -> float:
 
 def without_result(attacks: Mapping[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Attacks and variants without a score: those that failed first, those that have nothing to work on last."""
-    order = (*gates.WITHOUT_RESULT, "no channel")
+    order = (*gates.WITHOUT_RESULT, gates.NOT_ASKED, "no channel")
     found = [(name, one) for name, one in gates.variants(attacks) if one["outcome"] != "scored"]
     return sorted(found, key=lambda item: order.index(item[1]["outcome"]))
