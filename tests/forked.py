@@ -7,6 +7,7 @@ one: whatever matters of it is an argument.
 from __future__ import annotations
 
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -104,11 +105,16 @@ def launched(count: int, act: Callable[..., Any], *arguments: Any) -> dict[int, 
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     forked()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id="test", rdzv_backend="c10d", rdzv_endpoint="localhost:0",
         start_method="forkserver", max_restarts=0, monitor_interval=0.1,
     )  # fmt: skip
-    given: dict[int, Any] = elastic_launch(config, act)(*arguments)
+    try:
+        given: dict[int, Any] = elastic_launch(config, act)(*arguments)
+    finally:  # the launcher leaves its own in this process
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return given
 
 

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from sfumato.core.errors import UserError
-from sfumato.features.efficientnet import DIMENSION, features, network, prepare
+from sfumato.features.efficientnet import DIMENSION, EfficientNetLite0, features, network, prepare
 
 PALACE, DAISY = 698, 985  # ImageNet's classes of scikit-learn's two photographs
 
@@ -42,6 +42,21 @@ def test_normalisation() -> None:
 def test_the_network_is_frozen_and_loaded_once() -> None:
     assert network() is network() and not network().training
     assert not any(p.requires_grad for p in network().parameters())
+
+
+def test_folding_the_norms_changes_nothing_but_the_rounding() -> None:
+    draw = torch.Generator().manual_seed(0)
+    plain = EfficientNetLite0()
+    for part in plain.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            for values in (part.running_mean, part.running_var, part.weight.data, part.bias.data):
+                values.copy_(torch.rand(values.shape, generator=draw) + 0.5)
+    images = torch.randn((2, 3, 37, 64), generator=draw)  # an odd side is padded alike, an even one is not
+    with torch.inference_mode():
+        whole = plain.eval()(images)
+        folded = plain.fused()(images)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in plain.modules())
+    assert whole.std() > 0 and torch.allclose(folded, whole, atol=1e-4, rtol=1e-4)
 
 
 def test_floating_point_pictures_are_refused() -> None:
