@@ -79,7 +79,7 @@ class EfficientNetLite0(nn.Module):
         return F.relu6(self._bn1(self._conv_head(x)), inplace=True).mean(dim=(2, 3))
 
     def fused(self) -> EfficientNetLite0:
-        """This network, frozen, with every BatchNorm folded into the convolution before it: the same but for rounding, and 1.7 times as fast."""
+        """Frozen, with every BatchNorm folded into the convolution before it: the same but for rounding, 1.7 times as fast."""
         self.eval().requires_grad_(False)
         for part in (self, *self._blocks):
             for conv, norm in _PAIRS:
