@@ -6,6 +6,7 @@ import os
 import stat
 
 import pytest
+from PIL import Image
 
 from sfumato.core.errors import RecordError
 from sfumato.judge import verdict
@@ -92,6 +93,20 @@ def test_what_was_withdrawn_is_sealed_again_and_passes(loop, run, mini, base, ho
     assert code == 0 and figures["withdrawn"] in said
     code, report, _ = loop.seal("third", *STAYS)
     assert code == 2 and "released before" in report["error"]  # what was not withdrawn still counts
+
+
+def test_attack_and_inspect_take_pictures_as_seal_made_them_square(loop, run, mini, tmp_path):
+    Image.new("RGB", (48, 32), "red").save(loop.folder / "secret-0.png")
+    code, report, _ = loop.seal(None, "--trial", *LEAVES, "--crop", "pad")
+    records = report["out"]
+    assert code == 0 and report["padded"] == 1 and loop.seal(None, "--trial", *LEAVES)[1]["out"] != records
+    code, figures, _ = loop.attack(records, "padded")
+    assert code == 1 and figures["matched"] == "ledger"
+    how = ("inspect", records, "--base", mini, "--audit", "--truth", loop.folder)
+    assert run(*how)[0] == 0
+    for wrong in (("attack", records, "--truth", loop.folder, "--base", mini), how):
+        code, _, err = run(*wrong, "--crop", "center")
+        assert code == 2 and "--crop center" in err and "--crop pad" in err
 
 
 def test_a_withdrawal_is_asked_for(loop, run, tmp_path, home, monkeypatch):

@@ -85,12 +85,19 @@ def test_what_must_not_leave_is_sealed_anew_when_it_passed(standing):
     assert "--trial" not in seal and "--seal-step 800" in seal and "--clip 30 --bits 8" in seal and "--condition-step" not in seal
 
 
+def test_what_is_sealed_again_is_cut_as_it_was():
+    for passed, standing in ((False, "release"), (True, "trial")):
+        found = told({"picture": passed}, standing=standing, crop="pad")
+        assert [("--crop pad" in command) for command in found.commands] == [" seal " in command for command in found.commands]
+        assert not any("--crop" in command for command in told({"picture": passed}, standing=standing).commands)
+
+
 def test_every_command_that_is_named_can_be_run():
     from sfumato.cli import _help
     from sfumato.cli.main import app
 
     commands = {" ".join(path): command for path, command in _help.walk(_help.built(app))}
-    told_of = [told({"picture": passed}, settings=settings, standing=standing, effort="glance", every=("a", "b")).commands
+    told_of = [told({"picture": passed}, settings=settings, standing=standing, effort="glance", every=("a", "b"), crop="pad").commands
                for passed in (True, None, False) for settings in (DERIVED, LEAVING) for standing in ("release", "trial")]  # fmt: skip
     for line in {command for commands_of in told_of for command in commands_of}:
         _, name, *words = line.split()

@@ -3,7 +3,7 @@
 import pytest
 
 from sfumato.core.errors import PrivacyError, UserError
-from sfumato.owner.release_folder import aside_of, open_release, recover, write_aside
+from sfumato.owner.release_folder import CROPPED, aside_of, crop_of, open_release, recover, write_aside
 from sfumato.owner.release_ledger import Entry, ReleaseLedger
 
 WANTED = {"settings": {"seal_step": 600}, "base": "f" * 64, "key": "k", "secure": True}
@@ -35,6 +35,18 @@ def test_a_release_keeps_its_id_and_its_settings(tmp_path, ledger):
         with pytest.raises(UserError, match="other settings") as error:
             opened(tmp_path, ledger, WANTED | changes)
         assert error.value.privacy
+
+
+def test_how_pictures_were_made_square_is_kept_and_not_mixed(tmp_path, ledger):
+    release = opened(tmp_path, ledger)
+    ledger.append(Entry(release, "a" * 64, 1, 4, ["p"], ["f"], None))
+    assert crop_of(release, tmp_path / "home") is None  # an earlier version kept nothing, and may be gone on with
+    assert opened(tmp_path, ledger, {**WANTED, CROPPED: "pad"}) == release
+    other = open_release(tmp_path / "other", tmp_path / "home", ledger, {**WANTED, CROPPED: "pad"})
+    ledger.append(Entry(other, "b" * 64, 1, 4, ["q"], ["g"], None))
+    assert crop_of(other, tmp_path / "home") == "pad" and crop_of("unknown", tmp_path / "home") is None
+    with pytest.raises(UserError, match="--crop"):
+        open_release(tmp_path / "other", tmp_path / "home", ledger, {**WANTED, CROPPED: "center"})
 
 
 def test_shards_wait_where_nothing_is_uploaded_from(tmp_path):

@@ -43,6 +43,19 @@ def test_a_file_is_known_where_its_pixels_are_decoded_otherwise(pictures):
     assert known.whose(names, paths).tolist() == [2, -1, 1]
 
 
+def test_how_pictures_were_made_square_is_known_here_and_not_contradicted(pictures):
+    *_, store = pictures
+    assert whose.crop_of("r", store=store) == "center" and whose.crop_of("r", "pad", store=store) == "pad"  # nobody knows
+    for release, kept in (("r", "pad"), ("odd", "fit")):
+        (store / "ledger/folders").mkdir(exist_ok=True)
+        (store / f"ledger/folders/{release}.json").write_text(json.dumps({"release": release, "crop": kept}))
+    assert whose.crop_of("r", store=store) == whose.crop_of("r", "pad", store=store) == "pad"
+    with pytest.raises(UserError, match="--crop none") as stop:
+        whose.crop_of("r", "none", store=store)
+    assert "--crop pad" in stop.value.fix
+    assert whose.crop_of("odd", "none", store=store) == "none"  # a word that says nothing
+
+
 def test_a_picture_that_lies_there_twice_is_the_first(pictures):
     images, paths, store = pictures
     known = whose.named("r", ["b"], store=store)

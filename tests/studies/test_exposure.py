@@ -215,7 +215,7 @@ def test_the_attacker_has_the_controlnet_that_a_server_would_train(sealed, pictu
 def test_that_public_pictures_are_needed_is_said_before_any_work(tmp_path, monkeypatch, base, condition):
     settings = SealSettings(condition=condition, seal_step=300, condition_step=200)
     monkeypatch.setattr(exposure.audit_folder, "check", lambda *a: None)
-    monkeypatch.setattr(exposure.manifests, "read", lambda folder: type("M", (), {"settings": settings}))
+    monkeypatch.setattr(exposure.manifests, "read", lambda folder: type("M", (), {"settings": settings, "release": "r"}))
     monkeypatch.setattr(exposure, "load_base", lambda *a, **k: pytest.fail("it was loaded"))
     with pytest.raises(UserError, match="--public FOLDER") as stop:
         exposure.run(tmp_path, tmp_path, tmp_path / "out", ExposureConfig(base=base), asked=ASKED)

@@ -13,7 +13,7 @@ from sfumato.attacker.records import base as known
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import DEFAULT
 from sfumato.judge.gates import Gate, place, thresholds
-from sfumato.owner.picture_file import CROP, Crop, crop_of
+from sfumato.owner.picture_file import Crop, crop_of
 from sfumato.studies import audit_folder, exposure
 from sfumato.studies.exposure import ExposureConfig
 
@@ -90,7 +90,7 @@ def attack(
     gates: str | Path | None = None,
     public: str | Path | None = None,
     controlnet: str | Path | None = None,
-    crop: Crop = CROP,
+    crop: Crop | None = None,
     base: str | Path = DEFAULT,
     on_progress: OnProgress = no_progress,
     on_note: OnNote = no_note,
@@ -107,13 +107,14 @@ def attack(
         public: public pictures of the same kind to learn from; None for invented people, which
             suit the tiny base alone.
         controlnet: one that was trained from these records; None: one is trained here.
-        crop: of the pictures in ``truth``, as ``seal`` was told.
+        crop: of the pictures in ``truth``, as ``seal`` was told. None: as this machine keeps it;
+            where it keeps nothing of these records, the middle square.
         base: the base that they were sealed for.
         on_progress, on_note: told how far it is, and what a person should know.
 
     Raises:
-        UserError: no such attack, records that are not of these pictures, or an ``out`` from which
-            pictures would get away.
+        UserError: no such attack, records that are not of these pictures, another ``crop`` than
+            they were sealed with, or an ``out`` from which pictures would get away.
 
     Example:
         >>> how = {"attacks": "algebraic", "effort": "glance", "public": "public", "base": folder}
@@ -126,14 +127,15 @@ def attack(
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     named = attacks if isinstance(attacks, str) else ",".join(attacks)
     config = ExposureConfig(
-        attacks=known.chosen(named), effort=effort, base=str(base), public=_path(public), controlnet=_path(controlnet), crop=crop_of(crop)
+        attacks=known.chosen(named), effort=effort, base=str(base), public=_path(public), controlnet=_path(controlnet),
+        crop=None if crop is None else crop_of(crop),
     )  # fmt: skip
     asked = thresholds(_path(gates))
-    settings = (config.effort, config.base, str(config.public), str(config.controlnet), *([] if crop == "center" else [crop]))
+    settings = (config.effort, config.base, str(config.public), str(config.controlnet), *([] if crop in (None, "center") else [crop]))
     where = audit_folder.default(records, *settings) if out is None else Path(out)
     on_note(f"The audit goes to {where}. It holds your pictures and what attackers made of them: it is private, and never to be shared.")
     command = " ".join(["sfumato attack", str(records), "--truth", str(truth), *([] if named == "all" else ["--attacks", named])])
-    command += ("" if crop == "center" else f" --crop {crop}") + f" --effort {effort}"
+    command += ("" if crop is None else f" --crop {crop}") + f" --effort {effort}"
     figures = exposure.run(
         records, truth, where, config, asked=asked, gates_from=place(_path(gates)), command=command, say=on_note, tell=on_progress
     )  # fmt: skip

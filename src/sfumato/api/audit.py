@@ -15,7 +15,7 @@ from sfumato.diffusion.base import DEFAULT, Codec
 from sfumato.judge.audit import records as tests
 from sfumato.owner import whose
 from sfumato.owner.folder import read_folder
-from sfumato.owner.picture_file import CROP, Crop, crop_of
+from sfumato.owner.picture_file import Crop, crop_of
 from sfumato.records import manifest as manifests
 from sfumato.records import privacy
 from sfumato.records import shard as shards
@@ -89,7 +89,7 @@ def audit(
     records: str | Path,
     *,
     truth: str | Path | None = None,
-    crop: Crop = CROP,
+    crop: Crop | None = None,
     base: str | Path | Codec = DEFAULT,
     on_progress: OnProgress = no_progress,
 ) -> Audited:
@@ -98,20 +98,22 @@ def audit(
     Args:
         records: a folder that ``seal`` wrote.
         truth: the folder that was sealed, for what its owner alone can test.
-        crop: of the pictures in ``truth``, as ``seal`` was told.
+        crop: of the pictures in ``truth``, as ``seal`` was told. None: as this machine keeps it;
+            where it keeps nothing of these records, the middle square.
         base: the base that they were sealed for, by name or as it was loaded.
         on_progress: told how far the shards are verified.
 
     Raises:
         RecordError: a manifest that cannot be believed, or another base's noise.
-        UserError: no records, or no picture of ``truth`` that can be read.
+        UserError: no records, no picture of ``truth`` that can be read, or another ``crop`` than
+            the records were sealed with.
 
     Example:
         >>> audited = sfumato.audit("records", truth="pictures", base=base)
         >>> audited.refuted, audited.bad, audited.matched, len(audited.anybody) > 3
         (False, (), 'ledger', True)
     """
-    folder, cut, codec = Path(records), crop_of(crop), codec_of(base)
+    folder, cut, codec = Path(records), None if crop is None else crop_of(crop), codec_of(base)
     manifest = manifests.read(folder)
     check_owner(manifest)
     check_fit(folder, manifest, codec)
@@ -140,7 +142,7 @@ def _check(row: dict[str, Any]) -> Check:
 
 
 def of_records(
-    manifest: Manifest, shards: list[Shard], truth: Path | None, base: str | Path | Codec, *, crop: Crop = CROP
+    manifest: Manifest, shards: list[Shard], truth: Path | None, base: str | Path | Codec, *, crop: Crop | None = None
 ) -> dict[str, Any]:
     """Test what the records bear against what is claimed; with ``truth``, the folder of their pictures, the owner's tests as well."""
     claims = tests.claims(privacy.entries(manifest.privacy), manifest.settings)
@@ -161,10 +163,13 @@ def claimed(manifest: Manifest) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _owner(manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path, base: str | Path | Codec, crop: Crop) -> dict[str, Any]:
+def _owner(
+    manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path, base: str | Path | Codec, crop: Crop | None
+) -> dict[str, Any]:
     codec = codec_of(base)
     check_fit(truth, manifest, codec)
-    listed = read_folder(truth, size=codec.size, condition=manifest.settings.condition, crop=crop)
+    cut = whose.crop_of(manifest.release, crop)
+    listed = read_folder(truth, size=codec.size, condition=manifest.settings.condition, crop=cut)
     known = whose.named(manifest.release, [shard.entry.sha256 for shard in shards])
     names, paths, latents = [], [], []
     for example in listed:

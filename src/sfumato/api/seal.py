@@ -158,7 +158,7 @@ def seal(
     if condition_clip is not None and settings.condition_clip is None:
         notes.append("--condition-clip has nothing to clip: no condition leaves")
     distance = domain.look(listed, codec)
-    where = _trial_folder(folder, settings, codec) if out is None else Path(out)
+    where = _trial_folder(folder, settings, codec, cut) if out is None else Path(out)
     for line in [MUST_NOT_LEAVE] * trial + notes:
         on_note(line)
     summary = owners.seal(
@@ -193,7 +193,8 @@ def _result(
     )
 
 
-def _trial_folder(folder: Path, settings: SealSettings, codec: Codec) -> Path:
+def _trial_folder(folder: Path, settings: SealSettings, codec: Codec, crop: Crop) -> Path:
     """A private place for a trial of these pictures with these settings, the same each time."""
-    said = sha256(repr((str(folder.resolve()), settings, codec.fingerprint)).encode())
+    more = () if crop == CROP else (crop,)
+    said = sha256(repr((str(folder.resolve()), settings, codec.fingerprint, *more)).encode())
     return identity.trials_folder() / f"{folder.resolve().name or 'pictures'}-{said[:10]}"

@@ -35,7 +35,9 @@ def command(
         typer.Option(help="Public pictures of the same kind as yours (of other people, where people are on them) to learn from."),
     ] = None,
     controlnet: Annotated[Path | None, typer.Option(help="A ControlNet trained from these records, as the server has it.")] = None,
-    crop: Annotated[str, typer.Option(help="As seal was told: center, pad or none.")] = "center",
+    crop: Annotated[
+        str | None, typer.Option(help="As seal was told: center, pad or none. [default: what your ledger says, else center]")
+    ] = None,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

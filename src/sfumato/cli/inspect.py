@@ -20,7 +20,10 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Try to refute what is claimed, by the records themselves.")] = False,
     truth: Annotated[Path | None, typer.Option(help="With --audit: the folder that was sealed, for what only its owner can test.")] = None,
-    crop: Annotated[str, typer.Option(help="With --truth: as seal was told, center, pad or none.")] = "center",
+    crop: Annotated[
+        str | None,
+        typer.Option(help="With --truth: as seal was told, center, pad or none. [default: what your ledger says, else center]"),
+    ] = None,
     selftest: Annotated[bool, typer.Option("--selftest", help="Run this version's mechanism; says nothing of these records.")] = False,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -56,7 +59,7 @@ def command(
 
     if truth is not None and not audit:
         raise UserError("--truth without --audit", fix="add --audit")
-    cut = crop_of(crop)
+    cut = None if crop is None else crop_of(crop)
     if picture is not None:
         finished.keep(picture, overwrite=overwrite, option="--picture")
     manifest = manifests.read(records)

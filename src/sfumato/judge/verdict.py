@@ -45,7 +45,7 @@ class Verdict:
 def of(
     checked: Sequence[Gate], attacks: Mapping[str, dict[str, Any]], settings: SealSettings, *,
     asked: Iterable[str], effort: str, every: Iterable[str], last: int = 998, standing: str = "release",
-    unasked: Iterable[str] = (),
+    unasked: Iterable[str] = (), crop: str = "center",
 ) -> Verdict:  # fmt: skip
     """The verdict of an audit.
 
@@ -59,7 +59,19 @@ def of(
         last: the highest seal step that this base takes.
         standing: of the records; a trial and what was withdrawn must not leave, whatever passed.
         unasked: of what the folder tells nothing, a sentence each.
+        crop: that the records were sealed with, for commands that seal again.
     """
+    found = _of(checked, attacks, settings, asked, effort, every, last, standing, unasked)
+    if crop == "center":
+        return found
+    sealing = f"sfumato seal {PICTURES}"
+    return replace(found, commands=tuple(command.replace(sealing, f"{sealing} --crop {crop}") for command in found.commands))
+
+
+def _of(
+    checked: Sequence[Gate], attacks: Mapping[str, dict[str, Any]], settings: SealSettings, asked: Iterable[str], effort: str,
+    every: Iterable[str], last: int, standing: str, unasked: Iterable[str],
+) -> Verdict:  # fmt: skip
     failed = [gate.name for gate in checked if gate.passed is False]
     open_ = [gate.name for gate in checked if gate.passed is None and not gate.unasked]
     passed = [gate.name for gate in checked if gate.passed]

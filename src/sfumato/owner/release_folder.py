@@ -11,10 +11,11 @@ from typing import Any
 
 from sfumato.core.artifact import read_json, sha256, sync_file, write_json
 from sfumato.core.errors import PrivacyError, UserError
+from sfumato.owner.picture_file import CROPS, Crop
 from sfumato.owner.release_ledger import Entry, ReleaseLedger
 from sfumato.records.manifest import NAME, ShardEntry
 
-PERSON = "largest_person"
+PERSON, CROPPED = "largest_person", "crop"
 
 
 def state_of(out: Path, ledger_home: Path, *, trial: bool = False) -> Path:
@@ -72,9 +73,10 @@ def open_release(out: Path, ledger_home: Path, ledger: ReleaseLedger, wanted: di
             )
         found = {**wanted, "release": secrets.token_hex(16)}
         write_json(state, found)
-    if {k: found.get(k) for k in wanted} != wanted:
+    unknown = {} if CROPPED in found else {CROPPED: wanted.get(CROPPED)}  # of an earlier version
+    if {k: (found | unknown).get(k) for k in wanted} != wanted:
         raise UserError(
-            f"{out}: holds a release with other settings, by another owner or for another base",
+            f"{out}: holds a release with other settings (--crop among them), by another owner or for another base",
             fix="use the same settings to go on, or another output folder",
             privacy="mixing settings would make the manifest's statement wrong",
         )
@@ -107,12 +109,25 @@ def remember_person(out: Path, ledger_home: Path, most: int | None, *, trial: bo
 
 def person_of(release: str, ledger_home: Path) -> int | None:
     """What ``remember_person`` keeps of a release, wherever its folder is now; None where nobody knows."""
+    return _person(_kept_of(release, ledger_home))
+
+
+def crop_of(release: str, ledger_home: Path) -> Crop | None:
+    """How the pictures of a release were made square, wherever its folder is now; None where nobody knows.
+
+    It is kept here, and not in the manifest: what shapes an owner's pictures have is nothing that a server needs.
+    """
+    found = _kept_of(release, ledger_home).get(CROPPED)
+    return next((crop for crop in CROPS if crop == found), None)
+
+
+def _kept_of(release: str, ledger_home: Path) -> dict[str, Any]:
     for state in sorted((ledger_home / "folders").glob("*.json")):
         with suppress(UserError):
             found = read_state(state, state)
             if found.get("release") == release:
-                return _person(found)
-    return None
+                return found
+    return {}
 
 
 def _person(found: dict[str, Any]) -> int | None:

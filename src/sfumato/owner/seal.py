@@ -98,6 +98,7 @@ def seal(
         ledger = ReleaseLedger(ledger_home, name_key, trials=True) if trial else released
         public_key = manifests.public_hex(key)
         wanted = {"settings": asdict(settings), "base": codec.fingerprint, "key": public_key, "secure": noise.secure}
+        wanted[release_folder.CROPPED] = folder.crop
         release = release_folder.open_release(out, ledger_home, ledger, wanted, trial=trial)
         aside = release_folder.aside_of(out)
         if trial:

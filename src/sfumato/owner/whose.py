@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.owner import identity
+from sfumato.core.errors import UserError
+from sfumato.owner import identity, release_folder
+from sfumato.owner.picture_file import CROP, Crop
 from sfumato.owner.release_ledger import ReleaseLedger
 
 
@@ -64,3 +66,20 @@ def named(release: str, digests: Sequence[str], *, store: Path | None = None) ->
             pictures, files = (tuple(name for entry in held for name in getattr(entry, what)) for what in ("pictures", "files"))
             return Named(ledger, pictures, files)
     return None
+
+
+def crop_of(release: str, asked: Crop | None = None, *, store: Path | None = None) -> Crop:
+    """How the pictures of a release were made square: as this machine keeps it; else as ``asked``, or by the middle square.
+
+    Raises:
+        UserError: ``asked`` is not what the release was sealed with.
+    """
+    place = identity.existing_ledger(store)
+    kept = None if place is None else release_folder.crop_of(release, place[0])
+    if kept is not None and asked not in (None, kept):
+        raise UserError(
+            f"--crop {asked}: these records were sealed with --crop {kept}",
+            expected="the pictures as they were sealed",
+            fix=f"leave --crop out, or give --crop {kept}",
+        )
+    return kept or asked or CROP

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge import gates, verdict
 from sfumato.judge.report import pages, words
+from sfumato.owner import whose
 from sfumato.owner.picture_file import CROP, Crop
 from sfumato.records import manifest as manifests
 from sfumato.records import privacy, reader
@@ -59,7 +60,7 @@ class ExposureConfig:
         controlnet: what the server has trained from the records; None: one is trained here, as a server would.
         people, each: how many invented public people, and pictures of each.
         seed: of everything that attackers draw.
-        crop: of pictures that are no squares, as ``seal`` was told.
+        crop: of pictures that are no squares, as ``seal`` was told; None: as this machine keeps it of the release.
     """
 
     attacks: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ class ExposureConfig:
     people: int = 300
     each: int = 8
     seed: int = 0
-    crop: Crop = CROP
+    crop: Crop | None = None
 
 
 def run(
@@ -88,13 +89,15 @@ def run(
             ``out`` from which pictures would get away.
     """
     audit_folder.check(out, folder, truth_folder)
+    manifest = manifests.read(folder)
+    config = replace(config, crop=(crop := whose.crop_of(manifest.release, config.crop)))
     if config.public is None:  # said before any work
-        check_public(config.base, manifests.read(folder).settings)
+        check_public(config.base, manifest.settings)
     base = load_base(config.base, device=choose_device())
     records = reader.load([folder], codec=base, audit=True)
     settings = records.manifests[0].settings
     tell("finding the records among the pictures", 0, 0)
-    pictures = Pictures.of(truth_folder, size=base.size, condition=settings.condition, crop=config.crop)
+    pictures = Pictures.of(truth_folder, size=base.size, condition=settings.condition, crop=crop)
     found = audited(records, pictures, base, most=AUDITED[config.effort], seed=config.seed)
     figures = _known(out, records, found, base, config)
     with audit_folder.private(out):
@@ -160,7 +163,7 @@ def _run(
     standing = records.manifests[0].standing
     summed = verdict.of(
         checked, table, settings, asked=asked, effort=config.effort, every=after, last=base.schedule.steps - 2, standing=standing,
-        unasked=silent.unasked.values(),
+        unasked=silent.unasked.values(), crop=config.crop or CROP,
     )  # fmt: skip
     figures |= {
         "verdict": summed.as_json(), "command": command,
@@ -220,7 +223,7 @@ def check_public(base: str, settings: SealSettings) -> None:
 
 def _public(base: Base, settings: SealSettings, config: ExposureConfig, tell: Tell) -> Public:
     if config.public is not None:
-        return _given(config.public, base, settings, config.crop)
+        return _given(config.public, base, settings, config.crop or CROP)
     check_public(base.public_name, settings)
     condition = settings.condition
     people, each = PUBLIC.get(config.effort, (config.people, config.each))
