@@ -102,6 +102,10 @@ class ReleaseLedger:
         gone = self.withdrawn - {release}
         return [entry for entry in self.entries if entry.release not in gone]
 
+    def counted(self) -> list[tuple[frozenset[str], float | None]]:
+        """Every record that was not withdrawn: its names, and its mu (replace-one; ``None``: not bounded)."""
+        return [(frozenset(names), entry.mu) for entry in self._counted("") for names in _rows(entry)]
+
     def withdrawn_of(self, release: str, *, more: Iterable[Entry] = ()) -> int:
         """How many other releases were withdrawn that hold a picture, file or supplied condition of a release.
 

@@ -30,6 +30,7 @@ from sfumato.core.randomness import Noise, SecureNoise
 from sfumato.defences import base as defences
 from sfumato.diffusion.base import Codec
 from sfumato.owner import identity, release_folder
+from sfumato.owner.ballot_ledger import BallotLedger
 from sfumato.owner.folder import Example, Folder
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
 from sfumato.records import manifest as manifests
@@ -127,7 +128,8 @@ def seal(
             raise UserError(f"{folder.path}: no picture could be sealed{reason}", fix="mend or replace the files named")
         aside.rmdir()
         more = ledger.of_release(release) if trial else ()
-        others_mu, others = _worst(released.draws(release, more=more), mu)
+        cast = BallotLedger(ledger_home, name_key, look=True).as_releases()  # votes of the same pictures compose with it
+        others_mu, others = _worst(released.draws(release, more=[*more, *cast]), mu)
         summary.manifest = Manifest(
             owner=owner,
             public_key=public_key,

@@ -41,7 +41,7 @@ class ShardEntry:
     bytes: int
 
     def __post_init__(self) -> None:
-        _check_types(self, sha256=str, records=int, bytes=int)
+        check_types(self, sha256=str, records=int, bytes=int)
         if not _SHA.fullmatch(self.sha256) or not 0 < self.records <= 65536 or not 0 < self.bytes <= 2**31:
             raise RecordError(
                 f"shard entry {self.sha256[:80]!r} with {self.records} records and {self.bytes} bytes",
@@ -75,8 +75,8 @@ class Manifest:
     standing: str = "release"
 
     def __post_init__(self) -> None:
-        _check_types(self, owner=str, public_key=str, release=str, base=dict, privacy=dict, secure_noise=bool, version=str, scheme=str)
-        _check_types(self.settings, condition=str)
+        check_types(self, owner=str, public_key=str, release=str, base=dict, privacy=dict, secure_noise=bool, version=str, scheme=str)
+        check_types(self.settings, condition=str)
         if not OWNER_NAME.fullmatch(self.owner):
             raise ValueError(f"owner {self.owner[:80]!r}; expected letters, digits, dots and dashes, at most 64")
         if not _WORD.fullmatch(self.settings.condition):
@@ -194,7 +194,7 @@ def _parse(body: dict[str, Any], path: Path) -> Manifest:
         raise RecordError(f"{path}: malformed ({printable(str(error))[:400]})", fix="ask the owner to seal again") from error
 
 
-def _check_types(value: object, **types: type) -> None:
+def check_types(value: object, **types: type) -> None:
     """Refuse fields of another type; a boolean is no number."""
     for name, kind in types.items():
         found = getattr(value, name)

@@ -183,7 +183,7 @@ def card(found: dict[str, Any], *, fingerprint: str = "", person: int | None = N
     left, count, mu = _parse(found)
     said = [f"left: {release.what}, {release.times} time, {_noise(release)}" for release in left]
     if count:
-        said.append(f"left too: {count} more records of the picture (or of its supplied condition) that was released most")
+        said.append(f"left too: {count} more records or ballots of the picture (or of its supplied condition) that was released most")
     if gone := withdrawn(found):
         said.append(gone)
     earlier = math.inf if mu is None else mu

@@ -5,43 +5,57 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Protocol
 
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import RecordError, UserError
 from sfumato.core.home import home as home
 from sfumato.core.lock import held
-from sfumato.records.manifest import Manifest
 
 KEY = re.compile("[0-9a-f]{64}")
 LOCK_SECONDS = 20.0
 
 
-def check_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
-    """Compare the manifest's key with the one remembered. Returns True when the owner is new. A look remembers nothing.
+class Signed(Protocol):
+    """What an owner signed: a manifest, or a ballot."""
+
+    @property
+    def owner(self) -> str:
+        """The name that it was signed under."""
+        ...
+
+    @property
+    def public_key(self) -> str:
+        """The key, hexadecimal."""
+        ...
+
+
+def check_owner(signed: Signed, *, store: Path | None = None) -> bool:
+    """Compare the key of what was signed with the one remembered. Returns True when the owner is new. A look remembers nothing.
 
     Raises:
         RecordError: another key signed under this name before.
     """
     path, known = _known(store)
-    if manifest.owner in known and known[manifest.owner] != manifest.public_key:
+    if signed.owner in known and known[signed.owner] != signed.public_key:
         raise RecordError(
-            f"owner {manifest.owner!r} signed with key {manifest.public_key[:16]}…, known is {known[manifest.owner][:16]}…",
+            f"owner {signed.owner!r} signed with key {signed.public_key[:16]}…, known is {known[signed.owner][:16]}…",
             expected="the key that this owner used before",
             fix=f"ask the owner; if the change is real, remove the line from {path}",
             privacy="a re-signed manifest may hide other settings than the owner chose",
         )
-    return manifest.owner not in known
+    return signed.owner not in known
 
 
-def remember_owner(manifest: Manifest, *, store: Path | None = None) -> bool:
+def remember_owner(signed: Signed, *, store: Path | None = None) -> bool:
     """As ``check_owner``; a new owner's key is remembered, and no other is taken under its name from then on."""
     folder = store or home()
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / "known_owners.lock", what="look at the known owners", wait=LOCK_SECONDS):
-        new = check_owner(manifest, store=store)
+        new = check_owner(signed, store=store)
         if new:
             path, known = _known(store)
-            write_json(path, {**known, manifest.owner: manifest.public_key})
+            write_json(path, {**known, signed.owner: signed.public_key})
     return new
 
 
