@@ -70,6 +70,19 @@ def test_people_get_lines_and_machines_one_object(compared):
     assert set(json.loads(out)) == {"schemes", "sd15"}  # every run stays in the file
 
 
+def test_a_condition_is_asked_for_by_name_and_what_does_not_fit_is_left_out_or_refused(compared, tmp_path):
+    ((config, _),), code, _, _ = compared("--condition", "scribble")
+    assert code == 0 and config.condition == "scribble" and config.arms == tuple(compare.ARMS)
+    folder = str(tmp_path / "a")
+    ((config, _),), code, _, err = compared(folder, "--condition", "given")
+    gone = {"public", "synthetic", "sealed-derived"}
+    assert code == 0 and set(config.arms) == set(compare.ARMS) - gone and all(name in err for name in gone)
+    wrong = [(folder, "--condition", "given", "--scheme", "public"), ("--condition", "given"), ("--condition", "outlines")]
+    for words, word in zip(wrong, ("public", "without folders", "'outlines'"), strict=True):
+        asked, code, _, err = compared(*words)
+        assert asked == [] and code == 2 and word in " ".join(err.split())
+
+
 def test_the_default_sizes_keep_to_what_was_asked():
     assert compare.SIZES["quick"]["conditions"] == 64 and compare.SIZES["default"]["conditions"] >= 200
     full = compare.SIZES["full"]

@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from sfumato.core.errors import UserError
 from sfumato.server import generate
@@ -100,22 +102,34 @@ def test_later_seeds_are_judged_on_fewer_conditions(tmp_path, monkeypatch):
     assert seen == [(1, 900, True), (2, 64, False)]
 
 
-def test_somebodys_own_folders_are_compared_in_private(small, make_folder, tmp_path):
+def test_somebodys_own_folders_are_compared_in_private_by_their_own_conditions(small, make_folder, tmp_path):
     folders = (make_folder("a", count=12), make_folder("b", count=12, seed=1))
-    config = CompareConfig(domains=("yours",), folders=folders, arms=("sealed",), pictures=8, conditions=4, steps=2, batch=4, seeds=(3,))
+    for path in (path for folder in folders for path in list(folder.glob("*.png"))):
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(path.with_name(f"c-{path.name}"))
+    for folder in folders:
+        names = [f"secret-{i}.png" for i in range(12)]
+        rows = [json.dumps({"file_name": name, "conditioning_image_file_name": f"c-{name}"}) for name in names]
+        (folder / "metadata.jsonl").write_text("\n".join(rows))
+    size = {"pictures": 8, "conditions": 4, "steps": 2, "batch": 4, "seeds": (3,), "condition": "given"}
+    config = CompareConfig(domains=("yours",), folders=folders, arms=("sealed",), **size)
     out = tmp_path / "out"
     figures = compare.run(config, out)
     assert set(figures["yours"]) == {"no_control", "sealed"} and "schemes" not in figures
     assert figures["yours"]["sealed"]["private_pictures"] == 16 and figures["yours"]["sealed"]["adherence"]["n"] == 4
-    assert figures["folders"] == {"owners": 2, "pictures": 16, "aside": 4, "notes": []} and set(figures["runs"]) == {
-        f"yours/{name}/3" for name in figures["yours"]
-    }
+    sizes = {name: value for name, value in figures["folders"].items() if name != "notes"}
+    assert (
+        sizes == {"owners": 2, "pictures": 16, "aside": 4}
+        and "folders' own" in figures["folders"]["notes"][0]
+        and set(figures["runs"]) == {f"yours/{name}/3" for name in figures["yours"]}
+    )
     assert "next to nothing is learned" in figures["few"] and "next to nothing is learned" in (out / "compare.html").read_text()
+    shown = np.load(out / "yours-condition-3.npy")
+    assert np.array_equal(shown, 255 - np.load(out / "yours-real-3.npy"))  # and no edges that were found
     kept = [path for path in out.rglob("*") if path.is_file()]
     assert kept and all(path.stat().st_mode & 0o077 == 0 for path in (out, *kept)) and not (out / "work").exists()
     assert str(tmp_path) not in (out / "compare.json").read_text()
-    (folders[0] / "secret-0.png").unlink()
-    (folders[0] / "metadata.jsonl").unlink()
+    (folders[0] / "metadata.jsonl").write_text("\n".join(rows[1:]))
     with pytest.raises(UserError, match="other settings"):  # other pictures
         compare.run(config, out)
 

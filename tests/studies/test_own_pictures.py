@@ -63,6 +63,24 @@ def test_what_is_not_used_is_said(make_folder):
     assert any("secret-3.png" in note for note in own.notes) and any("its 1 conditions are not used" in note for note in own.notes)
 
 
+def test_conditions_that_come_with_pictures_stay_with_them(make_folder):
+    folder = make_folder(count=11)
+    with pytest.raises(UserError, match="metadata.jsonl"):  # there are none
+        own_pictures.read((folder,), **{**HOW, "condition": "given"})
+    rows = []
+    for i in range(11):
+        image = np.asarray(Image.open(folder / f"secret-{i}.png"))
+        Image.fromarray(255 - image).save(folder / f"c-{i}.png")
+        rows.append(json.dumps({"file_name": f"secret-{i}.png", "conditioning_image_file_name": f"c-{i}.png"}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows))
+    own = own_pictures.read((folder,), **{**HOW, "condition": "given"})
+    for some in (own.owners["owner-1"], own.aside):
+        assert np.array_equal(some.conditions, 255 - some.images) and len(some.images)
+    assert own_pictures.read((folder,), **HOW).aside.conditions is None
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(folder / "c-3.png")  # another condition is another comparison
+    assert own_pictures.read((folder,), **{**HOW, "condition": "given"}).digest != own.digest
+
+
 def test_too_few_are_refused_and_so_is_a_place_among_the_pictures(make_folder, tmp_path):
     folder = make_folder(count=9)
     with pytest.raises(UserError, match="9 different pictures"):

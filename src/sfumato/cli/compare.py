@@ -23,6 +23,9 @@ def command(
     full: Annotated[bool, typer.Option("--full", help="Three picture sets, two seeds, 1,000 conditions each (many hours).")] = False,
     steps: Annotated[int | None, typer.Option(help="Steps of every server. [default: 400; 80 with --quick]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of pictures, training and judging. [default: 0; 0 and 1 with --full]")] = None,
+    condition: Annotated[
+        str, typer.Option(help="canny, scribble, or another that is installed; given: your folders bring one for each picture.")
+    ] = "canny",
     scheme: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,15 +42,18 @@ def command(
     quiet_libraries()
     if quick and full:
         raise UserError("--quick and --full", expected="one of them, or neither")
-    from sfumato.studies.compare import DOMAINS, SIZES, YOURS, CompareConfig, few, run
+    from sfumato.studies.compare import ARMS, DOMAINS, SIZES, YOURS, CompareConfig, few, fitting, run
 
     size: dict[str, Any] = dict(SIZES["quick" if quick else "full" if full else "default"])
     words = ["sfumato compare", *(folder.name for folder in folders or ()), *(["--quick"] if quick else ["--full"] if full else [])]
     if folders:
         size |= {"domains": (YOURS,), "folders": tuple(folders), "frechet": False}
         _output.say(f"{out} will hold your pictures and what is made of them: it is private, and never to be shared")
-    if scheme:
-        size["arms"] = tuple(scheme)
+    size |= {"condition": condition, "arms": tuple(scheme) if scheme else fitting(condition)}
+    if condition != "canny":
+        words.append(f"--condition {condition}")
+    if left := [name for name in ARMS if not scheme and name not in size["arms"]]:
+        _output.say(f"left out, since no server can find {condition} conditions by itself: {', '.join(left)}")
     if steps is not None:
         size["steps"] = steps
         words.append(f"--steps {steps}")

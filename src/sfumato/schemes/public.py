@@ -10,6 +10,7 @@ from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.train import train
 
 DESCRIPTION = "public pictures in the clear, nothing private: the floor"
+EXTRACTS = True  # its conditions are found in pictures, and come with none
 
 
 def run(job: Job) -> Outcome:

@@ -7,6 +7,7 @@ from sfumato.server import derive
 from sfumato.server.train import train
 
 DESCRIPTION = "the base's own samples, nothing private: what derived conditions must beat"
+EXTRACTS = True  # its conditions are found in pictures, and come with none
 
 
 def run(job: Job) -> Outcome:

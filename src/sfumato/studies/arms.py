@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from sfumato.core import registry
+from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 from sfumato.judge.metrics import adherence as scores
 from sfumato.judge.metrics.ssim import ssim
 from sfumato.pictures import store
 from sfumato.server.generate import generate
+from sfumato.studies import conditioned
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,16 @@ class HeldOut:
 
     @classmethod
     def of(cls, base: Base, held_out: store.PictureSet, *, condition: str, seed: int) -> HeldOut:
-        """The same of pictures that are there: ``condition`` is extracted from each."""
+        """The same of pictures that are there: ``condition`` is extracted from each, or came with them (``studies.conditioned``)."""
+        given, condition = conditioned.supplied(condition), conditioned.judge(condition)
         extract = registry.get("conditions", condition).extract
         edges = scores.edges_of(held_out.images, condition)
         reconstructed = base.decode_pixels(base.encode_pixels(held_out.images))
         f1_vae = scores.edge_f1(edges, scores.edges_of(reconstructed, condition))
-        conditions = np.stack([extract(image) for image in held_out.images])
+        if given and held_out.conditions is None:
+            raise UserError("pictures without the conditions that they should bring", expected="one of each picture")
+        own = held_out.conditions if given else None
+        conditions = np.stack([extract(image) for image in held_out.images]) if own is None else own
         return cls(held_out.images, conditions, held_out.captions, edges, f1_vae, condition, seed)
 
     def score(

@@ -34,7 +34,7 @@ from sfumato.pictures import store
 from sfumato.records.defaults import DERIVED_SEAL_STEP
 from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.fit import Progress, TrainConfig
-from sfumato.studies import arms, audit_folder, footprint, own_pictures, spec, speed
+from sfumato.studies import arms, audit_folder, conditioned, footprint, own_pictures, spec, speed
 from sfumato.studies.owners import OWNERS, write_folder
 
 YOURS = "yours"  # the domain of folders that somebody brings
@@ -92,10 +92,24 @@ class CompareConfig:
             raise UserError(f"domains {', '.join(self.domains)} and {len(self.folders)} folders", expected=f"folders with {YOURS!r} alone")
         if self.steps < 1 or any(seed < 0 for seed in self.seeds):
             raise UserError(f"{self.steps} steps, seeds {self.seeds}", expected="at least 1 step, and seeds from 0 up")
+        conditioned.supplied(self.condition)  # there is such a condition
         for names, known, what in ((self.domains, DOMAINS, "domain"), (self.arms, KNOWN, "scheme")):
             unknown = [name for name in names if spec.name_of(name) not in known]
             if unknown:
                 raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
+        conditioned.check(self.condition, {name: resolved(name) for name in self.arms}, folders=bool(self.folders))
+
+
+def resolved(arm: str) -> tuple[str, dict[str, Any]]:
+    """The scheme of an arm, and its options with the arm's own."""
+    known, own = spec.parse(arm)
+    return KNOWN[known][0], KNOWN[known][1] | own
+
+
+def fitting(condition: str) -> tuple[str, ...]:
+    """The arms of a comparison that have this condition."""
+    given = conditioned.supplied(condition)
+    return tuple(name for name in ARMS if not (given and conditioned.extracts(*resolved(name))))
 
 
 def run(
@@ -183,7 +197,8 @@ def _domain(
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     place, sets = work / "owners", {} if own is None else own.owners
-    folders = {owner: write_folder(pictures, place / owner) for owner, pictures in sets.items()} or {
+    given = conditioned.supplied(config.condition)
+    folders = {owner: write_folder(pictures, place / owner, conditions=given) for owner, pictures in sets.items()} or {
         owner: _folder(style, pool, place / owner, config, seed) for owner, pool in OWNERS.items()
     }
     count = config.pictures * len(folders) if own is None else own.count
@@ -217,8 +232,7 @@ def _train(
     out: Path,
     on_step: Callable[[Progress], None],
 ) -> tuple[Outcome, dict[str, Any]]:
-    known, own = spec.parse(name)
-    scheme, options = KNOWN[known][0], KNOWN[known][1] | own
+    scheme, options = resolved(name)
     if scheme == "public":  # of the base's own style in every domain: what anybody could have
         public = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4)
         options = {"images": public.images, "captions": public.captions}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from sfumato.core.errors import UserError
 from sfumato.core.randomness import evenly, generator
 from sfumato.owner.folder import read_folder
 from sfumato.pictures.store import PictureSet
+from sfumato.studies import conditioned
 
 LEAST = 10  # pictures of a folder
 SHARE = 5  # one picture in so many is kept aside
@@ -49,45 +51,59 @@ def read(folders: tuple[Path, ...], *, size: int, condition: str, pictures: int,
     """Read every folder; a picture that is there twice counts once.
 
     Args:
-        folders: one an owner; captions are optional, conditions that they bring are not used.
+        folders: one an owner; captions are optional.
         size: side of the pictures, in pixels.
-        condition: of the comparison, extracted from every picture.
+        condition: of the comparison. An extractor's is found in every picture, and conditions that the folders bring are not used;
+            ``given`` takes these, and the sets that are returned hold them.
         pictures: of each owner at most; which, is drawn.
         aside: pictures kept aside at most, a fifth of each folder's. Nobody of a ``person`` column is on both sides.
         seed: of the draws.
 
     Raises:
-        UserError: a folder without enough pictures.
+        UserError: a folder without enough pictures, or without the conditions that it should bring.
     """
+    given = conditioned.supplied(condition)
     owners: dict[str, PictureSet] = {}
-    kept: list[tuple[np.ndarray, str]] = []
-    seen, notes = set[bytes](), list[str]()
+    kept: list[Row] = []
+    seen, drawn, notes = set[bytes](), list[bytes](), list[str]()
     for number, folder in enumerate(folders):
         found = read_folder(folder, size=size, condition=condition)
         notes += found.notes
-        if found.supplied:
-            notes.append(f"{folder}: its {found.supplied} conditions are not used; {condition} is extracted from every picture")
-        rows = []
+        if found.supplied and not given:
+            notes.append(
+                f"{folder}: its {found.supplied} conditions are not used; {condition} is extracted from every picture "
+                "(--condition given takes them)"
+            )
+        rows: list[Row] = []
         for example in found:
             try:
-                image = example.image()
+                image, own = example.image(), example.condition()
             except UserError as error:
                 notes.append(f"left out: {error}")
                 continue
             digest = hashlib.sha256(image.tobytes()).digest()
             if digest not in seen:
                 seen.add(digest)
-                rows.append((image, example.caption, example.person or digest.hex()))
+                drawn += [] if own is None else [hashlib.sha256(digest + own.tobytes()).digest()]
+                rows.append(Row(image, example.caption, example.person or digest.hex(), own))
         if len(rows) < LEAST:
             raise UserError(f"{folder}: {len(rows)} different pictures", expected=f"at least {LEAST} in each folder")
         mine, others = _parted(rows, min(len(rows) // SHARE, -(-aside // len(folders))), seed=seed + number)
-        kept += [(image, caption) for image, caption, _ in others]
+        kept += [row._replace(person="") for row in others]
         owners[f"owner-{number + 1}"] = _set(mine[:pictures])
-    whole = hashlib.sha256(b"".join(sorted(seen))).hexdigest()
-    return Own(owners, _set([(image, caption, "") for image, caption in kept[:aside]]), whole, tuple(notes))
+    if given:
+        notes.append(f"conditions are the folders' own: what is made under one is judged by the edges ({conditioned.JUDGE}) of its picture")
+    whole = hashlib.sha256(b"".join(sorted([*seen, *drawn]))).hexdigest()
+    return Own(owners, _set(kept[:aside]), whole, tuple(notes))
 
 
-Row = tuple[np.ndarray, str, str]
+class Row(NamedTuple):
+    """A picture, its caption, who is on it (or a name of its own), and the condition that came with it."""
+
+    image: np.ndarray
+    caption: str
+    person: str
+    condition: np.ndarray | None
 
 
 def _parted(rows: list[Row], aside: int, *, seed: int) -> tuple[list[Row], list[Row]]:
@@ -95,7 +111,7 @@ def _parted(rows: list[Row], aside: int, *, seed: int) -> tuple[list[Row], list[
     order = [rows[i] for i in evenly(len(rows), len(rows), generator(seed, 17)).tolist()]
     people: dict[str, list[Row]] = {}
     for row in order:
-        people.setdefault(row[2], []).append(row)
+        people.setdefault(row.person, []).append(row)
     if len(people) < 2:
         raise UserError("one person on all pictures of a folder", expected="somebody else to judge by", fix="leave the person column out")
     kept: set[str] = set()
@@ -105,12 +121,12 @@ def _parted(rows: list[Row], aside: int, *, seed: int) -> tuple[list[Row], list[
             break
         kept.add(person)
         taken += len(own)
-    return [row for row in order if row[2] not in kept], [row for row in order if row[2] in kept]
+    return [row for row in order if row.person not in kept], [row for row in order if row.person in kept]
 
 
 def _set(rows: list[Row]) -> PictureSet:
-    count = len(rows)
-    images = np.stack([row[0] for row in rows])
+    conditions = [row.condition for row in rows if row.condition is not None]
     return PictureSet(
-        images=images, captions=[row[1] for row in rows], attributes=[{} for _ in range(count)], identities=[row[2] for row in rows]
-    )
+        images=np.stack([row.image for row in rows]), captions=[row.caption for row in rows], attributes=[{} for _ in rows],
+        identities=[row.person for row in rows], conditions=np.stack(conditions) if len(conditions) == len(rows) else None,
+    )  # fmt: skip
