@@ -95,13 +95,33 @@ def from_nothing(
     return _pairs(parts, base, records=None, condition=condition, seed=seed, steps=steps, on_step=on_step)
 
 
+def from_pictures(
+    z_0: torch.Tensor, base: Base, *, condition: str, origin: str, on_step: Tell = lambda done, total: None
+) -> Records:  # fmt: skip
+    """Latents ``(N, 4, h, w)`` that the server drew before, and the conditions found in them; ``origin`` names them."""
+    extractor: Any = extractor_of(condition)
+    found = []
+    for start in range(0, len(z_0), BATCH):
+        edges = np.stack([extractor.extract(picture) for picture in base.decode_pixels(z_0[start : start + BATCH])])
+        found.append(base.encode_pixels(edges))
+        on_step(min(start + BATCH, len(z_0)), len(z_0))
+    clean = torch.full((len(z_0),), CLEAN)
+    return Records(z_0, torch.cat(found), clean, clean.clone(), (), (), condition, origin=origin)
+
+
+def extractor_of(condition: str) -> Any:
+    """The extractor of this name. Raises UserError for a condition that comes with the folder."""
+    extractor: Any = registry.get("conditions", condition)
+    if getattr(extractor, "SUPPLIED", False):
+        raise UserError(f"condition {condition!r} comes with the folder", expected="one that can be extracted, such as canny")
+    return extractor
+
+
 def _pairs(
     parts: Iterable[tuple[torch.Tensor, int]], base: Base, *, records: Records | None, condition: str, seed: int, steps: int,
     given: tuple[Any, torch.Tensor] | None = None, precision: str = "no", kept: _Kept | None = None, on_step: Tell,
 ) -> Records:  # fmt: skip
-    extractor: Any = registry.get("conditions", condition)
-    if getattr(extractor, "SUPPLIED", False):
-        raise UserError(f"condition {condition!r} comes with the folder", expected="one that can be extracted, such as canny")
+    extractor: Any = extractor_of(condition)
     parts = list(parts)
     ends = np.cumsum([len(start) for start, _ in parts]).tolist()
     found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
