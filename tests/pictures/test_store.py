@@ -162,3 +162,19 @@ def test_distinct_people_are_distinct_and_belong_to_nobody_elses_stream():
     assert np.array_equal(kept.images, again.images) and not np.array_equal(kept.images, other.images)
     with pytest.raises(UserError, match="gave 0 different people"):
         store.distinct("open-peeps", "recombined", 2, 1, seed=0, purpose="none", keep=lambda key: False)
+
+
+def test_distinct_people_are_drawn_once(tmp_path, monkeypatch):
+    drawn, draw = [], store.avatars.draw_picture
+    monkeypatch.setattr(store.avatars, "draw_picture", lambda person, rng: drawn.append(person.key) or draw(person, rng=rng))
+
+    def ask(**how):
+        arguments = {"people": 2, "pictures": 2, "seed": 1, "purpose": "one", "cache": tmp_path} | how
+        return store.distinct("open-peeps", "unseen_part", **arguments)
+
+    first = ask()
+    assert_same(first, ask())
+    assert len(drawn) == 4 and len(list(tmp_path.iterdir())) == 1
+    for how in ({"people": 4, "pictures": 1}, {"purpose": "two"}, {"seed": 2}, {"keep": lambda key: key != first.identities[0]}):
+        ask(**how)
+    assert len(drawn) == 20 and len(list(tmp_path.iterdir())) == 5

@@ -16,7 +16,7 @@ from sfumato.adapters.lora import LoraSettings
 from sfumato.adapters.trajectories import Store
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import _autoencoder as autoencoder
-from sfumato.attacker.weights import _sampling, network_autoencoder, read_identity
+from sfumato.attacker.weights import _sampling, lineup_likelihood, network_autoencoder, read_identity
 from sfumato.attacker.weights.base import Published, Trigger
 from sfumato.core.artifact import from_bytes, to_bytes
 from sfumato.core.errors import UserError
@@ -42,6 +42,8 @@ def small(monkeypatch):
     of, load = Gallery.of, weights_judge.store.load
     monkeypatch.setattr(weights_judge, "MINIMUM", 6)
     monkeypatch.setattr(weights_judge.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
+    monkeypatch.setattr(lineup_likelihood, "STEPS", 2)
+    monkeypatch.setattr(lineup_likelihood, "PICTURES", {"quick": 2})
     monkeypatch.setattr(network_autoencoder, "DRAWS", {"quick": 4})
     monkeypatch.setattr(network_autoencoder, "STEPS", {"quick": 2})
     monkeypatch.setattr(weights_judge.store, "load", lambda style, pool, count, **how: load(style, pool, 120, **how))
@@ -104,6 +106,7 @@ def test_a_users_own_line_up_is_ranked_and_names_who_comes_first(tiny, attacked,
         assert (line_up.images[k] == np.stack(own)).all()
     if layout == "folders":
         return
+    monkeypatch.setattr(weights, "PeopleConfig", lambda: SMALL)
     raw = weights.attack_files(tiny, [good], [attacker], tmp_path / "out", candidates=folder, work=tmp_path)["files"][good.name]["line up"]
     assert raw["candidates"] == 3 and raw["pictures of each"] == 2 and set(raw["ranked"]) == {"lineup_likelihood:raw"} and not raw["failed"]
     ranked = raw["ranked"]["lineup_likelihood:raw"]  # nobody's adapters are in that folder

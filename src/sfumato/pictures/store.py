@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,21 +92,21 @@ def load(style: str, pool: str, count: int, *, seed: int, per_identity: int = 1,
         raise UserError(f"per_identity {per_identity} for fill50k", expected="1", fix="choose an avatar style; circles have no identity")
     arguments = {"style": style, "pool": pool, "count": count, "seed": seed, "per_identity": per_identity}
     path = (cache or default_cache()) / f"{style}-{pool}-{count}-seed{seed}-per{per_identity}-v{CACHE_VERSION}.safetensors"
-    found = _read(path, arguments)
-    if found is not None:
-        return found
-    drawn = _draw(style, pool, count, seed, per_identity)
-    try:
-        write_atomic(path, _pack(drawn, arguments))
-    except (OSError, UserError) as error:
-        _log.warning("rendered pictures are not kept: %s", error)
-    return drawn
+    return _kept(path, arguments, lambda: _draw(style, pool, count, seed, per_identity))
 
 
 def distinct(
-    style: str, pool: avatars.Pool, people: int, pictures: int, *, seed: int, purpose: str, keep: Callable[[str], bool] = lambda key: True
+    style: str,
+    pool: avatars.Pool,
+    people: int,
+    pictures: int,
+    *,
+    seed: int,
+    purpose: str,
+    keep: Callable[[str], bool] = lambda key: True,
+    cache: Path | None = None,
 ) -> PictureSet:
-    """``pictures`` pictures of each of ``people`` different people, person by person; about 10 ms each, not cached.
+    """``pictures`` pictures of each of ``people`` different people, person by person; about 10 ms each unless they are cached.
 
     ``load`` draws people with replacement, and some far more often than others: of 1,000 draws only about 230 to 480 differ. Here people
     are drawn until there are enough, and only those are rendered.
@@ -116,6 +116,7 @@ def distinct(
         people, pictures: how many, and of each.
         seed, purpose: which stream; streams of other purposes share no picture.
         keep: whether a person with this key may be taken.
+        cache: as for ``load``.
 
     Raises:
         UserError: the pool has not enough people.
@@ -131,17 +132,17 @@ def distinct(
         raise UserError(
             f"{_DRAWS * people} draws from pool {pool} gave {len(found)} different people", expected=f"{people}", fix="ask for fewer"
         )
-    shown = [
-        avatars.draw_picture(person, rng=random.Random(f"{stream}/picture/{key}/{i}"))
-        for key, person in found.items()
-        for i in range(pictures)
-    ]
-    return PictureSet(
-        images=np.stack([picture.image for picture in shown]),
-        captions=[picture.caption for picture in shown],
-        attributes=[picture.attributes for picture in shown],
-        identities=[picture.identity.key for picture in shown],
-    )
+    whose = hashlib.sha256("\n".join(found).encode()).hexdigest()
+    arguments = {"stream": stream, "people": whose, "count": people * pictures}
+    name = hashlib.sha256(json.dumps(arguments).encode()).hexdigest()[:16]
+    return _kept(
+        (cache or default_cache()) / f"{style}-{pool}-{people}x{pictures}-{name}-v{CACHE_VERSION}.safetensors", arguments,
+        lambda: _together(
+            avatars.draw_picture(person, rng=random.Random(f"{stream}/picture/{key}/{i}"))
+            for key, person in found.items()
+            for i in range(pictures)
+        ),
+    )  # fmt: skip
 
 
 def default_cache() -> Path:
@@ -162,13 +163,30 @@ def _draw(style: str, pool: str, count: int, seed: int, per_identity: int) -> Pi
             conditions=np.stack([s.condition for s in shapes]),
         )
     known: avatars.Pool = next(p for p in avatars.POOLS if p == pool)
-    pictures = [avatars.picture(style, known, i, seed=seed, per_identity=per_identity) for i in range(count)]
+    return _together(avatars.picture(style, known, i, seed=seed, per_identity=per_identity) for i in range(count))
+
+
+def _together(drawn: Iterable[avatars.Picture]) -> PictureSet:
+    pictures = list(drawn)
     return PictureSet(
         images=np.stack([p.image for p in pictures]),
         captions=[p.caption for p in pictures],
         attributes=[p.attributes for p in pictures],
         identities=[p.identity.key for p in pictures],
     )
+
+
+def _kept(path: Path, arguments: dict[str, Any], draw: Callable[[], PictureSet]) -> PictureSet:
+    """What the cache holds, or what is drawn now and kept there."""
+    found = _read(path, arguments)
+    if found is not None:
+        return found
+    drawn = draw()
+    try:
+        write_atomic(path, _pack(drawn, arguments))
+    except (OSError, UserError) as error:
+        _log.warning("rendered pictures are not kept: %s", error)
+    return drawn
 
 
 def _pack(drawn: PictureSet, arguments: dict[str, Any]) -> bytes:
