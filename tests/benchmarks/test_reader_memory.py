@@ -25,7 +25,8 @@ def test_a_server_holds_a_part_of_what_it_reads(tmp_path: Path, monkeypatch: Any
 
 def test_the_figures_in_the_docs_are_measured_where_they_say_so_and_flat() -> None:
     found = json.loads((ROOT / "docs/reader_memory.json").read_text())
-    small, large = found["after"]
-    assert small["records"] < large["records"] < found["extrapolated"]["records"]  # the last is computed, and says so
-    assert large["above_bytes"] < 1.2 * small["above_bytes"] < 2**26 and "not measured" in found["extrapolated"]["how"]
+    small, large, largest = found["after"]
+    assert small["records"] < large["records"] < largest["records"] == 100_000
+    assert large["above_bytes"] < 1.2 * small["above_bytes"] < 2**26 > largest["above_bytes"] and largest["peak_bytes"] < 500e6
+    assert "not measured" in found["before at 100000"]["how"]
     assert all(row["above_over_disk"] > 6 for row in found["before"])
