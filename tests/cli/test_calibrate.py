@@ -6,7 +6,7 @@ import pytest
 
 from sfumato.diffusion.base import load_base
 from sfumato.records import presets
-from sfumato.studies import frontier
+from sfumato.studies import frontier, own_frontier
 
 
 @pytest.fixture
@@ -52,5 +52,28 @@ def test_calibration_may_stay_without_effect(run, measured, tmp_path, home):
     base = load_base()
     assert run("calibrate", "--out", tmp_path, "--no-install")[0] == 0
     assert run("calibrate", "--out", tmp_path, "--shifted", "--point", "sealed:seal_step=700")[0] == 0  # one point alone chooses nothing
+    assert run("calibrate", "--out", tmp_path, "--steps", 9, "--seed", 4)[0] == 0  # nor do fewer steps
     assert not presets.path_of(base.fingerprint).exists()
-    assert measured == ["sfumato calibrate", "sfumato calibrate --point sealed:seal_step=700 --shifted"]
+    words = ["", " --point sealed:seal_step=700 --shifted", " --steps 9 --seed 4"]
+    assert measured == [f"sfumato calibrate{word}" for word in words]
+
+
+def test_on_folders_of_ones_own_points_are_shown_and_no_level_is_made(run, monkeypatch, tmp_path, home):
+    asked = []
+    cell = {"attack": "rmle", "score": 0.4, "low": 0.3, "high": 0.5, "prior_only": 0.35, "n": 70}
+    silent = {"name": "person", "passed": None, "found": "nobody is named", "asked": "", "unasked": True}
+    found = {"adherence": {"mean": 0.7}, "passed": True, "seen": {"picture": cell, "person": None}, "gates": [silent]}
+    figures = {"points": {"sealed-derived:seal_step=900": found}, "best": "sealed-derived:seal_step=900", "few": "", "notes": ["a note"],
+               "next": ["sfumato seal PICTURES"]}  # fmt: skip
+    monkeypatch.setattr(own_frontier, "run", lambda config, out, **how: asked.append((config, how["command"])) or figures)
+    how = ("calibrate", tmp_path / "a", tmp_path / "b", "--steps", 9, "--seed", 4, "--condition", "scribble", "-o", tmp_path / "out")
+    code, _, err = run(*how)
+    assert code == 0 and "rmle" in err and "person: not asked: nobody is named" in err and "next: sfumato seal PICTURES" in err
+    config, command = asked[0]
+    assert config.folders == (tmp_path / "a", tmp_path / "b") and (config.steps, config.seed, config.condition) == (9, 4, "scribble")
+    assert command == "sfumato calibrate a b --steps 9 --seed 4 --condition scribble"
+    code, out, _ = run(*how, "--json")
+    assert code == 0 and json.loads(out)["best"] == figures["best"] and not presets.path_of(load_base().fingerprint).exists()
+    for wrong in ((*how, "--shifted"), (*how, "--install"), ("calibrate", "--condition", "scribble"), ("calibrate", "--effort", "glance"),
+                  (*how, "--steps", 0), ("calibrate", "--seed", -1)):  # fmt: skip
+        assert run(*wrong)[0] == 2 and len(asked) == 2

@@ -6,7 +6,7 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -93,11 +93,20 @@ class CompareConfig:
         if self.steps < 1 or any(seed < 0 for seed in self.seeds):
             raise UserError(f"{self.steps} steps, seeds {self.seeds}", expected="at least 1 step, and seeds from 0 up")
         conditioned.supplied(self.condition)  # there is such a condition
-        for names, known, what in ((self.domains, DOMAINS, "domain"), (self.arms, KNOWN, "scheme")):
-            unknown = [name for name in names if spec.name_of(name) not in known]
-            if unknown:
-                raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
+        _check_known(self.domains, DOMAINS, "domain")
+        check_arms(self.arms)
         conditioned.check(self.condition, {name: resolved(name) for name in self.arms}, folders=bool(self.folders))
+
+
+def check_arms(arms: tuple[str, ...]) -> None:
+    """Raise UserError for an arm that there is not."""
+    _check_known(arms, KNOWN, "scheme")
+
+
+def _check_known(names: tuple[str, ...], known: Mapping[str, object], what: str) -> None:
+    unknown = [name for name in names if spec.name_of(name) not in known]
+    if unknown:
+        raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
 
 
 def resolved(arm: str) -> tuple[str, dict[str, Any]]:
