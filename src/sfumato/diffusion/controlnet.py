@@ -134,7 +134,7 @@ def describe(base: Base, *, condition: str, captioned: bool, **more: Any) -> dic
         "version": __version__,
         "base": {"name": base.public_name, "local": base.is_local, "fingerprint": base.fingerprint, "unet": base.unet_fingerprint},
         "condition": condition,
-        "condition_scale": 1.0,  # c itself, whatever m it was trained at: alpha_m c and a drawn c_m follow it less (docs/sweep.md)
+        "condition_scale": 1.0,  # c itself, whatever m it was trained at: alpha_m c and a drawn c_m follow it less (docs/results/sweep.md)
         "context": "captions" if captioned else "zeros",
         "control_guidance_end": 1.0,
         **more,

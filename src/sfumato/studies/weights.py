@@ -109,7 +109,7 @@ def _of_public(work: Path, config: PeopleConfig) -> Path:
 
 
 def shipped(base: Base) -> Path:
-    """The trained attacker that comes with the library: ``docs/weights.md`` says what it was made of and how far it gets.
+    """The trained attacker that comes with the library: ``docs/results/weights.md`` says what it was made of and how far it gets.
 
     Raises:
         UserError: the base is not the one that it comes for.

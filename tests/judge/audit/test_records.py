@@ -150,7 +150,7 @@ def test_a_forgery_is_refuted_by_whoever_can_see_it(signed, codec, truth, forger
 
 def test_every_forgery_is_tested_and_written_down():
     assert set(FORGED) == {forgery.name for forgery in FORGERIES} and {forgery.seen_by for forgery in FORGERIES} == {ANYBODY, OWNER, NOBODY}
-    rows = (ROOT / "docs/threat_model.md").read_text().splitlines()
+    rows = (ROOT / "docs/concepts/threat_model.md").read_text().splitlines()
     for forgery in FORGERIES:
         assert f"| {forgery.name} | {forgery.seen_by} | {forgery.how} |" in rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,8 @@ from sfumato.judge.verdict import Verdict
 
 
 def write(out: Path, figures: dict[str, Any]) -> None:
-    """``matrix.html`` with pictures, ``matrix.md`` as it is committed, a sheet of every scheme."""
+    """``matrix.html`` with pictures, ``matrix.md`` with the tables, a sheet of every scheme."""
     table, rows = figures["matrix"], attacks.rows()
-
-    def entry(scheme: str, row: str) -> dict[str, Any] | None:
-        name, _, variant = row.partition(":")
-        found: dict[str, Any] | None = table[scheme].get(name)
-        return found if found is None or not variant else found["variants"].get(variant)
-
     sheets = {}
     for scheme in table:
         shown = [("the pictures", "truth"), *((row, f"{scheme}-{row}") for row in rows)]
@@ -32,14 +27,14 @@ def write(out: Path, figures: dict[str, Any]) -> None:
         sheets[scheme] = pages.strips(kept)
         write_atomic(out / f"matrix-{pages.named(scheme)}.png", pages.png(pages.contact_sheet(kept)))
     tried = [name for name in attacks.names() if any(name in table[scheme] for scheme in table)]
-    after = {target: [n for n in tried if target in attacks.attack(n).TARGETS or _got(target, n, table)] for target in words.TARGETS}
-    write_atomic(out / "matrix.md", _markdown(figures, rows, entry, after).encode())
+    after = {target: _after(target, tried, table) for target in words.TARGETS}
+    write_atomic(out / "matrix.md", markdown(figures, names=tried).encode())
     given = {
         scheme: ", ".join(f"{words.plainly(kind)} × {count}" for kind, count in figures["leaks"].get(scheme, {}).items())
         for scheme in table
     }
     values = {
-        **figures, "rows": rows, "entry": entry, "after": after, "words": words.TARGETS, "version": __version__, "sheets": sheets,
+        **figures, "rows": rows, "entry": partial(_entry, table), "after": after, "words": words.TARGETS, "version": __version__, "sheets": sheets,
         "given": given, "verdict": _verdict(table).as_json(),
     }  # fmt: skip
     pages.write_page(out / "matrix.html", "matrix.html", values)
@@ -60,29 +55,50 @@ def _verdict(table: dict[str, Any]) -> Verdict:
     return Verdict("failed" if found else "open", headline, notes, ("sfumato attack RECORDS --truth PICTURES",))
 
 
-def _markdown(figures: dict[str, Any], rows: list[str], entry: Any, after: dict[str, list[str]]) -> str:
-    """The table as it is committed: by target, an attack a line and a scheme a column; pools by a stroke, what is effective in bold."""
-    lines = [f"<!-- written by {figures['command']} -->", ""]
-    schemes = list(figures["matrix"])
+def markdown(figures: dict[str, Any], *, names: list[str] | None = None) -> str:
+    """The tables of a matrix, one for every target.
+
+    An attack is a line and a scheme a column. A stroke parts the pools, what is effective stands in
+    bold, what a guess without records gets in brackets.
+
+    Args:
+        figures: of the matrix.
+        names: the attacks to show; all that are known if there are none, so that one without
+            figures shows as not measured.
+    """
+    table, schemes = figures["matrix"], list(figures["matrix"])
+    lines: list[str] = []
     for target, (what, score) in words.TARGETS.items():
-        tried = [row for row in rows if row.partition(":")[0] in after[target]]
+        after = _after(target, attacks.names() if names is None else names, table)
+        tried = [row for row in attacks.rows() if row.partition(":")[0] in after]
         if not tried:
             continue
         lines += [f"## {what[0].upper()}{what[1:]}", "", f"{score[0].upper()}{score[1:]}.", ""]
         lines += [f"| | {' | '.join(schemes)} |", "|" + " --- |" * (len(schemes) + 1)]
         ceiling = " / ".join(f"{kept[target]['score']:.3f}" for kept in figures["ceiling"].values() if target in kept)
-        lines += [f"| {row} | {' | '.join(_words(entry(scheme, row), target) for scheme in schemes)} |" for row in tried]
+        lines += [f"| {row} | {' | '.join(_words(_entry(table, scheme, row), target) for scheme in schemes)} |" for row in tried]
         lines += ["", f"Ceiling, the true latents decoded: {ceiling}." if ceiling else "", ""]
     return "\n".join(lines)
 
 
 def _words(entry: dict[str, Any] | None, target: str) -> str:
     if entry is None or entry["outcome"] != "scored":
-        return "not run" if entry is None else entry["why"] if entry["outcome"] == "no channel" else f"failed: {entry['why']}"
+        return "not measured" if entry is None else entry["why"] if entry["outcome"] == "no channel" else f"failed: {entry['why']}"
     cells = [kept["targets"][target] for kept in entry["pools"].values() if target in kept["targets"]]
     said = [f"**{cell['score']:.3f}**" if cell["effective"] else f"{cell['score']:.3f}" for cell in cells]
     guess = max((max(cell["prior_only"], cell["chance"]) for cell in cells), default=0.0)
     return f"{' / '.join(said)} ({guess:.3f})" if said else "-"
+
+
+def _entry(table: dict[str, Any], scheme: str, row: str) -> dict[str, Any] | None:
+    name, _, variant = row.partition(":")
+    found: dict[str, Any] | None = table[scheme].get(name)
+    return found if found is None or not variant else found["variants"].get(variant)
+
+
+def _after(target: str, names: list[str], table: dict[str, Any]) -> list[str]:
+    """Which of the attacks ``names`` are after ``target``, by their own word or by what they got."""
+    return [name for name in names if target in attacks.attack(name).TARGETS or _got(target, name, table)]
 
 
 def _got(target: str, name: str, table: dict[str, Any]) -> bool:
