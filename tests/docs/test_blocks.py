@@ -17,7 +17,7 @@ from sfumato.core import registry
 from tests_support import code_blocks
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README, CONTRIBUTING = PAGES[:2]
 APP = typer.main.get_command(cli.app)
 
@@ -69,7 +69,7 @@ def test_a_command_in_the_text_has_the_options_that_it_is_said_to_have(said):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, home, make_folder):
-    """Where README's Python finds pictures and a condition."""
+    """Where the pages' Python finds pictures and a condition."""
     make_folder("pictures", count=4)
     edges = np.zeros((64, 64, 3), np.uint8)
     edges[16:48, 16] = edges[16:48, 48] = 255
@@ -78,14 +78,14 @@ def place(tmp_path, monkeypatch, home, make_folder):
     return tmp_path
 
 
-def test_the_readme_runs_as_it_stands_but_for_the_steps_of_training(place):
-    verbs, stock = code_blocks(README, "python")
+def test_the_python_of_the_pages_runs_as_it_stands_but_for_the_steps_of_training(place):
+    (verbs,), (stock,) = (code_blocks(page, "python") for page in (README, ROOT / "docs/howto/server.md"))
     assert verbs.count("steps=450") == 1 and len(verbs.strip().splitlines()) <= 10
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of the libraries, to themselves
         for block in (verbs.replace("steps=450", "steps=1, batch=2, held_out=0"), stock):
-            exec(compile(block, "README.md", "exec"), found)
+            exec(compile(block, "a page", "exec"), found)
     made, picture = found["made"].images, np.asarray(found["picture"])
     assert made.dtype == np.uint8 and made.shape == (1, 64, 64, 3) and made.std() > 5
     assert picture.shape == (64, 64, 3) and picture.std() > 5

@@ -98,10 +98,9 @@ def seal(
 ) -> Sealed:
     """Seal a folder of private pictures into one-way records.
 
-    Run again after an interrupt it goes on, with no second draw of noise.
-        Captions, file names and the noise never leave. A level of privacy decides the steps where
-        it
-    was measured on the base; elsewhere they have to be named.
+    Run again after an interrupt it goes on, with no second draw of noise. Captions, file names and
+    the noise never leave. A level of privacy decides the steps where it was measured on the base;
+    elsewhere they have to be named.
 
     Args:
         pictures: a plain folder; ``images/``, ``conditions/`` and ``captions/``; or one with a

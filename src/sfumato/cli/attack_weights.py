@@ -157,7 +157,9 @@ def run(
         for name, answer in found["files"].items():
             for line in _answer(name, answer):
                 _output.say(line)
-        _output.say("guarantee none: whoever has such a file can try this, and better attacks. docs/results/weights.md says how far they got")
+        _output.say(
+            "guarantee none: whoever has such a file can try this, and better attacks. docs/results/weights.md says how far they got"
+        )
     if code := _code(found["files"].values()):
         raise typer.Exit(code)
 

@@ -43,7 +43,7 @@ def test_the_table_tells_effective_failed_no_channel_and_not_run_apart(tmp_path)
     rows = {line.split("|")[1].strip(): [part.strip() for part in line.split("|")[2:-1]] for line in lines if line.startswith("| ")}
     assert rows[""] == ["sealed", "oneway"]
     assert rows["algebraic"] == ["**0.900** / 0.220 (0.200)", "**0.950** (0.200)"]
-    assert rows["diffusion_prior:best"] == ["**0.800** (0.200)", "not run"] and rows["rmle"] == ["failed: diverged", "not run"]
+    assert rows["diffusion_prior:best"] == ["**0.800** (0.200)", "not measured"] and rows["rmle"] == ["failed: diverged", "not measured"]
     assert "Ceiling, the true latents decoded: 0.970." in lines
     page = (tmp_path / "matrix.html").read_text()
     assert "GradientChannel" not in page and "send gradients back" in page and "failed: diverged" in page and 'class="bad"' in page

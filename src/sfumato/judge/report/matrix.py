@@ -34,8 +34,8 @@ def write(out: Path, figures: dict[str, Any]) -> None:
         for scheme in table
     }
     values = {
-        **figures, "rows": rows, "entry": partial(_entry, table), "after": after, "words": words.TARGETS, "version": __version__, "sheets": sheets,
-        "given": given, "verdict": _verdict(table).as_json(),
+        **figures, "rows": rows, "entry": partial(_entry, table), "after": after, "words": words.TARGETS, "version": __version__,
+        "sheets": sheets, "given": given, "verdict": _verdict(table).as_json(),
     }  # fmt: skip
     pages.write_page(out / "matrix.html", "matrix.html", values)
 
