@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,21 +17,13 @@ import torch
 from sfumato.adapters.dreambooth import FinetuneConfig, Task, contexts_of, draw, losses, tokens_of
 from sfumato.adapters.lora import Adapter, LoraSettings, attached, collect, factors_of, initial, linears
 from sfumato.core import checkpoint as checkpoints
-from sfumato.core import interrupt
+from sfumato.core import training
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
+from sfumato.core.training import Progress
 from sfumato.diffusion.base import Base
 
 FIRST_WEIGHTS = 2**31  # in place of a step's number, for the draw of A
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a callback is told after a step."""
-
-    step: int
-    steps: int
-    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +69,7 @@ def train_one(
     run = run_of(base, task, settings, config, keep=wanted)
     kept: dict[int, Adapter] = {0: start} if 0 in wanted else {}
     seen: list[float] = []
-    with attached(base, start, trainable=True) as wrapped, interrupt.deferred() as stop:
+    with attached(base, start, trainable=True) as wrapped:
         pairs = factors_of(wrapped)
         parameters = [part for name in layers for part in pairs[name]]
         optimiser = torch.optim.AdamW(parameters, lr=config.lr if task.lr is None else task.lr, weight_decay=config.weight_decay)
@@ -88,29 +79,30 @@ def train_one(
         if not settings.text_targets:
             with torch.no_grad():
                 frozen = contexts_of(base, tokens)
-        for step in range(first, config.steps):
+
+        def loss(step: int, part: int) -> torch.Tensor:
             contexts = contexts_of(base, tokens) if frozen is None else frozen
-            loss = losses(base, draw(base, [task], config, step), contexts, config).sum()
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise UserError(f"the loss became {value} at step {step}", fix="start again with a lower --lr")
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, config.clip)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            done = step + 1
+            return losses(base, draw(base, [task], config, step), contexts, config).sum()
+
+        def after(done: int, value: float) -> None:
             seen.append(value)
             if done in wanted:
                 kept[done] = collect(wrapped, start.alphas)
-            stopped = stop()
-            if checkpoint and config.checkpoint_every and (stopped or (done % config.checkpoint_every == 0 and done < config.steps)):
+
+        def save(done: int) -> None:
+            if checkpoint:
                 _save(checkpoint, run, task.seed, done, parameters, optimiser, kept)
-            if stopped:
-                raise KeyboardInterrupt
-            if validate is not None and config.validate_every and done % config.validate_every == 0:
+
+        def tell(progress: Progress) -> None:
+            if validate is not None and config.validate_every and progress.step % config.validate_every == 0:
                 base.__dict__.pop("empty_context", None)  # the text encoder has moved on
-                validate(done)
-            on_step(Progress(done, config.steps, value))
+                validate(progress.step)
+            on_step(progress)
+
+        training.fit(
+            optimiser, loss, first=first, steps=config.steps, clip=config.clip, after=after, save=save,
+            every=config.checkpoint_every, tell=tell, fix="start again with a lower --lr",
+        )  # fmt: skip
         made = collect(wrapped, start.alphas)
     return Trained(made, kept, seen)
 

@@ -18,13 +18,13 @@ from sfumato.adapters import train_one as training
 from sfumato.adapters.dreambooth import FinetuneConfig as FinetuneConfig
 from sfumato.adapters.dreambooth import Task, class_latents
 from sfumato.adapters.lora import LoraSettings as LoraSettings
-from sfumato.adapters.train_one import Progress
 from sfumato.api import _subject
 from sfumato.api._common import OnNote, OnProgress, base_of, no_note, no_progress
 from sfumato.core import finished
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
+from sfumato.core.training import Progress
 from sfumato.diffusion.base import DEFAULT, Base
 from sfumato.diffusion.sampling import sample
 from sfumato.owner.folder import Folder

@@ -10,13 +10,14 @@ from sfumato.api._common import OnNote, OnProgress, base_of, no_note, no_progres
 from sfumato.api.load import load_records
 from sfumato.core import finished, processes
 from sfumato.core.device import choose_device, choose_precision
+from sfumato.core.training import Progress
 from sfumato.diffusion.base import DEFAULT, Base
 from sfumato.records.reader import Records
 from sfumato.records.trust import remember_owner
 from sfumato.server import derive, validate
 from sfumato.server import train as server
 from sfumato.server.export import SHARED, Item, contents, work_folder
-from sfumato.server.fit import CHECKPOINT, Progress
+from sfumato.server.fit import CHECKPOINT
 from sfumato.server.fit import TrainConfig as TrainConfig
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sfumato.core import artifact
+from sfumato.core import artifact, training
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.features.colour import colour_histogram
@@ -144,16 +144,15 @@ def train(
     parameters: list[dict[str, Any]] = [{"params": [weight]}, {"params": [centres], "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for step in range(steps):
+
+    def loss(step: int, part: int) -> torch.Tensor:
         draw = generator(seed, 1, step)
         rows = torch.randint(len(x), (batch,), generator=draw)
         kept = (torch.rand(batch, DESCRIPTION, generator=draw) >= dropout) / (1 - dropout)
         cosine = F.normalize((x[rows] * kept) @ weight.T) @ F.normalize(centres).T
-        loss = F.cross_entropy(scale * (cosine - margin * F.one_hot(labels[rows], len(people))), labels[rows])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        return F.cross_entropy(scale * (cosine - margin * F.one_hot(labels[rows], len(people))), labels[rows])
+
+    training.fit(optimiser, loss, steps=steps, after=lambda done, _: schedule.step())
     return Head(mean=mean, std=std, weight=_half(weight.detach().numpy()))
 
 

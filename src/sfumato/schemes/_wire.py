@@ -24,11 +24,12 @@ from sfumato.core import registry
 from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.memory import peak_bytes
+from sfumato.core.training import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base
 from sfumato.owner.folder import Folder, read_folder
 from sfumato.records import privacy
-from sfumato.server.fit import Progress, TrainConfig
+from sfumato.server.fit import TrainConfig
 
 Tensors = dict[str, torch.Tensor]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,16 +17,18 @@ from typing import Any
 import torch
 
 from sfumato.accounting.ledger import Release
+from sfumato.core import training
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.core.memory import peak_bytes
 from sfumato.core.randomness import generator
+from sfumato.core.training import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base, load_base
 from sfumato.records.reader import Records, batch_index
 from sfumato.schemes import centralised
 from sfumato.schemes._wire import Job, Outcome, Traffic
-from sfumato.server.fit import Progress, TrainConfig, rate
+from sfumato.server.fit import TrainConfig
 from sfumato.server.train import Captioned, objective
 
 DESCRIPTION = "federated averaging: whole ControlNets up and down, in every round"
@@ -89,7 +90,7 @@ def run(job: Job) -> Outcome:
                 outcome.notes.append(f"round {server_round}: {len(answers)} of {len(names)} owners answered; averaged over these")
             if not answers:
                 raise UserError(f"round {server_round}: no owner answered ({[reply.error.reason for reply in replies][:1]})")
-            job.on_step(Progress(min(each, server_round * local_steps) * len(names), each * len(names), sum(losses) / len(losses), None))
+            job.on_step(Progress(min(each, server_round * local_steps) * len(names), each * len(names), sum(losses) / len(losses)))
             return super().aggregate_train(server_round, answers)
 
         def _count(self, content: Any) -> float:
@@ -162,30 +163,30 @@ def local(
     model.load_state_dict(weights)
     anchors = [parameter.detach().clone() for parameter in model.parameters()]
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    reckoned = TrainConfig(steps=total, warmup=config.warmup, batch=config.batch, lr=config.lr)
     precision = "no" if config.precision == "no" else choose_precision(base.unet.device)  # the server's card is not the owner's
-    flops, losses = 0, []
-    for k in range(steps):
-        step = first + k
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * rate(step, reckoned)
+    losses: list[float] = []
+
+    def loss(step: int, _: int) -> torch.Tensor:
         index = batch_index(len(records), config.batch, step, seed=config.seed + part)
         draws = generator(config.seed, 17, part, step)
-        counting = FlopCounterMode(display=False) if k == 0 else nullcontext()  # steps are alike
-        with counting as counter, autocast(base.unet.device, precision):
-            loss = objective(model, base, records, index, captions, draws)
+        with autocast(base.unet.device, precision):
+            value = objective(model, base, records, index, captions, draws)
             if mu:
-                loss = loss + mu / 2 * sum((p - a).square().sum() for p, a in zip(model.parameters(), anchors, strict=True))
-            loss.backward()
-        if counter is not None:
-            flops = steps * counter.get_total_flops()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
+                value = value + mu / 2 * sum((p - a).square().sum() for p, a in zip(model.parameters(), anchors, strict=True))
+        return value
+
+    def make(first: int, last: int) -> None:
+        training.fit(
+            optimiser, loss, first=first, steps=last, clip=1.0, tell=lambda progress: losses.append(progress.loss),
+            rate=lambda step: config.lr * training.warmed(step, total, warmup=config.warmup),
+        )  # fmt: skip
+
+    with FlopCounterMode(display=False) as counter:  # steps are alike
+        make(first, first + 1)
+    make(first + 1, first + steps)
     told = {
         "num-examples": len(records), "loss": sum(losses) / len(losses), "seconds": time.monotonic() - started,
-        "flops": flops, "peak-bytes": peak_bytes(),
+        "flops": steps * counter.get_total_flops(), "peak-bytes": peak_bytes(),
     }  # fmt: skip
     return model.state_dict(), told
 

@@ -1,4 +1,4 @@
-"""The loop that fits a ControlNet: optimiser, average of the weights, accumulation, checkpoints. What a loss is, its caller says.
+"""How a ControlNet is fitted: optimiser, average of the weights, precision, checkpoints. What a loss is, its caller says.
 
 The noise, the timesteps and the order of the records are functions of (seed, step), so a run that was killed ends in the same
 weights as one that was not; a checkpoint is one safetensors file, renamed into place.
@@ -9,19 +9,19 @@ but for the order in which float32 is summed. The main one alone writes and is a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sfumato.core import checkpoint, interrupt, processes
+from sfumato.core import checkpoint, processes, training
 from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
+from sfumato.core.training import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base
@@ -61,16 +61,6 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """What decides the weights: everything but how often something is saved or shown."""
         return {k: v for k, v in asdict(self).items() if k not in ("checkpoint_every", "validate_every", "tensorboard")}
-
-
-@dataclass
-class Progress:
-    """What a callback is told after a step."""
-
-    step: int
-    steps: int
-    loss: float
-    held_out_loss: float | None
 
 
 def fit(
@@ -120,61 +110,44 @@ def fit(
     writer = _writer(work) if config.tensorboard and main else None
     weight = 1 / config.accumulation / (1 if shared else processes.count())
 
-    with interrupt.deferred() as stop:
-        for step in range(first, config.steps):
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * rate(step, config)
-            total = 0.0
-            for part in range(config.accumulation):
-                with autocast(device, config.precision), null.entered() if null else nullcontext():
-                    batch_loss = loss(model, step, part) * weight
-                scaler.scale(batch_loss).backward()
-                total += float(batch_loss.detach())
-            total, stopped = _summed(model, total, stop())
-            if not math.isfinite(total):
-                raise UserError(
-                    f"the loss became {total} at step {step}", fix="start again in another --out with a lower --lr or --precision no"
-                )
-            scaler.unscale_(optimiser)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            scaler.step(optimiser)
-            scaler.update()
-            optimiser.zero_grad(set_to_none=True)
-            _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
-            done = step + 1
-            at_checkpoint = done % config.checkpoint_every == 0 or done == config.steps or stopped
-            held_out_loss = held_out(model) if at_checkpoint and not stopped else None
-            if main and at_checkpoint:
-                _checkpoint(work, run, done, model, average, optimiser, scaler)
-            if stopped:
-                raise KeyboardInterrupt
-            if not main:
-                continue
-            if writer is not None:
-                writer.add_scalar("loss/train", total, done)
-                if held_out_loss is not None:
-                    writer.add_scalar("loss/held_out_records", held_out_loss, done)
-            if validate is not None and config.validate_every and done % config.validate_every == 0:
-                validate(_averaged(base, average), done)
-            on_step(Progress(done, config.steps, total, held_out_loss))
+    def share(step: int, part: int) -> torch.Tensor:
+        with autocast(device, config.precision), null.entered() if null else nullcontext():
+            return loss(model, step, part) * weight
+
+    def save(done: int) -> None:
+        _checkpoint(work, run, done, model, average, optimiser, scaler)
+
+    def tell(progress: Progress) -> None:
+        done = progress.step
+        if done % config.checkpoint_every == 0 or done == config.steps:
+            progress = replace(progress, held_out_loss=held_out(model))
+        if not main:
+            return
+        if done == config.steps:
+            save(done)  # who runs it again is told at once
+        if writer is not None:
+            writer.add_scalar("loss/train", progress.loss, done)
+            if progress.held_out_loss is not None:
+                writer.add_scalar("loss/held_out_records", progress.held_out_loss, done)
+        if validate is not None and config.validate_every and done % config.validate_every == 0:
+            validate(_averaged(base, average), done)
+        on_step(progress)
+
+    training.fit(
+        optimiser, share, first=first, steps=config.steps, parts=config.accumulation, scaler=scaler, clip=1.0, joint=True,
+        rate=lambda step: config.lr * rate(step, config),
+        after=lambda done, _: _follow(average, model, min(config.ema, done / (9 + done))),
+        save=save, every=config.checkpoint_every, tell=tell,
+        fix="start again in another --out with a lower --lr or --precision no",
+    )  # fmt: skip
     if writer is not None:
         writer.close()
     return _averaged(base, average)
 
 
-def _summed(model: Any, loss: float, stop: bool) -> tuple[float, bool]:
-    """Sum gradients over all processes, and the loss, which is returned with whether any of them is to stop: all then stop at this step.
-    A parameter that has no gradient has none anywhere."""
-    if processes.count() == 1:
-        return loss, stop
-    value = torch.tensor([loss, float(stop)], device=model.device)
-    processes.add_up([value, *(p.grad for p in model.parameters() if p.grad is not None)])
-    return float(value[0]), bool(value[1] > 0)
-
-
 def rate(step: int, config: TrainConfig) -> float:
     """Warm-up, then a cosine to zero."""
-    return min(1.0, (step + 1) / max(1, config.warmup)) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return training.warmed(step, config.steps, warmup=config.warmup)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from sfumato.core import checkpoint, finished, processes
 from sfumato.core.artifact import sha256, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
+from sfumato.core.training import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base
@@ -21,7 +22,7 @@ from sfumato.diffusion.noising import draw_t, renoise, sealed_loss
 from sfumato.records.manifest import Manifest
 from sfumato.records.reader import Records, batch_index
 from sfumato.server.export import PROVENANCE, SHARED, work_folder
-from sfumato.server.fit import CHECKPOINT, Progress, TrainConfig, fit
+from sfumato.server.fit import CHECKPOINT, TrainConfig, fit
 
 
 @dataclass(frozen=True)

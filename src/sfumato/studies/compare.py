@@ -21,6 +21,7 @@ from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_atomic, write_json
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError
+from sfumato.core.training import Progress
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.shapes import sd15
@@ -33,7 +34,7 @@ from sfumato.judge.report import pages
 from sfumato.pictures import store
 from sfumato.records.defaults import DERIVED_SEAL_STEP
 from sfumato.schemes._wire import Job, Outcome
-from sfumato.server.fit import Progress, TrainConfig
+from sfumato.server.fit import TrainConfig
 from sfumato.studies import arms, audit_folder, conditioned, footprint, own_pictures, spec, speed
 from sfumato.studies.owners import OWNERS, write_folder
 

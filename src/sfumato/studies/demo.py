@@ -22,6 +22,7 @@ from sfumato._version import __version__
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError
+from sfumato.core.training import Progress
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge.report import pages
@@ -29,7 +30,7 @@ from sfumato.judge.verdict import Verdict
 from sfumato.pictures import store
 from sfumato.records import privacy, reader
 from sfumato.schemes import centralised
-from sfumato.server.fit import Progress, TrainConfig
+from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
 from sfumato.studies import arms
 from sfumato.studies.owners import OWNERS, write_folder

@@ -1,4 +1,4 @@
-"""How attackers train whatever they train: one loop, one curve."""
+"""How attackers train whatever they train: AdamW, and one curve."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from sfumato.attacker.attempt import Tell
+from sfumato.core import training
 
 Curve = list[tuple[float, float]]
 
@@ -19,7 +20,7 @@ def fit(
     lr: float,
     tell: Tell,
     falling: bool = False,
-    clip: float = float("inf"),
+    clip: float | None = None,
     weight_decay: float = 0.01,
     measure: Callable[[], float] | None = None,
 ) -> Curve:
@@ -31,24 +32,27 @@ def fit(
         steps, lr, weight_decay: the optimiser's.
         tell: progress.
         falling: whether the rate falls to zero along a cosine.
-        clip: the gradient's largest norm.
+        clip: the gradient's largest norm, if it has any.
         measure: what the curve shows; by default the loss, averaged over recent steps.
+
+    Raises:
+        UserError: a loss that is not finite.
     """
-    trained = list(parameters)
-    optimiser = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
     rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) if falling else None
     curve: Curve = []
     recent = 0.0
-    for step in range(steps):
-        value = loss(step)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(trained, clip)
-        optimiser.step()
+
+    def after(done: int, value: float) -> None:
+        nonlocal recent
         if rates is not None:
             rates.step()
-        recent = float(value.detach()) if not step else 0.9 * recent + 0.1 * float(value.detach())
-        if step % max(1, steps // 10) == 0 or step + 1 == steps:
-            curve.append((float(step + 1), recent if measure is None else measure()))
-        tell(step + 1, steps)
+        recent = value if done == 1 else 0.9 * recent + 0.1 * value
+        if (done - 1) % max(1, steps // 10) == 0 or done == steps:
+            curve.append((float(done), recent if measure is None else measure()))
+
+    training.fit(
+        optimiser, lambda step, part: loss(step), steps=steps, clip=clip, after=after,
+        tell=lambda progress: tell(progress.step, progress.steps),
+    )  # fmt: skip
     return curve

@@ -28,7 +28,7 @@ from sfumato.attacker.attempt import Tell
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.core import checkpoint as checkpoints
-from sfumato.core import finished
+from sfumato.core import finished, training
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import evenly, generator
 from sfumato.diffusion.base import Base
@@ -79,26 +79,23 @@ def train(
     so_far = _SoFar()
     first = _resume(checkpoint, run, model, optimiser, so_far, overwrite=overwrite) if checkpoint else 0
     with _decoding(base, shadows, config) as decoder:
-        for step in range(first, config.budget):
-            if so_far.over(config):
-                break
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * _share(step, config.budget)
-            value = _loss(model, decoder, learned, step)
-            number = float(value.detach())
-            if not math.isfinite(number):
-                raise UserError(f"the loss became {number} at step {step}", fix="start again with a lower lr")
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(trained, config.clip)
-            optimiser.step()
-            so_far.saw(number)
-            done = step + 1
+
+        def after(done: int, loss: float) -> bool:
+            so_far.saw(loss)
             if done % config.validate_every == 0 or done == config.budget:
                 so_far.measured(done, _measure(model, decoder, held), model)
-            if checkpoint and done % config.checkpoint_every == 0 and done < config.budget:
+            return so_far.over(config)
+
+        def save(done: int) -> None:
+            if checkpoint:
                 _save(checkpoint, run, done, model, optimiser, so_far)
-            tell(done, config.budget)
+
+        training.fit(
+            optimiser, lambda step, part: _loss(model, decoder, learned, step), clip=config.clip,
+            first=first, steps=first if so_far.over(config) else config.budget,
+            rate=lambda step: config.lr * training.warmed(step, config.budget, warmup=WARM_UP * config.budget),
+            after=after, save=save, every=config.checkpoint_every, tell=lambda progress: tell(progress.step, config.budget),
+        )  # fmt: skip
         without = decoder.held_out(held, [None])[0] if held.people else None
     if so_far.state is not None:
         model.load_state_dict(so_far.state)
@@ -229,11 +226,6 @@ def _fit(model: Autoencoder, learned: Shadows, config: AutoencoderConfig) -> Non
     picks = [whole[i] for i in torch.randperm(len(whole), generator=draws)[:FITTED].tolist()]
     rows, steps = (torch.stack([getattr(people[who], part)[at] for who, at in picks]) for part in ("rows", "steps"))
     model.fit(rows, steps)
-
-
-def _share(step: int, budget: int) -> float:
-    """Of the rate: a short rise, then a cosine's fall."""
-    return min(1.0, (step + 1) / max(1.0, WARM_UP * budget)) * 0.5 * (1 + math.cos(math.pi * step / budget))
 
 
 # ---------------------------------------------------------------------------------------- going on
