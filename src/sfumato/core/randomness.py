@@ -82,6 +82,12 @@ def evenly(count: int, size: int, draws: torch.Generator) -> torch.Tensor:
     return torch.cat([torch.randperm(count, generator=draws) for _ in range(-(-size // count))])[:size]
 
 
+def spread(count: int, most: int | None) -> frozenset[int]:
+    """At most ``most`` of ``range(count)``, as far from one another as can be, the first among them; nothing is drawn."""
+    size = count if most is None else min(count, most)
+    return frozenset(i * count // size for i in range(size))
+
+
 @contextlib.contextmanager
 def seeded(*keys: int) -> Iterator[None]:
     """Inside, whatever a library draws globally (a layer's first weights) depends on ``keys``; afterwards the global state is as before."""

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.accounting import gaussian
 from sfumato.accounting.ledger import Release
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise, Noise, SecureNoise, generator
@@ -82,13 +81,6 @@ def check_t_min(t_min: int | None, base: Codec) -> None:
     """Refuse what no record can be drawn with, before one is drawn."""
     if type(t_min) is not int or not 0 <= t_min < base.schedule.steps:
         raise UserError(f"t_min {t_min}", expected=f"0 ... {base.schedule.steps - 1}", fix="no step of this schedule may meet the target")
-
-
-def claimed_t_min(base: Base, *, epsilon: float, delta: float, delta_norm: float) -> int | None:
-    """The first step that meets the paper's target, or ``None``. Void: it reckons without eps, which travels."""
-    every = torch.arange(base.schedule.steps)
-    alphas, sigmas = base.schedule.alpha(every).tolist(), base.schedule.sigma(every).tolist()
-    return gaussian.first_step(alphas, sigmas, delta_norm=delta_norm, target=epsilon, delta=delta)
 
 
 def ledger(base: Base, *, t_min: int, epochs: int, withhold_eps: bool) -> tuple[Release, Release]:

@@ -26,6 +26,7 @@ from sfumato.attacker.weights.base import Class, Guess, LineUp, Published, Recip
 from sfumato.attacker.weights.network_autoencoder import Another, Trained
 from sfumato.core.artifact import read_json, sha256, write_atomic, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.randomness import spread
 from sfumato.diffusion.base import Base
 from sfumato.judge.report import pages
 from sfumato.judge.verdict import Verdict
@@ -57,12 +58,6 @@ class Row:
         """On how many victims it is tried at most; None for all of them."""
         found: int | None = getattr(attacks.attack(self.attack.partition(":")[0]), "VICTIMS", {}).get(effort)
         return found
-
-
-def evenly(count: int, most: int | None) -> frozenset[int]:
-    """At most ``most`` of the numbers below ``count``, spread evenly."""
-    size = count if most is None else min(count, most)
-    return frozenset(i * count // size for i in range(size))
 
 
 def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
@@ -121,7 +116,7 @@ def evaluate(
     _forget(figures, rows, models, known.get(PublicAdapters))
     judge = Judge(victims, config.each, config.seed)
     line_ups = {pool: line_up_of(base, shown.images) for pool, shown in judge.line_ups.items()}
-    places = {row.label: evenly(len(victims), row.most(effort)) for row in rows}
+    places = {row.label: spread(len(victims), row.most(effort)) for row in rows}
 
     def fill(label: str, draw: Callable[..., Any], number: int, victim: Victim) -> None:
         cells = figures["cells"].setdefault(label, {})
@@ -239,7 +234,7 @@ def _sheet(figures: dict[str, Any], victims: list[Victim], out: Path, *, count: 
     order = [label for label in order if not label.startswith(LINE_UP)]
     labels = [label for label in (OWNER, FLOOR, *order) if any("hit" in cell for cell in figures["cells"][label].values())]
     tried = [v for v in victims if all("hit" in figures["cells"][label].get(v.name, {}) for label in labels)] or victims
-    shown = [tried[i] for i in sorted(evenly(len(tried), count))]
+    shown = [tried[i] for i in sorted(spread(len(tried), count))]
     rows = [("private", np.stack([victim.pictures.images[0] for victim in shown]))]
     for label in labels:
         paths = [out / "pictures" / f"{pages.named(label)}-{victim.name}.npy" for victim in shown]

@@ -14,6 +14,7 @@ from sfumato.adapters.lora import Adapter
 from sfumato.adapters.trajectories import Store, Trajectory
 from sfumato.attacker.weights._layout import Layout
 from sfumato.core.errors import UserError
+from sfumato.core.randomness import spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ class Shadows:
     def parted(self, share: float) -> tuple[Shadows, Shadows]:
         """To learn from, and ``share`` of the people set aside, evenly; nobody where they are fewer than four or the share is 0."""
         count = max(2, round(share * len(self.people))) if share and len(self.people) >= 4 else 0
-        aside = {i * len(self.people) // count for i in range(count)}
+        aside = spread(len(self.people), count)
         mine, others = ([p for i, p in enumerate(self.people) if (i in aside) == held] for held in (False, True))
         return Shadows(self.layout, tuple(mine)), Shadows(self.layout, tuple(others))
 

@@ -26,13 +26,6 @@ from sfumato.judge.metrics.probes import Probes
 
 AMONG = (100, 200, 500)  # candidates, beside all that there are
 WIDTH = {"picture": 0.1, "condition": 0.15, "person": 0.15, "prompt": 0.15, "candidate": 0.25}  # wider intervals say nothing
-SCORES = {
-    "picture": "SSIM",
-    "condition": "edge F1",
-    "person": "re-identification, top-1",
-    "prompt": "share of words",
-    "candidate": "linkage, top-1",
-}
 
 
 @dataclass(frozen=True, eq=False)
