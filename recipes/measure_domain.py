@@ -1,6 +1,6 @@
-"""What is near to the tiny base's own style, and what is far: the distances by which ``sfumato seal`` warns.
+"""What is near to the tiny base's own style, and what is far: the distances and errors by which ``sfumato seal`` warns.
 
-``python recipes/measure_domain.py`` writes ``src/sfumato/assets/domain.json``; it takes a minute on two cores.
+``python recipes/measure_domain.py`` writes ``src/sfumato/assets/domain.json``; it takes two minutes on two cores.
 """
 
 from __future__ import annotations
@@ -30,31 +30,34 @@ OUT = Path(__file__).parents[1] / "src/sfumato/assets/domain.json"
 def run(base: str = "tiny", *, fitted: int = 600, looked: int = 200, seed: int = 0) -> dict[str, Any]:
     """Fit the own style on ``fitted`` public pictures, and look at ``looked`` others of it and of each other kind."""
     codec = load_codec(base)
-    public = codec.encode_pixels(store.load(*OWN, fitted + looked, seed=seed).images)
-    mean, precision = domain.fit(public[:fitted])
-    kinds = {"public pictures of the base's own style": public[fitted:]}
-    kinds |= {name: codec.encode_pixels(store.load(*kind, looked, seed=seed).images) for name, kind in BESIDE.items()}
-    found = {name: domain.distances(latents, mean, precision) for name, latents in kinds.items()}
-    limit = float(np.quantile(next(iter(found.values())), domain.WITHIN))
+    images = store.load(*OWN, fitted + looked, seed=seed).images
+    mean, precision = domain.fit(codec.encode_pixels(images[:fitted]))
+    kinds = {"public pictures of the base's own style": images[fitted:]}
+    kinds |= {name: store.load(*kind, looked, seed=seed).images for name, kind in BESIDE.items()}
+    found, errors = {}, {}
+    for name, shown in kinds.items():
+        latents = codec.encode_pixels(shown)
+        found[name] = domain.distances(latents, mean, precision)
+        errors[name] = domain.errors(shown, latents, codec)
+    limit, error_limit = (float(np.quantile(next(iter(each.values())), domain.WITHIN)) for each in (found, errors))
     return {
         codec.fingerprint: {
             "style": "the drawn people on which the tiny base was trained",
             "mean": mean.tolist(),
             "precision": precision.tolist(),
             "limit": limit,
-            "measured": {
-                name: {
-                    "n": len(all_of),
-                    "beyond": float((all_of > limit).mean()),
-                    **{f"q{q}": float(np.quantile(all_of, q / 100)) for q in (5, 50, 95)},
-                }
-                for name, all_of in found.items()
-            },
+            "error_limit": error_limit,
+            "measured": {name: _spread(found[name], limit) | {"error": _spread(errors[name], error_limit)} for name in found},
             "fitted": fitted,
             "seed": seed,
             "command": "python recipes/measure_domain.py",
         }
     }
+
+
+def _spread(values: np.ndarray, limit: float) -> dict[str, Any]:
+    quantiles = {f"q{q}": float(np.quantile(values, q / 100)) for q in (5, 50, 95)}
+    return {"n": len(values), "beyond": float((values > limit).mean()), **quantiles}
 
 
 def main() -> None:

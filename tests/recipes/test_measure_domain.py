@@ -16,4 +16,6 @@ def test_it_measures_every_kind(tmp_path):
     assert json.loads(json.dumps(found)) == found and np.isfinite(one["precision"]).all()
     for kind in one["measured"].values():
         assert kind["n"] == 8 and 0 < kind["q5"] <= kind["q50"] <= kind["q95"]
-        assert 0 <= kind["beyond"] <= 1 and (kind["q50"] > one["limit"]) <= (kind["beyond"] >= 0.5)
+        for values, limit in ((kind, one["limit"]), (kind["error"], one["error_limit"])):
+            assert 0 <= values["beyond"] <= 1 and (values["q50"] > limit) <= (values["beyond"] >= 0.5)
+            assert 0 < values["q5"] <= values["q50"] <= values["q95"] and values["n"] == 8

@@ -112,9 +112,14 @@ def measured(level: str | None, codec: Codec, distance: Distance | None) -> list
     if level is not None and distance is None:
         said.append("whether your pictures are like those was not measured on this base, or none of them could be read")
     if distance is not None and distance.far:
+        shares = [f"by their latents {distance.beyond:.0%}" + (", which is far" if distance.by_latents else "")]
+        if distance.error_beyond is not None:
+            shares.append(
+                f"by the error of the VAE's reconstruction {distance.error_beyond:.0%}" + (", which is far" if distance.by_error else "")
+            )
         said.append(
-            f"WARNING: these pictures are not like {distance.style}: by their latents {distance.beyond:.0%} of "
-            f"{distance.pictures} that were looked at lie beyond where 95 % of such pictures lie. "
+            f"WARNING: these pictures are not like {distance.style}: of {distance.pictures} that were looked at lie beyond where 95 % of "
+            f"such pictures lie {'; '.join(shares)}. "
             "No figure that was measured there holds here: see what sfumato attack gets from them before you upload"
         )
     return said

@@ -1,9 +1,10 @@
 """How far an owner's pictures lie from those of the base's own style: what was measured on these says little of others.
 
-Figures of a level of privacy are those of one kind of pictures. Whether a folder is of that kind is told by its latents' mean
-and spread in each channel: the Mahalanobis distance from public pictures of the style. (The VAE's reconstruction error tells
-nothing: it is as small on a plain disc.) ``python recipes/measure_domain.py`` makes ``assets/domain.json``. The same distance
-tells whether the public pictures that attackers learn from are like an owner's: ``between``.
+Figures of a level of privacy are those of one kind of pictures. Whether a folder is of that kind is told by two things. Its latents' mean
+and spread in each channel: the Mahalanobis distance from public pictures of the style. And the error of the VAE's reconstruction: what
+it cannot draw, it has not seen. (A small error alone tells nothing: it is small on a plain disc, too.) ``python recipes/measure_domain.py``
+makes ``assets/domain.json``, the values of public pictures of six kinds. The distance of latents tells also whether the public pictures
+that attackers learn from are like an owner's: ``between``.
 """
 
 from __future__ import annotations
@@ -30,18 +31,31 @@ _RIDGE = 1e-4
 
 @dataclass(frozen=True)
 class Distance:
-    """Of a folder's ``pictures`` that were looked at, the share beyond ``limit``, within which 95 % of the style's public ones lie."""
+    """Of a folder's ``pictures`` that were looked at, the share beyond ``limit``, within which 95 % of the style's public ones lie, by
+    their latents; and beyond ``error_limit`` by the error of the VAE's reconstruction, where that was looked at."""
 
     beyond: float
     limit: float
     style: str
     pictures: int
+    error_beyond: float | None = None
+    error_limit: float | None = None
+
+    @property
+    def by_latents(self) -> bool:
+        """Whether more latents lie beyond than chance puts there: of people with unseen parts a tenth do, of the nearest other style
+        that was measured two fifths."""
+        return self.beyond > MOST
+
+    @property
+    def by_error(self) -> bool:
+        """The same of the VAE's reconstructions."""
+        return self.error_beyond is not None and self.error_beyond > MOST
 
     @property
     def far(self) -> bool:
-        """Whether more lie beyond than chance puts there: of people with unseen parts a tenth do, of the nearest other style
-        that was measured two fifths."""
-        return self.beyond > MOST
+        """Whether either is far."""
+        return self.by_latents or self.by_error
 
 
 def known(fingerprint: str) -> dict[str, Any] | None:
@@ -64,8 +78,11 @@ def look(folder: Folder, codec: Codec) -> Distance | None:
             continue  # it is reported when it is to be sealed
     if not images:
         return None
-    found = distances(codec.encode_pixels(np.stack(images)), np.array(style["mean"]), np.array(style["precision"]))
-    return Distance(float((found > style["limit"]).mean()), style["limit"], style["style"], len(images))
+    shown = np.stack(images)
+    latents = codec.encode_pixels(shown)
+    found = distances(latents, np.array(style["mean"]), np.array(style["precision"]))
+    error = float((errors(shown, latents, codec) > style["error_limit"]).mean())
+    return Distance(float((found > style["limit"]).mean()), style["limit"], style["style"], len(images), error, style["error_limit"])
 
 
 def between(latents: torch.Tensor, public: torch.Tensor) -> Distance:
@@ -89,6 +106,12 @@ def distances(latents: torch.Tensor, mean: np.ndarray, precision: np.ndarray) ->
     """Mahalanobis distances ``(N,)`` of the statistics of ``latents`` ``(N, C, h, w)``."""
     off = statistics(latents) - mean
     return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", off, precision, off)))
+
+
+def errors(images: np.ndarray, latents: torch.Tensor, codec: Codec) -> np.ndarray:
+    """Root mean squared errors ``(N,)``, 0 to 1, of pictures uint8 ``(N, H, W, 3)`` decoded again from their ``latents``."""
+    off = codec.decode_pixels(latents).astype(np.float64) - images
+    return np.asarray(np.sqrt((off**2).mean(axis=(1, 2, 3))) / 255)
 
 
 def statistics(latents: torch.Tensor) -> np.ndarray:
