@@ -124,3 +124,8 @@ def test_every_group_of_plug_ins_is_named_with_what_a_module_must_have():
         row.strip("|").split("|") for row in CONTRIBUTING.read_text().splitlines() if row.startswith("| `sfumato.")
     )}  # fmt: skip
     assert rows == {registry.PREFIX + package: set(wanted) for package, wanted in registry.packages().items()}
+
+
+def test_the_readme_stays_a_page_that_people_read():
+    text = README.read_text()
+    assert len(text.splitlines()) <= 90 and text.count("<!-- figure: ") <= 6

@@ -110,7 +110,8 @@ def attack(
         crop: of the pictures in ``truth``, as ``seal`` was told. None: as this machine keeps it;
             where it keeps nothing of these records, the middle square.
         base: the base that they were sealed for.
-        on_progress, on_note: told how far it is, and what a person should know.
+        on_progress: told how far it is.
+        on_note: told what a person should know.
 
     Raises:
         UserError: no such attack, records that are not of these pictures, another ``crop`` than

@@ -113,7 +113,8 @@ def finetune(
         seed: same seed, same weights; None for a secret one.
         base: by name or as it was loaded.
         overwrite: replace an adapter that is there, or another run's checkpoint.
-        on_progress, on_note: told how far it is, and what a person should know.
+        on_progress: told how far it is.
+        on_note: told what a person should know.
 
     Raises:
         UserError: options that cannot be, a folder of several subjects, or a file in the way.

@@ -84,7 +84,8 @@ def generate(
         base: the base that it was trained on, by name or as it was loaded; None for the one that
             ships.
         overwrite: replace pictures that are there.
-        on_progress, on_note: told how far it is, and what a person should know.
+        on_progress: told how far it is.
+        on_note: told what a person should know.
 
     Raises:
         UserError: no such picture or folder, another base, or pictures in the way.

@@ -115,8 +115,8 @@ def seal(
         condition_step: the noise step of the conditions, which then leave, too; "none" as they are.
             None: no condition leaves.
         derive: say that no condition leaves.
-        clip, condition_clip: bounds on the norms of latents; without them there is no formal
-            guarantee.
+        clip: bound on the norm of a picture's latent; without it there is no formal guarantee.
+        condition_clip: the same of a condition's.
         bits: of a number in a record, 16 or 8.
         crop: of pictures that are no squares: ``center``, ``pad``, or ``none`` to refuse them.
         base: by name or as it was loaded.
@@ -124,8 +124,8 @@ def seal(
             must not leave.
         allow_rerelease: seal pictures again that were released before.
         noise: another source than the system's secure one: for tests, and the manifest says so.
-        on_progress, on_note: told how far it is, and what a person should know before the first
-            picture is sealed.
+        on_progress: told how far it is.
+        on_note: told what a person should know before the first picture is sealed.
 
     Raises:
         PrivacyError: a picture was released before.

@@ -76,8 +76,8 @@ def train(
         work: the private folder; by default ``OUT-work`` beside ``out``.
         ignore_unlisted: go on without shards that no manifest lists.
         overwrite: replace what another run left in ``out`` and ``work``.
-        on_progress, on_note: told how far it is, and what a person should know; only in the main
-            process.
+        on_progress: told how far it is; only in the main process.
+        on_note: told what a person should know; only there, too.
 
     Raises:
         RecordError: records that cannot be believed, or of another base.
