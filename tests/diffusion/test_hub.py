@@ -1,5 +1,7 @@
 """A hub that cannot be reached is found out soon."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -43,6 +45,23 @@ def test_a_proxy_is_asked_in_its_place(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
     hub.reach(connect=lambda host, port: asked.append((host, port)))
     assert asked == [("proxy.invalid", 3128)]
+
+
+def test_a_base_that_nobody_reaches_is_said_before_any_model_library_is_loaded():
+    """The libraries take longer to load than a network takes to say no."""
+    code = (
+        "import sys; from sfumato.core.errors import UserError; from sfumato.diffusion import hub, quiet; from sfumato.diffusion.base "
+        "import load_base, load_codec; quiet.quiet_libraries()\n"
+        "def nobody(**how): raise hub.Unreachable('nobody there')\n"
+        "hub.reach = nobody\n"
+        "for load in (load_base, load_codec):\n"
+        "    try: load('nobody/such-base')\n"
+        "    except UserError as error: assert 'nobody there' in str(error)\n"
+        "    else: sys.exit('it was reached')\n"
+        "print(sorted({'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_nothing_is_asked_offline(monkeypatch):

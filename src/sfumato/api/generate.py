@@ -20,6 +20,7 @@ from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base
+from sfumato.diffusion.words import unknown
 from sfumato.owner.picture_file import SUFFIXES, read_picture
 from sfumato.server import generate as server
 
@@ -107,6 +108,8 @@ def generate(
     if not prompt.strip():
         on_note(f"no --prompt: the pictures follow the condition alone{'' if guidance == 1 else ', and --guidance changes nothing'}")
     model, settings, loaded = _loaded(controlnet, base)
+    if guidance > 1 and (odd := unknown(prompt, loaded.tokenizer)):
+        on_note(f"words that this base does not know, and that say nothing to it: {', '.join(odd)}")
     shown = [path for path in asked.values() for _ in range(count)]
     held = []
     whole = steps * -(-len(shown) // server.BATCH)

@@ -19,6 +19,7 @@ from sfumato.diffusion import budget
 from sfumato.diffusion.attention import suit
 from sfumato.diffusion.layout import channels_last
 from sfumato.diffusion.placement import at_home
+from sfumato.diffusion.quiet import hush
 from sfumato.diffusion.schedule import Schedule
 from sfumato.diffusion.suitable import DEFAULT, facts_of, location
 
@@ -155,9 +156,9 @@ def load_codec(name: str = DEFAULT) -> Codec:
     Raises:
         UserError: it is no base that a server could train, as ``load_base`` would find: before anything is sealed for it.
     """
+    facts = facts_of(name)  # first: a name that is none is said before libraries are loaded
     from diffusers import AutoencoderKL
 
-    facts = facts_of(name)
     vae = _frozen(_load(AutoencoderKL, name, "vae"))
     return Codec(name=name, vae=vae, schedule=facts.schedule, prediction_type=facts.prediction_type, side=facts.side)
 
@@ -180,9 +181,9 @@ def load_base(name: str = DEFAULT, *, device: str = "cpu") -> Base:
     Raises:
         UserError: the folder is not a diffusers pipeline, or is of another family.
     """
+    facts = facts_of(name)
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    facts = facts_of(name)
     unet = _load(UNet2DConditionModel, name, "unet")
     suit(unet, side=facts.side, device=device)
     text, tokenizer = _words(name)
@@ -212,6 +213,7 @@ def _words(name: str) -> tuple[Any, Any]:
 
 
 def _load(kind: Any, name: str, part: str) -> Any:
+    hush()
     where = location(name)
     if Path(where).is_dir() and not (Path(where) / part).is_dir():
         raise UserError(

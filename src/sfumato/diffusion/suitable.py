@@ -113,11 +113,12 @@ def _read(name: str, part: str, file: str, *, needed: bool = True) -> dict[str, 
 
 def _from_hub(name: str, part: str, file: str, *, needed: bool) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
-    from transformers.utils.hub import cached_file
 
     try:
         if not isinstance(try_to_load_from_cache(name, f"{part}/{file}" if part else file), str):
             hub.reach()
+        from transformers.utils.hub import cached_file
+
         found = cached_file(name, file, subfolder=part)
         if found is None:
             raise OSError(f"no {part}/{file}")
