@@ -24,7 +24,8 @@ from sfumato.records.record import SealSettings
 from sfumato.studies import audited, exposure, line_up, redteam
 from sfumato.studies.exposure import ExposureConfig
 
-ATTACKS = ("algebraic", "linear_mmse", "linkage:exact", "direct_identity", "pooling:records", "text_inversion", "fsha")
+BROKEN = "averaging"  # it is made to raise
+ATTACKS = ("algebraic", "linear_mmse", "linkage:exact", "direct_identity", "pooling:records", "text_inversion", "fsha", BROKEN)
 ASKED = {"attacks": {}, "structure": {"forbidden": ["Noise"]}, "algebraic": {}, "person": {"times_prior": 3.0}}
 WAYS = {
     "as ever": {},
@@ -37,6 +38,14 @@ WAYS = {
     "int8": {"bits": 8},
     "clipped": {"clip": 20.0, "condition_clip": 20.0},
     "not sealed": {"seal_step": None, "condition_step": None},
+    "strokes": {"condition": "scribble"},
+    "a trial of what was released, its conditions supplied, some persons": {
+        "condition": "given",
+        "persons": "some",
+        "releases": 2,
+        "trial": True,
+    },
+    "two releases of derived ones, nobody": {"derived": True, "condition_step": None, "persons": False, "releases": 2},
     "derived, int8, nobody, no captions": {"derived": True, "condition_step": None, "bits": 8, "persons": False, "captions": False},
 }
 
@@ -66,7 +75,7 @@ def sealed(base, make_folder, tmp_path, home, mini, small):
         (made / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
         return made
 
-    def go(*, persons=True, captions=True, releases=1, **how):
+    def go(*, persons=True, captions=True, releases=1, trial=False, **how):
         settings = SealSettings(**{"condition": "canny", "seal_step": 100, "condition_step": 50, **how})
         told = {"given": settings.condition == "given", "persons": persons, "captions": captions}
         pictures, public = folder("pictures", 0, **told), folder("public", 1, **told)
@@ -74,7 +83,8 @@ def sealed(base, make_folder, tmp_path, home, mini, small):
         for number in range(releases):
             records = tmp_path / f"records-{number}"
             noise = InsecureNoise(number)
-            seal(listed, records, owner="me", codec=base, settings=settings, noise=noise, allow_rerelease=True)
+            last = number == releases - 1
+            seal(listed, records, owner="me", codec=base, settings=settings, noise=noise, allow_rerelease=True, trial=trial and last)
         config = ExposureConfig(attacks=ATTACKS, base=str(mini), public=public)
         return records, pictures, config
 
@@ -82,13 +92,21 @@ def sealed(base, make_folder, tmp_path, home, mini, small):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_seal_ends_in_a_page(sealed, tmp_path, way):
+def test_every_way_to_seal_ends_in_a_page_whatever_one_attack_does(sealed, tmp_path, monkeypatch, way):
     records, pictures, config = sealed(**WAYS[way])
-    out = tmp_path / "out"
+    out, honest = tmp_path / "out", redteam.attacks.attempt
+
+    def attempt(row, scenario, **how):
+        if row == BROKEN:
+            raise StopIteration
+        return honest(row, scenario, **how)
+
+    monkeypatch.setattr(redteam.attacks, "attempt", attempt)
     figures = exposure.run(records, pictures, out, config, asked=ASKED)
     page = (out / "attack.html").read_text()
     cells = {name.partition("/")[2]: cell for name, cell in figures["cells"].items()}
     assert set(cells) == set(ATTACKS) and (out / "attack.png").exists()
+    assert cells[BROKEN]["outcome"] == "failed" and "StopIteration" in page
     assert cells["algebraic"]["outcome"] == cells["linear_mmse"]["outcome"] == cells["linkage:exact"]["outcome"] == "scored"
     assert figures["attacks"]["linkage"]["score"] > 0.5
     nobody = WAYS[way].get("persons", True) is False
