@@ -1,4 +1,6 @@
+import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,3 +72,34 @@ def test_decoding_pixels_is_decoding_a_few_at_a_time(base):
         assert abs(pixels.astype(float) - whole).max() <= 1  # a last bit may round otherwise in another batch
     rough = base.decode_pixels(latents, precision="bf16").astype(float)
     assert abs(rough - whole).mean() < 2 and not torch.is_autocast_enabled("cpu")
+
+
+class Says:
+    """A UNet that answers ``answer`` and keeps what it was asked."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, z_t, t, **asked):
+        self.asked = asked
+        return SimpleNamespace(sample=self.answer)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_the_noise_is_found_whatever_the_unet_predicts(base, kind):
+    draws = torch.Generator().manual_seed(3)
+    z_0, eps = (torch.randn((3, *base.latent_shape), generator=draws) for _ in range(2))
+    for t in (torch.tensor([5, 400, 990]), torch.tensor(700)):
+        z_t, v = base.schedule.add_noise(z_0, t, eps), base.schedule.add_noise(eps, t, -z_0)
+        knows = dataclasses.replace(base, unet=Says(eps if kind == "epsilon" else v), prediction_type=kind)
+        assert torch.allclose(knows.predict_noise(z_t, t, base.empty_context), eps, atol=1e-5)
+        assert set(knows.unet.asked) == {"encoder_hidden_states"}
+
+
+def test_what_is_predicted_comes_as_it_is_wanted(base):
+    z_t, t = torch.zeros((1, *base.latent_shape)), torch.tensor([5])
+    half = dataclasses.replace(base, unet=Says(z_t.bfloat16()), prediction_type="v_prediction")
+    assert half.predict_noise(z_t, t, base.empty_context, dtype=torch.float64).dtype == torch.float64
+    half.predict_noise(z_t, t, base.empty_context, ([z_t], z_t + 1))
+    asked = half.unet.asked
+    assert asked["down_block_additional_residuals"] == [z_t] and bool((asked["mid_block_additional_residual"] == 1).all())

@@ -34,3 +34,19 @@ def test_steps_outside_are_refused(schedule, t):
 def test_a_schedule_that_cannot_seal_is_refused(bar):
     with pytest.raises(ValueError, match="alpha_bar"):
         Schedule(torch.tensor(bar))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noise_is_added_at_one_step_or_at_each_ones_own(schedule, dtype):
+    draws = torch.Generator().manual_seed(0)
+    z_0, eps = (torch.randn((4, 2, 3, 3), generator=draws, dtype=dtype) for _ in range(2))
+    t = torch.tensor([CLEAN, 0, 500, 999])
+    z_t = schedule.add_noise(z_0, t, eps)
+    assert z_t.dtype == dtype and torch.equal(z_t[0], z_0[0])
+    for row, step in enumerate(t.tolist()):
+        by_hand = float(schedule.alpha(step)) * z_0[row] + float(schedule.sigma(step)) * eps[row]
+        assert torch.allclose(z_t[row], by_hand, atol=1e-6)
+        assert torch.equal(schedule.add_noise(z_0, step, eps)[row], z_t[row])
+    twice = schedule.add_noise(z_0, t.expand(3, 4), eps)
+    assert twice.shape == (3, 4, 2, 3, 3) and torch.equal(twice[2], z_t)
+    assert torch.equal(schedule.add_noise(z_0, None, eps), z_0)

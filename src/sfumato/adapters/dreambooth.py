@@ -19,7 +19,7 @@ from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import evenly, generator
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import draw_t, eps_from
+from sfumato.diffusion.noising import draw_t
 from sfumato.diffusion.sampling import sample
 from sfumato.diffusion.schedule import CLEAN
 
@@ -178,12 +178,10 @@ def losses(base: Base, drawn: Step, contexts: torch.Tensor, config: FinetuneConf
     """
     k, device = len(contexts), drawn.z_0.device
     owner = torch.arange(k, device=device).repeat_interleave(len(drawn.t) // k)
-    alpha_t, sigma_t = (x.to(drawn.z_0).view(-1, 1, 1, 1) for x in (base.schedule.alpha(drawn.t), base.schedule.sigma(drawn.t)))
-    z_t = (alpha_t * drawn.z_0 + sigma_t * drawn.eps).contiguous(memory_format=torch.channels_last)
+    z_t = base.schedule.add_noise(drawn.z_0, drawn.t, drawn.eps).contiguous(memory_format=torch.channels_last)
     context = contexts[owner, drawn.text].to(z_t.dtype)
     with autocast(device, config.precision):
-        output = base.unet(z_t, drawn.t, encoder_hidden_states=context).sample
-    eps_hat = eps_from(output.to(z_t.dtype), z_t, drawn.t, base.schedule, base.prediction_type)
+        eps_hat = base.predict_noise(z_t, drawn.t, context, dtype=z_t.dtype)
     each = (eps_hat - drawn.eps).square().mean(dim=(1, 2, 3)).view(k, -1)
     person, of_class = each[:, : config.batch].mean(1), each[:, config.batch :]
     return person + config.prior_weight * of_class.mean(1) if of_class.shape[1] else person

@@ -12,4 +12,4 @@ def apply(z_0: torch.Tensor, step: int | None, schedule: Schedule, *, noise: Noi
     """Seal latents ``(B, C, h, w)`` at ``step``; in float64, rounded by the caller after the noise. ``None`` leaves them clean."""
     if step is None:
         return z_0.double()
-    return schedule.alpha(step) * z_0.double() + schedule.sigma(step) * noise.normal(tuple(z_0.shape))
+    return schedule.add_noise(z_0.double(), step, noise.normal(tuple(z_0.shape)))

@@ -18,6 +18,7 @@ from sfumato.core.outside import printable
 from sfumato.diffusion import budget
 from sfumato.diffusion.attention import suit
 from sfumato.diffusion.layout import channels_last
+from sfumato.diffusion.noising import eps_from
 from sfumato.diffusion.placement import at_home
 from sfumato.diffusion.quiet import hush
 from sfumato.diffusion.schedule import Schedule
@@ -139,6 +140,25 @@ class Base(TextCodec):
     """A whole base: the codec, the frozen text encoder and the frozen UNet."""
 
     unet: Any
+
+    def predict_noise(
+        self, z_t: torch.Tensor, t: torch.Tensor, context: torch.Tensor, residuals: tuple[Any, Any] | None = None,
+        *, dtype: torch.dtype | None = None,
+    ) -> torch.Tensor:  # fmt: skip
+        """``eps_hat`` ``(B, 4, h, w)``: the noise that the UNet sees in ``z_t``, whether it predicts epsilon or v.
+
+        Args:
+            z_t, t: noised latents ``(B, 4, h, w)`` and their steps ``(B,)``, or the step of all of them.
+            context: what the UNet reads, ``(B, L, D)``.
+            residuals: a ControlNet's: a list for the UNet's way down, and its middle's.
+            dtype: what the answer is reckoned in; None for whatever the UNet answers in, which autocast decides.
+        """
+        down, mid = (None, None) if residuals is None else residuals
+        more = {} if residuals is None else {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        output = self.unet(z_t, t, encoder_hidden_states=context, **more).sample
+        if dtype is not None:
+            output, z_t = output.to(dtype), z_t.to(dtype)
+        return eps_from(output, z_t, t, self.schedule, self.prediction_type)
 
     @cached_property
     def unet_fingerprint(self) -> str:

@@ -18,7 +18,6 @@ from sfumato.diffusion.controlnet_folder import check_fits as check_fits
 from sfumato.diffusion.controlnet_folder import load
 from sfumato.diffusion.controlnet_folder import save_controlnet as save_controlnet
 from sfumato.diffusion.layout import channels_last
-from sfumato.diffusion.noising import eps_from
 from sfumato.diffusion.placement import at_home
 
 
@@ -114,10 +113,7 @@ def controlled_eps(
     shown = z_t if shown is None else shown.contiguous(memory_format=torch.channels_last)
     down, mid = model(shown, t, seen, controlnet_cond=hint, return_dict=False)
     down, mid = [part.float() for part in down], mid.float()  # sums in float32, whatever the networks compute in
-    output = base.unet(
-        z_t, t, encoder_hidden_states=context, down_block_additional_residuals=down, mid_block_additional_residual=mid
-    ).sample
-    return eps_from(output.float(), z_t, t, base.schedule, base.prediction_type)
+    return base.predict_noise(z_t, t, context, (down, mid), dtype=torch.float32)
 
 
 def describe(base: Base, *, condition: str, captioned: bool, **more: Any) -> dict[str, Any]:

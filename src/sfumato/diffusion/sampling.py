@@ -9,7 +9,6 @@ import torch
 
 from sfumato.diffusion import budget
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import eps_from
 
 
 @torch.no_grad()
@@ -101,7 +100,7 @@ def _eps(
     batch = torch.cat([z, z]) if guided else z
     if guided:
         context = torch.cat([empty.expand(b, -1, -1), context])
-    residuals: dict[str, Any] = {}
+    residuals = None
     if condition is not None:
         silent = torch.zeros_like(context)
         if captioned or not guided:
@@ -110,9 +109,8 @@ def _eps(
         else:  # both halves of the guided batch get the same residuals: compute them once
             down, mid = controlnet(z, t, silent[:b], controlnet_cond=condition, return_dict=False)
             down, mid = [torch.cat([d, d]) for d in down], torch.cat([mid, mid])
-        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-    output = base.unet(batch, t, encoder_hidden_states=context, **residuals).sample
-    eps = eps_from(output, batch, t.expand(b * (2 if guided else 1)), base.schedule, base.prediction_type)
+        residuals = down, mid
+    eps = base.predict_noise(batch, t, context, residuals)
     if not guided:
         return eps
     unconditional, conditional = eps.chunk(2)

@@ -43,6 +43,16 @@ class Schedule:
         """``sigma_t``, float64; 0 where t is ``None`` or -1."""
         return (1 - self._table[self._index(t)]).sqrt()
 
+    def add_noise(self, z_0: torch.Tensor, t: torch.Tensor | int | None, eps: torch.Tensor) -> torch.Tensor:
+        """``z_t = alpha_t z_0 + sigma_t eps`` of latents ``(B, C, h, w)``, in the type that ``z_0`` has.
+
+        Args:
+            z_0, eps: latents and noise.
+            t: a step for all, or ``(B,)`` of them; one in front of it is one in front of ``z_t``.
+        """
+        alpha, sigma = (x.to(z_0).view(*x.shape, 1, 1, 1) for x in (self.alpha(t), self.sigma(t)))
+        return alpha * z_0 + sigma * eps
+
     def _index(self, t: torch.Tensor | int | None) -> torch.Tensor:
         index = torch.as_tensor(CLEAN if t is None else t).long().cpu()
         if bool(((index < CLEAN) | (index >= self.steps)).any()):

@@ -70,8 +70,7 @@ class Owner:
         u = torch.special.ndtr(self.noise.normal((n,)))
         t = (self.t_min + u * (last - self.t_min)).long().clamp(max=last - 1)
         eps = self.noise.normal(tuple(self.z_0.shape)).float()
-        alpha, sigma = (x.float().view(-1, 1, 1, 1) for x in (self.schedule.alpha(t), self.schedule.sigma(t)))
-        z_t = alpha * self.z_0[order] + sigma * eps
+        z_t = self.schedule.add_noise(self.z_0[order], t, eps)
         h = nets.one_way_input(self.c[order], z_t, self.activation).half()
         sent = {"h": h, "z_t": z_t, "t": t.to(torch.int32)}
         return sent if self.withhold_eps else {**sent, "eps": eps}

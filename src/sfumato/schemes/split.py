@@ -66,8 +66,7 @@ class Owner:
         draws = generator(self.seed, 5, number)
         t = draw_t(torch.full((size,), CLEAN), self.schedule.steps, generator=draws)
         eps = torch.randn(self.z_0[index].shape, generator=draws)
-        alpha, sigma = (x.float().view(-1, 1, 1, 1) for x in (self.schedule.alpha(t), self.schedule.sigma(t)))
-        z_t = alpha * self.z_0[index] + sigma * eps
+        z_t = self.schedule.add_noise(self.z_0[index], t, eps)
         keep = torch.rand((size, 1, 1), generator=draws) >= DROPPED
         self._out = self.entrance(z_t, self.c[index])
         return {"a": self._out.detach(), "z_t": z_t, "t": t, "eps": eps, "context": torch.where(keep, self.context[index], self.empty)}

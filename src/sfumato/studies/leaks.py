@@ -131,8 +131,7 @@ def _nothing(base: Base) -> Push:
 def _noised(base: Base, z_0: torch.Tensor, epochs: int, t_min: int, draws: torch.Generator) -> tuple[torch.Tensor, ...]:
     t = torch.randint(t_min, base.schedule.steps, (epochs, len(z_0)), generator=draws)
     eps = torch.randn((epochs, *z_0.shape), generator=draws)
-    alpha, sigma = (f(t).float().view(*t.shape, 1, 1, 1) for f in (base.schedule.alpha, base.schedule.sigma))
-    return alpha * z_0 + sigma * eps, t, eps
+    return base.schedule.add_noise(z_0, t, eps), t, eps
 
 
 def _one_way(base: Base, *, withheld: bool, t_min: int = 0, activation: str = "symsigmoid", epochs: int = EPOCHS) -> Push:
@@ -255,8 +254,8 @@ def update_of(base: Base, z_0: torch.Tensor, c: torch.Tensor, t: torch.Tensor, e
     context = base.empty_context.expand(len(t), -1, -1)
 
     def grad_of(z_0: torch.Tensor, c: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> dict[str, torch.Tensor]:
-        alpha, sigma = (f(t).float().view(-1, 1, 1, 1) for f in (base.schedule.alpha, base.schedule.sigma))
-        eps_hat = nets.controlled_eps(base, model, alpha * z_0 + sigma * eps, t, context=context, hint=c, seen=torch.zeros_like(context))
+        z_t = base.schedule.add_noise(z_0, t, eps)
+        eps_hat = nets.controlled_eps(base, model, z_t, t, context=context, hint=c, seen=torch.zeros_like(context))
         loss = (eps_hat - eps).square().mean()
         got = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         return {name: g for name, g in zip(names, got, strict=True) if g is not None}

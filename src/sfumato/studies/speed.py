@@ -19,7 +19,6 @@ from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts, suit, usual
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import eps_from
 from sfumato.records.reader import Records
 from sfumato.server.train import objective
 
@@ -96,15 +95,10 @@ def _usual(base: Base, batch: int, seed: int) -> Loop:
             context = base.embed(captions).to(device)
         t = torch.randint(0, base.schedule.steps, (batch,), generator=draws)
         eps = torch.randn(z_0.shape, generator=draws).to(device)
-        alpha, sigma = (x.float().view(-1, 1, 1, 1).to(device) for x in (base.schedule.alpha(t), base.schedule.sigma(t)))
-        t = t.to(device)
-        z_t = alpha * z_0 + sigma * eps
+        z_t, t = base.schedule.add_noise(z_0, t, eps), t.to(device)
         # Not ``controlled_eps``: a usual script leaves the memory layout to the libraries.
         down, mid = model(z_t, t, context, controlnet_cond=conditions, return_dict=False)
-        output = base.unet(
-            z_t, t, encoder_hidden_states=context, down_block_additional_residuals=down, mid_block_additional_residual=mid
-        ).sample
-        return (eps_from(output.float(), z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
+        return (base.predict_noise(z_t, t, context, (down, mid), dtype=torch.float32) - eps).square().mean()
 
     def prepare() -> None:
         base.unet.to(memory_format=torch.contiguous_format)

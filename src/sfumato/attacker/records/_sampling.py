@@ -11,7 +11,7 @@ from sfumato.attacker.records._evidence import Evidence, groups, step_of
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import draw_t, eps_from, renoise
+from sfumato.diffusion.noising import draw_t, renoise
 from sfumato.diffusion.sampling import sample
 from sfumato.diffusion.schedule import CLEAN, Schedule
 
@@ -69,8 +69,8 @@ def posterior_mean(base: Base, seen: Evidence, *, tell: Tell) -> torch.Tensor:
         t = level[i : i + BATCH]
         alpha, sigma = (f(t).float().view(-1, 1, 1, 1) for f in (base.schedule.alpha, base.schedule.sigma))
         z_n = alpha * seen.x[i : i + BATCH]
-        output = base.unet(z_n, t, encoder_hidden_states=base.empty_context.expand(len(t), -1, -1)).sample
-        found[i : i + BATCH] = (z_n - sigma * eps_from(output, z_n, t, base.schedule, base.prediction_type)) / alpha
+        eps_hat = base.predict_noise(z_n, t, base.empty_context.expand(len(t), -1, -1))
+        found[i : i + BATCH] = (z_n - sigma * eps_hat) / alpha
         tell(min(i + BATCH, len(seen.x)), len(seen.x))
     return found
 

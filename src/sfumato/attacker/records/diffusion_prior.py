@@ -24,7 +24,6 @@ from sfumato.attacker.records.base import Guess, Target
 from sfumato.core.device import choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import eps_from
 
 DESCRIPTION = "let the base fill in what the noise hides"
 TARGETS: tuple[Target, ...] = ("picture", "person")
@@ -88,15 +87,15 @@ def _middle(drawn: list[torch.Tensor], base: Base, public: Public) -> torch.Tens
 
 def _tuned(base: Base, public: Public, *, steps: int, seed: int, tell: Tell) -> tuple[Base, Curve]:
     """A base whose UNet has seen the attacker's public pictures, under the empty prompt."""
-    unet = copy.deepcopy(base.unet).train().requires_grad_(True)
+    tuned = replace(base, unet=copy.deepcopy(base.unet).train().requires_grad_(True))
     context = base.empty_context.expand(BATCH, -1, -1)
 
     def loss(step: int) -> torch.Tensor:
         draws = generator(seed, 29, step)
         rows = torch.randint(len(public.z_0), (BATCH,), generator=draws)
         z_t, eps, t = noised(public.z_0[rows], base.schedule, draws)
-        output = unet(z_t, t, encoder_hidden_states=context).sample
-        return (eps_from(output, z_t, t, base.schedule, base.prediction_type) - eps).square().mean()
+        return (tuned.predict_noise(z_t, t, context) - eps).square().mean()
 
-    curve = fit(unet.parameters(), loss, steps=steps, lr=5e-5, tell=tell)
-    return replace(base, unet=unet.eval().requires_grad_(False)), curve
+    curve = fit(tuned.unet.parameters(), loss, steps=steps, lr=5e-5, tell=tell)
+    tuned.unet.eval().requires_grad_(False)
+    return tuned, curve

@@ -100,8 +100,7 @@ class Simulation:
     def loss(self, b: dict[str, torch.Tensor], z_0: torch.Tensor, context: torch.Tensor, drawn: Draw) -> torch.Tensor:
         """The training loss with ``b`` as the adapter's B."""
         schedule, (t, eps) = self.base.schedule, (x.to(z_0.device) for x in drawn)
-        alpha_t, sigma_t = (x.to(z_0).view(-1, 1, 1, 1) for x in (schedule.alpha(t), schedule.sigma(t)))
-        z_t = alpha_t * z_0[torch.arange(self.rows) % len(z_0)] + sigma_t * eps
+        z_t = schedule.add_noise(z_0[torch.arange(self.rows) % len(z_0)], t, eps)
         weights = {self.paths[name]: value for name, value in b.items()}
         read = {"encoder_hidden_states": context.expand(self.rows, -1, -1)}
         output = functional_call(self.base.unet, weights, (z_t, t), read).sample

@@ -34,7 +34,6 @@ from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import eps_from
 
 DESCRIPTION = "whose other pictures does the adapted model denoise better than the base: a line-up, without any picture made"
 TARGETS: tuple[Target, ...] = ("person",)
@@ -96,14 +95,12 @@ def losses(base: Base, line_up: LineUp, prompt: str, effort: Effort) -> torch.Te
     for picture, j in looks(line_up, effort):
         t = round(low + (high - low) * j / (STEPS - 1))
         eps = torch.randn(line_up.z_0.shape[2:], generator=generator(SEED, picture, j)).to(device)
-        alpha, sigma = float(base.schedule.alpha(t)), float(base.schedule.sigma(t))
         parts = []
         for z_0 in line_up.z_0[:, picture].split(BATCH):
-            z_t = (alpha * z_0.to(device) + sigma * eps).to(base.unet.dtype)
+            z_t = base.schedule.add_noise(z_0.to(device), t, eps).to(base.unet.dtype)
             step = torch.full((len(z_t),), t, device=device)
             with autocast(device, choose_precision(device)):
-                output = base.unet(z_t, step, encoder_hidden_states=context.to(z_t).expand(len(z_t), -1, -1)).sample
-            said = eps_from(output.float(), z_t.float(), step, base.schedule, base.prediction_type)
+                said = base.predict_noise(z_t, step, context.to(z_t).expand(len(z_t), -1, -1), dtype=torch.float32)
             parts.append((said - eps).square().mean((1, 2, 3)).cpu())
         found.append(torch.cat(parts))
     return torch.stack(found, dim=1)

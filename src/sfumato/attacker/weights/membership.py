@@ -33,7 +33,6 @@ from sfumato.attacker.weights.base import Candidates, Guess, Published, Target
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
-from sfumato.diffusion.noising import eps_from
 from sfumato.diffusion.schedule import CLEAN
 
 DESCRIPTION = "was this picture trained on: loss, SecMI, PIA, PIAN, PFAMI, CLiD against the undamaged base; LiRA with shadows"
@@ -73,13 +72,12 @@ class Reader:
             z = z_t[at : at + BATCH].to(base.unet.device, base.unet.dtype)
             text = self._text[at : at + BATCH] * int(captioned)
             step = torch.full((len(z),), t, device=z.device)
-            output = base.unet(z, step, encoder_hidden_states=self._contexts[text].to(z)).sample
-            parts.append(eps_from(output, z, step, base.schedule, base.prediction_type).float().cpu())
+            parts.append(base.predict_noise(z, step, self._contexts[text].to(z)).float().cpu())
         return torch.cat(parts)
 
     def noised(self, z_0: torch.Tensor, eps: torch.Tensor, t: int) -> torch.Tensor:
         """``z_t`` of ``z_0``."""
-        return float(self.base.schedule.alpha(t)) * z_0 + float(self.base.schedule.sigma(t)) * eps
+        return self.base.schedule.add_noise(z_0, t, eps)
 
     def loss(self, z_0: torch.Tensor, eps: torch.Tensor, t: int, *, captioned: bool = True) -> torch.Tensor:
         """Log of the mean squared error of the noise ``eps`` ``(1, 4, h, w)`` that all of ``z_0`` get, ``(M,)``."""
