@@ -9,8 +9,9 @@ import torch
 
 from sfumato.core import checkpoint, processes
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Progress
 from sfumato.core.randomness import generator
-from sfumato.core.training import Progress, fit, warmed
+from sfumato.core.training import fit, warmed
 
 X, Y = (torch.randn(shape, generator=generator(9)) for shape in ((24, 5), (24, 3)))
 

@@ -19,8 +19,8 @@ from sfumato.adapters.lora import Adapter, LoraSettings, attached, collect, fact
 from sfumato.core import checkpoint as checkpoints
 from sfumato.core import training
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Progress
 from sfumato.core.randomness import generator
-from sfumato.core.training import Progress
 from sfumato.diffusion.base import Base
 
 FIRST_WEIGHTS = 2**31  # in place of a step's number, for the draw of A

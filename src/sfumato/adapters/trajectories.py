@@ -21,6 +21,7 @@ from sfumato.adapters.train_many import TrainedMany, train_many
 from sfumato.adapters.train_one import run_of
 from sfumato.core.artifact import from_bytes, read_json, to_bytes, write_atomic, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Tell
 from sfumato.diffusion.base import Base
 
 SCHEMA = 1
@@ -98,7 +99,7 @@ def train_all(
     dtype: torch.dtype = torch.float32,
     rank: int = 0,
     world: int = 1,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Tell = lambda done, total: None,
 ) -> list[str]:
     """Train every task whose adapter ``store`` has not yet, ``together`` at a time; run again after a kill to go on.
 

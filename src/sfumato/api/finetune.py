@@ -23,8 +23,8 @@ from sfumato.api._common import OnNote, OnProgress, base_of, no_note, no_progres
 from sfumato.core import finished
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Progress
 from sfumato.core.randomness import generator
-from sfumato.core.training import Progress
 from sfumato.diffusion.base import DEFAULT, Base
 from sfumato.diffusion.sampling import sample
 from sfumato.owner.folder import Folder

@@ -10,7 +10,7 @@ from sfumato.api._common import OnNote, OnProgress, base_of, no_note, no_progres
 from sfumato.api.load import load_records
 from sfumato.core import finished, processes
 from sfumato.core.device import choose_device, choose_precision
-from sfumato.core.training import Progress
+from sfumato.core.progress import Progress
 from sfumato.diffusion.base import DEFAULT, Base
 from sfumato.records.reader import Records
 from sfumato.records.trust import remember_owner

@@ -8,7 +8,6 @@ and ``run(..., variant=...)``. It is handed what it declares and nothing else, a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -17,10 +16,10 @@ import torch
 from sfumato.attacker.knowledge import Scenario, Undeclared
 from sfumato.core import registry
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Tell as Tell  # for attacks, of plug-ins too
 
 Effort = Literal["glance", "quick", "full"]
 EFFORTS: tuple[Effort, ...] = ("glance", "quick", "full")
-Tell = Callable[[int, int], None]
 
 
 class Guess(Protocol):

@@ -8,22 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
 from sfumato.core import interrupt, processes
 from sfumato.core.errors import UserError
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a training is: ``step`` of ``steps`` are made. The loss on what is kept aside is known at some steps, to some trainers."""
-
-    step: int
-    steps: int
-    loss: float
-    held_out_loss: float | None = None
+from sfumato.core.progress import Progress
 
 
 def fit(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -26,6 +26,7 @@ from sfumato.core import registry
 from sfumato.core.artifact import sync_folder
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.private import private
+from sfumato.core.progress import Tell
 from sfumato.core.randomness import Noise, SecureNoise
 from sfumato.defences import base as defences
 from sfumato.diffusion.base import Codec
@@ -68,7 +69,7 @@ def seal(
     trial: bool = False,
     noise: Noise | None = None,
     store: Path | None = None,
-    on_picture: Callable[[int, int], None] = lambda done, total: None,
+    on_picture: Tell = lambda done, total: None,
 ) -> Summary:
     """Seal ``folder`` into ``out``. Running it again after a kill goes on where it stopped, with no second draw.
 
@@ -221,7 +222,7 @@ class _Source:
             if not self.own.intersection(names):
                 self._check(example, names)
 
-    def pending(self, noise: Noise, on_picture: Callable[[int, int], None]) -> Iterator[Pending]:
+    def pending(self, noise: Noise, on_picture: Tell) -> Iterator[Pending]:
         """``(names, image, condition)`` in a secret order: a record's place tells nothing about its file."""
         examples = list(self.folder)
         seen = set(self.own)

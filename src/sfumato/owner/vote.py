@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from sfumato.accounting import gaussian, ledger, votes
 from sfumato.core import finished
 from sfumato.core.artifact import write_atomic
 from sfumato.core.errors import PrivacyError, UserError
+from sfumato.core.progress import Tell
 from sfumato.core.randomness import Noise, SecureNoise
 from sfumato.diffusion.base import Codec
 from sfumato.owner import identity
@@ -107,7 +107,7 @@ def vote(
     allow_rerelease: bool = False,
     noise: Noise | None = None,
     store: Path | None = None,
-    on_picture: Callable[[int, int], None] = lambda done, total: None,
+    on_picture: Tell = lambda done, total: None,
 ) -> Summary:
     """Cast a ballot. Run again after a kill it writes the same ballot, with no second draw.
 
@@ -236,7 +236,7 @@ def _check_same(mine: Cast, menu: Menu, settings: str, out: Path, data: bytes) -
 
 def _look(
     folder: Folder, menu: Menu, codec: Codec, released: ReleaseLedger, cast: BallotLedger, unit: str,
-    on_picture: Callable[[int, int], None],
+    on_picture: Tell,
 ) -> _Voters:  # fmt: skip
     """Read every picture once and find its cluster; the same one twice votes once."""
     found, seen, done = _Voters(unit), set[str](), 0

@@ -24,7 +24,7 @@ from sfumato.core import registry
 from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.memory import peak_bytes
-from sfumato.core.training import Progress
+from sfumato.core.progress import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base
 from sfumato.owner.folder import Folder, read_folder

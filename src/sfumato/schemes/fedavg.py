@@ -21,8 +21,8 @@ from sfumato.core import training
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError
 from sfumato.core.memory import peak_bytes
+from sfumato.core.progress import Progress
 from sfumato.core.randomness import generator
-from sfumato.core.training import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base, load_base
 from sfumato.records.reader import Records, batch_index

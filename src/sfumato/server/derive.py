@@ -6,7 +6,7 @@ From records: draws of ``p(z_0 | z_n)`` under the base, by ancestral steps from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sfumato.core import processes, registry
 from sfumato.core.artifact import from_bytes, sha256, to_bytes, write_atomic
 from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
@@ -25,7 +26,6 @@ from sfumato.diffusion.schedule import CLEAN
 from sfumato.records.reader import Records
 
 BATCH = 32
-Tell = Callable[[int, int], None]
 
 
 def if_needed(

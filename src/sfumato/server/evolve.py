@@ -20,6 +20,7 @@ from sfumato.accounting import votes
 from sfumato.core.artifact import sha256, write_atomic, write_json
 from sfumato.core.errors import RecordError, UserError
 from sfumato.core.outside import read_bytes
+from sfumato.core.progress import Tell
 from sfumato.core.randomness import evenly, generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
@@ -34,7 +35,6 @@ from sfumato.server.pool import MENU, TALLY, Pool, Settings, create, read, sizes
 
 VARIATION = (900, 800, 650, 500)  # steps of a schedule of 1,000 that winners are noised to, round by round; the last for all later
 GUIDANCE = 3.0  # of public prompts
-Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ import torch
 from sfumato.core import checkpoint, processes, training
 from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Progress
 from sfumato.core.randomness import generator
-from sfumato.core.training import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base

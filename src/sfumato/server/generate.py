@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from sfumato.core.device import autocast
+from sfumato.core.progress import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
@@ -28,7 +28,7 @@ def generate(
     guidance: float = 3.0,
     precision: str = "no",
     first: int = 0,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Tell = lambda done, total: None,
 ) -> np.ndarray:
     """Pictures for ``prompts``, uint8 ``(N, H, W, 3)``.
 

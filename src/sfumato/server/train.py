@@ -13,8 +13,8 @@ import torch
 from sfumato.core import checkpoint, finished, processes
 from sfumato.core.artifact import sha256, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Progress
 from sfumato.core.randomness import generator
-from sfumato.core.training import Progress
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base

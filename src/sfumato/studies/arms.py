@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from sfumato.core import registry
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Tell
 from sfumato.diffusion.base import Base
 from sfumato.judge.metrics import adherence as scores
 from sfumato.judge.metrics.ssim import ssim
@@ -69,7 +69,7 @@ class HeldOut:
         *,
         latents: torch.Tensor | None = None,
         precision: str = "no",
-        on_step: Callable[[int, int], None] = lambda done, total: None,
+        on_step: Tell = lambda done, total: None,
     ) -> Arm:
         """Generate under every condition and compare edges; without a ControlNet, the base alone.
 

@@ -21,7 +21,7 @@ from sfumato.core import registry
 from sfumato.core.artifact import read_json, write_atomic, write_json
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError
-from sfumato.core.training import Progress
+from sfumato.core.progress import Progress, TellOf
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.shapes import sd15
@@ -65,7 +65,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "full": {"domains": ("own", "shifted", "fill50k"), "pictures": 400, "conditions": 1000, "steps": 400, "seeds": (0, 1), "frechet": True},
 }
 NOTHING: tuple[Any, Any] = (None, None)
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +122,7 @@ def fitting(condition: str) -> tuple[str, ...]:
 
 
 def run(
-    config: CompareConfig, out: Path, *, command: str = "sfumato compare", tell: Tell = lambda what, done, total: None
+    config: CompareConfig, out: Path, *, command: str = "sfumato compare", tell: TellOf = lambda what, done, total: None
 ) -> dict[str, Any]:
     """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm by arm.
 
@@ -140,7 +139,7 @@ def run(
         return _run(config, out, config.folders, command=command, tell=tell)
 
 
-def _run(config: CompareConfig, out: Path, folders: tuple[Path, ...] | None, *, command: str, tell: Tell) -> dict[str, Any]:
+def _run(config: CompareConfig, out: Path, folders: tuple[Path, ...] | None, *, command: str, tell: TellOf) -> dict[str, Any]:
     tell("loading the base", 0, 0)
     base = load_base(device=choose_device())
     path = out / "compare.json"
@@ -194,7 +193,7 @@ def _table(runs: dict[str, Any], domain: str, seed: int) -> dict[str, Any]:
 
 
 def _domain(
-    todo: list[str], domain: str, seed: int, base: Base, config: CompareConfig, out: Path, figures: dict[str, Any], tell: Tell
+    todo: list[str], domain: str, seed: int, base: Base, config: CompareConfig, out: Path, figures: dict[str, Any], tell: TellOf
 ) -> None:
     style = DOMAINS[domain]
     tell(f"{domain}: drawing pictures, and fitting what judges them", 0, 0)
@@ -228,7 +227,7 @@ def _domain(
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _told(tell: Tell, label: str, progress: Progress) -> None:
+def _told(tell: TellOf, label: str, progress: Progress) -> None:
     tell(label, progress.step, progress.steps)
 
 

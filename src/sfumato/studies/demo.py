@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from sfumato._version import __version__
 from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError
-from sfumato.core.training import Progress
+from sfumato.core.progress import Progress, Tell, TellOf
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge.report import pages
@@ -52,7 +51,7 @@ class DemoConfig:
     seed: int = 0
 
 
-def run(config: DemoConfig, out: Path, *, tell: Callable[[str, int, int], None] = lambda what, done, total: None) -> dict[str, Any]:
+def run(config: DemoConfig, out: Path, *, tell: TellOf = lambda what, done, total: None) -> dict[str, Any]:
     """Run the demo into ``out`` and return its figures; ``tell(what, done, total)`` reports progress."""
     started = time.monotonic()
     _own_folder(out)
@@ -131,14 +130,14 @@ def _own_folder(out: Path) -> None:
     write_json(out / _MARK, {"made_by": "sfumato demo"})
 
 
-def _private_folder(owner: str, folder: Path, config: DemoConfig, tell: Callable[[str, int, int], None]) -> Path:
+def _private_folder(owner: str, folder: Path, config: DemoConfig, tell: TellOf) -> Path:
     """Write an owner's pictures as a folder in the imagefolder layout."""
     tell("drawing the owners' pictures", list(OWNERS).index(owner), len(OWNERS))
     pictures = store.load(STYLE, OWNERS[owner], config.pictures, seed=config.seed, per_identity=4)
     return write_folder(pictures, folder)
 
 
-def _own_process(arguments: list[str], work: Path, on_step: Callable[[int, int], None]) -> dict[str, Any]:
+def _own_process(arguments: list[str], work: Path, on_step: Tell) -> dict[str, Any]:
     """Run a command as its user would, in a process of its own, so that its memory is its own."""
     environment = {**os.environ, "SFUMATO_HOME": str(work / "home"), "SFUMATO_PROGRESS": "lines"}
     command = [sys.executable, "-m", "sfumato.cli.main", *arguments, "--json"]
@@ -161,9 +160,7 @@ def _own_process(arguments: list[str], work: Path, on_step: Callable[[int, int],
     return report
 
 
-def _clear_arms(
-    folders: list[Path], base: Base, config: DemoConfig, work: Path, tell: Callable[[str, int, int], None]
-) -> dict[str, tuple[Any, dict[str, Any]]]:
+def _clear_arms(folders: list[Path], base: Base, config: DemoConfig, work: Path, tell: TellOf) -> dict[str, tuple[Any, dict[str, Any]]]:
     """The arms that keep nothing private: the same steps on public pairs, and on the owners' own pictures in the clear."""
     public = store.load(STYLE, "public", config.pictures * len(folders), seed=config.seed + 1, per_identity=4)
     clear = {
@@ -183,7 +180,7 @@ def _clear_arms(
 
 
 def _judge(
-    base: Base, controls: dict[str, tuple[Any, dict[str, Any]]], config: DemoConfig, tell: Callable[[str, int, int], None]
+    base: Base, controls: dict[str, tuple[Any, dict[str, Any]]], config: DemoConfig, tell: TellOf
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Generate under held-out conditions in every arm, and score the edges of what came out."""
     held_out = arms.HeldOut.draw(base, STYLE, config.conditions, condition=config.condition, seed=config.seed)

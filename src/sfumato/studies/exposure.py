@@ -27,6 +27,7 @@ from sfumato.attacker.records import base as attacks
 from sfumato.core.artifact import read_json, sha256, write_atomic, write_json
 from sfumato.core.device import autocast, choose_device, choose_precision
 from sfumato.core.errors import UserError
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.judge import gates, verdict
@@ -45,7 +46,6 @@ SCHEME = "records"
 DRAWN: dict[Effort, int] = {"glance": 32, "quick": 128, "full": 200}  # samples of the base that stand for a guess without records
 PUBLIC: dict[Effort, tuple[int, int]] = {"glance": (60, 4), "quick": (300, 6)}  # invented people at most, and pictures of each
 GIVEN = 4000  # pictures of a public folder at most
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ class ExposureConfig:
 def run(
     folder: Path, truth_folder: Path, out: Path, config: ExposureConfig, *,
     asked: dict[str, dict[str, Any]], gates_from: str = "", command: str = "sfumato attack", say: Callable[[str], None] = lambda text: None,
-    tell: Tell = lambda what, done, total: None,
+    tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Attack the records in ``folder``, score against ``truth_folder``, check the gates ``asked``; goes on where ``out`` stopped.
 
@@ -107,7 +107,7 @@ def run(
 
 def _run(
     records: Records, found: Audited, figures: dict[str, Any], out: Path, config: ExposureConfig, *,
-    asked: dict[str, dict[str, Any]], command: str, say: Callable[[str], None], tell: Tell,
+    asked: dict[str, dict[str, Any]], command: str, say: Callable[[str], None], tell: TellOf,
 ) -> dict[str, Any]:  # fmt: skip
     base, settings = found.base, records.manifests[0].settings
     condition = extractable(settings.condition)
@@ -221,7 +221,7 @@ def check_public(base: str, settings: SealSettings) -> None:
     )
 
 
-def _public(base: Base, settings: SealSettings, config: ExposureConfig, tell: Tell) -> Public:
+def _public(base: Base, settings: SealSettings, config: ExposureConfig, tell: TellOf) -> Public:
     if config.public is not None:
         return _given(config.public, base, settings, config.crop or CROP)
     check_public(base.public_name, settings)

@@ -7,7 +7,6 @@ were measured on one base, and hold for that base alone: on another, latents car
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sfumato.attacker.attempt import Effort
 from sfumato.core.artifact import write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import load_base
 from sfumato.records import presets
 from sfumato.studies import compare, leaks, redteam, spec
@@ -36,7 +36,6 @@ DEARER = ("diffusion_prior:tuned", "pooling:pictures", "own_controlnet:server") 
 MEASURED_ON = "drawn people of the tiny base's own style"
 LEVELS = {"low": 0.3, "medium": 0.15, "high": 0.06}  # of people, that the best attack may recognise at most under each preset
 ENOUGH = 0.7  # of the centralised adherence, that any preset must keep
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +62,7 @@ class FrontierConfig:
 
 
 def run(
-    config: FrontierConfig, out: Path, *, command: str = "sfumato calibrate", tell: Tell = lambda what, done, total: None
+    config: FrontierConfig, out: Path, *, command: str = "sfumato calibrate", tell: TellOf = lambda what, done, total: None
 ) -> dict[str, Any]:
     """Measure what ``out`` lacks, and return every point that it has with both of its figures, and the presets chosen among them.
 
@@ -99,7 +98,7 @@ def run(
 
 
 def _trained(
-    config: FrontierConfig, domains: tuple[str, ...], schemes: tuple[str, ...], out: Path, command: str, tell: Tell
+    config: FrontierConfig, domains: tuple[str, ...], schemes: tuple[str, ...], out: Path, command: str, tell: TellOf
 ) -> dict[str, Any]:
     sized = CompareConfig(
         domains=domains, arms=schemes, pictures=config.pictures, steps=config.steps, conditions=config.conditions, seeds=(config.seed,)
@@ -108,7 +107,7 @@ def _trained(
 
 
 def _attacked(
-    config: FrontierConfig, schemes: tuple[str, ...], attacks: tuple[str, ...], seed: int, out: Path, command: str, tell: Tell
+    config: FrontierConfig, schemes: tuple[str, ...], attacks: tuple[str, ...], seed: int, out: Path, command: str, tell: TellOf
 ) -> dict[str, Any]:
     sized = MatrixConfig(
         schemes=schemes, attacks=attacks, effort=config.effort, people=config.people, each=config.each, public=config.public,
@@ -177,7 +176,9 @@ def met(person: dict[str, Any]) -> bool:
     return bool(person["upper"] < 3 * person["floor"])
 
 
-def _again(config: FrontierConfig, chosen: dict[str, Any], shifted: dict[str, Any], out: Path, command: str, tell: Tell) -> dict[str, Any]:
+def _again(
+    config: FrontierConfig, chosen: dict[str, Any], shifted: dict[str, Any], out: Path, command: str, tell: TellOf
+) -> dict[str, Any]:
     """What was chosen, attacked once more: other people, more attacks. Beside it what it is worth in the ``shifted`` style."""
     schemes = tuple(dict.fromkeys(found["scheme"] for found in chosen.values()))
     attacks = (*config.attacks, *DEARER)

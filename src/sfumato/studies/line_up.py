@@ -13,6 +13,7 @@ from PIL import Image
 
 from sfumato.attacker.knowledge import Candidates, Copies, People, Public
 from sfumato.core import registry
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import Base
 from sfumato.features.efficientnet import features
 from sfumato.features.identity import half
@@ -28,10 +29,9 @@ from sfumato.studies import leaks
 STYLE = "open-peeps"
 ATTRIBUTES = ("skin", "hair")
 LINKED = 500  # candidates that are held as something like the picture
-Tell = Callable[[str, int, int], None]
 
 
-def attackers(base: Base, people: int, each: int, *, condition: str, seed: int, tell: Tell = lambda what, done, total: None) -> Public:
+def attackers(base: Base, people: int, each: int, *, condition: str, seed: int, tell: TellOf = lambda what, done, total: None) -> Public:
     """What attackers train on: public people of the half that the judge's head never saw."""
     tell("drawing the attackers' public people", 0, 0)
     drawn = store.distinct(STYLE, "public", people, each, seed=seed, purpose="attackers", keep=lambda key: half(key) == 1)
@@ -41,7 +41,7 @@ def attackers(base: Base, people: int, each: int, *, condition: str, seed: int, 
 
 def victims(
     base: Base, public: Public, pools: tuple[str, ...], people: int, each: int, *, condition: str, seed: int,
-    tell: Tell = lambda what, done, total: None,
+    tell: TellOf = lambda what, done, total: None,
 ) -> tuple[leaks.Private, dict[str, Truth], dict[str, Prior], list[object]]:  # fmt: skip
     """Private people of all pools, each with ``each`` pictures to be attacked and as many others in the gallery.
 

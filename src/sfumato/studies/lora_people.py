@@ -25,6 +25,7 @@ from sfumato.adapters.trajectories import Store, train_all
 from sfumato.attacker.weights._shadows import PublicAdapters, Shadows
 from sfumato.core.artifact import read_json, sha256, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.progress import TellOf
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.features.identity import half
@@ -36,7 +37,6 @@ POOLS = ("recombined", "unseen_part")
 KIND = "peep"
 CLASS_PROMPT = f"a photo of {KIND}"
 CLASS_PICTURES = 8
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +134,7 @@ def name_of(number: int) -> str:
 
 
 def train_public(
-    base: Base, config: PeopleConfig, folder: Path, *, rank: int = 0, world: int = 1, tell: Tell = lambda what, done, total: None
+    base: Base, config: PeopleConfig, folder: Path, *, rank: int = 0, world: int = 1, tell: TellOf = lambda what, done, total: None
 ) -> tuple[Store, dict[str, torch.Tensor], PictureSet]:
     """Every public person's adapter at every kept step; what ``folder`` has is not trained again.
 
@@ -189,7 +189,7 @@ def kept_public(base: Base, people: PictureSet, folder: Path, config: PeopleConf
 
 
 def train_victims(
-    base: Base, config: PeopleConfig, folder: Path, *, odd: bool = False, tell: Tell = lambda what, done, total: None
+    base: Base, config: PeopleConfig, folder: Path, *, odd: bool = False, tell: TellOf = lambda what, done, total: None
 ) -> list[Victim]:
     """Every private person's adapter, by PEFT, one after another, as a file that is shared; an interrupted one goes on."""
     found: list[Victim] = []

@@ -17,6 +17,7 @@ from sfumato.attacker.attempt import Effort
 from sfumato.core.artifact import write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import Base, load_base
 from sfumato.judge import gates
 from sfumato.judge.report import pages
@@ -31,7 +32,6 @@ from sfumato.studies.exposure import ExposureConfig
 OWNER = "calibration"  # that signs the trials
 TARGETS = ("picture", "condition", "person")  # whose gates decide; others rest on attacks that are not run here
 SUPPLIED = tuple(f"sealed:seal_step={n},condition_step={m}" for n, m in ((600, 200), (800, 400), (900, 600)))
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class OwnConfig:
 
 def run(
     config: OwnConfig, out: Path, *, command: str = "sfumato calibrate", say: Callable[[str], None] = lambda text: None,
-    tell: Tell = lambda what, done, total: None,
+    tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Measure what ``out`` lacks, and return every point with what it is worth and what came back of it, and the best that passed.
 
@@ -111,7 +111,7 @@ def settings_of(word: str, condition: str) -> SealSettings:
 
 def _point(
     word: str, settings: SealSettings, row: Mapping[str, Any], config: OwnConfig, base: Base, out: Path, say: Callable[[str], None],
-    tell: Tell,
+    tell: TellOf,
 ) -> dict[str, Any]:  # fmt: skip
     """What a point is worth, and what the best attack got of any owner's pictures; its gates are those of all owners."""
     asked = {name: values for name, values in gates.thresholds().items() if name in TARGETS}

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -33,6 +33,7 @@ from sfumato.attacker.records.base import Guess
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.core.errors import UserError
+from sfumato.core.progress import Tell, TellOf
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.quiet import quiet_libraries
@@ -46,7 +47,6 @@ from sfumato.records.reader import Records
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
 from sfumato.studies import answers, leaks, line_up, spec
-from sfumato.studies.line_up import Tell
 
 SERVER_STEPS: dict[Effort, int] = {"glance": 60, "quick": 200, "full": 500}
 POOLS = ("recombined", "unseen_part")
@@ -91,7 +91,12 @@ class MatrixConfig:
 
 
 def run(
-    config: MatrixConfig, out: Path, *, jobs: int = 1, command: str = "sfumato attack --matrix", tell: Tell = lambda what, done, total: None
+    config: MatrixConfig,
+    out: Path,
+    *,
+    jobs: int = 1,
+    command: str = "sfumato attack --matrix",
+    tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Attack what ``out`` lacks, in so many processes, and return the whole matrix. ``command`` is noted as what makes it again."""
     path = out / "matrix.json"
@@ -124,7 +129,7 @@ def run(
 
 
 def _found(
-    config: MatrixConfig, wanted: list[tuple[str, str]], out: Path, jobs: int, tell: Tell
+    config: MatrixConfig, wanted: list[tuple[str, str]], out: Path, jobs: int, tell: TellOf
 ) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
     """What came of every cell, as each is done."""
     if jobs == 1 or len(wanted) < 2:
@@ -186,7 +191,7 @@ def _world(config: MatrixConfig) -> World:
 class World:
     """Who attacks whom in a matrix, drawn once; and what is known under one scheme, until another is asked for."""
 
-    def __init__(self, config: MatrixConfig, tell: Tell) -> None:
+    def __init__(self, config: MatrixConfig, tell: TellOf) -> None:
         self.config, self.base = config, load_base(device=choose_device())
         how: dict[str, Any] = {"condition": config.condition, "seed": config.seed, "tell": tell}
         self.public = line_up.attackers(self.base, config.public, config.public_each, **how)
@@ -195,7 +200,7 @@ class World:
         )
         self.scheme, self.known = "", Scenario()
 
-    def cell(self, scheme: str, row: str, out: Path, tell: Callable[[int, int], None]) -> dict[str, Any]:
+    def cell(self, scheme: str, row: str, out: Path, tell: Tell) -> dict[str, Any]:
         """What came of ``row`` on ``scheme``, and what of it leaked; pictures go to ``out``."""
         config, base = self.config, self.base
         if (scheme, row) == CEILING:
@@ -220,7 +225,7 @@ class World:
 
 def attack(
     scenario: Scenario, row: str, base: Base, work: Path, *, condition: str, effort: Effort, seed: int, records: int = 0,
-    most: int | None = None, tell: Callable[[int, int], None],
+    most: int | None = None, tell: Tell,
 ) -> tuple[Guess | NoChannel | Failed, Scenario]:  # fmt: skip
     """One attack on as many of the records as it can afford, ``records`` at least and ``most`` at most, and what is known after it.
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from sfumato.core.device import autocast
+from sfumato.core.progress import Tell
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts, suit, usual
@@ -25,7 +26,7 @@ from sfumato.server.train import objective
 
 def measure(
     base: Base, *, batch: int = 32, rounds: int = 3, steps: int = 4, precision: str = "no", seed: int = 0,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Tell = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Median seconds of a step of both loops, and their ratio (above 1: ours is faster).
 

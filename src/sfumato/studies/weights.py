@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from importlib.resources import files as package
 from pathlib import Path
@@ -27,6 +26,7 @@ from sfumato.core.artifact import write_atomic, write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
 from sfumato.core.header import read_header
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import DEFAULT, Base, load_base
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics.identity import judges
@@ -39,7 +39,6 @@ from sfumato.studies.lora_people import CLASS_PROMPT, PeopleConfig
 BASE = "the base itself, same prompt"
 ATTACKED = "attack.json"  # what came of attack_files
 WAIT = timedelta(days=7)  # for the first process, which trains the encoder alone: longer than the libraries' half an hour
-Tell = Callable[[str, int, int], None]
 
 
 def base_of(name: str = "tiny") -> Base:
@@ -61,7 +60,7 @@ def train_attacker(
     options: dict[str, Any],
     *,
     overwrite: bool = False,
-    tell: Tell = lambda what, done, total: None,
+    tell: TellOf = lambda what, done, total: None,
 ) -> Autoencoder:
     """Public people's adapters, then an encoder of them, kept in ``out``. What is there is not made again.
 
@@ -160,7 +159,7 @@ def _named(base: Base, paths: list[Path]) -> dict[str, Autoencoder]:
 def attack_files(
     base: Base, files: list[Path], attackers: list[Path], out: Path, *, truth: Path | None = None, steps: int | None = None, seed: int = 0,
     prompt: str = CLASS_PROMPT, effort: Effort = "quick", candidates: Path | None = None, work: Path | None = None,
-    tell: Tell = lambda what, done, total: None,
+    tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Run trained attackers on shared files, the one that ships where none is named; a file that cannot be attacked is named, and the
     others go on. With ``candidates``, other pictures of people, also who of them it is, calibrated by public people's adapters in ``work``.
@@ -267,7 +266,7 @@ def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
 def study(
     base: Base, config: PeopleConfig, work: Path, out: Path, attackers: list[Path], *, odd: bool = False, more: bool = False,
     anyway: bool = False, only: tuple[str, ...] = (), effort: Effort = "quick",
-    command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
+    command: str = "sfumato attack-weights evaluate", tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Private people's adapters, and every attack on each of them (or those rows of ``only``), unless the gate is not passed; see
     ``weights_table.evaluate``. Where no attacker is named it is the one that ships, if one does for ``base``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from sfumato.attacker.weights.base import Candidates, Guess, Merged, Published
 from sfumato.attacker.weights.dataset_size import Sized
 from sfumato.attacker.weights.membership import KnownMembers
 from sfumato.core.errors import UserError
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import Base
 from sfumato.pictures import store
 from sfumato.studies import lora_people
@@ -30,12 +30,11 @@ from sfumato.studies.lora_people import PeopleConfig, Victim
 SHADOWS = 16
 SIZES = (1, 2, 3, 5, 8)
 FALSE_RATE = 0.01
-Tell = Callable[[str, int, int], None]
 
 
 def membership(
     base: Base, victims: list[Victim], config: PeopleConfig, *, effort: Effort = "quick", shadowed: int = 0,
-    tell: Tell = lambda what, done, total: None,
+    tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """By variant: how well members are told from other pictures of the same person, and from strangers' pictures.
 
@@ -114,7 +113,7 @@ def _shadows(base: Base, z_0: torch.Tensor, prompt: str, config: PeopleConfig, n
 
 
 def dataset_size(
-    base: Base, config: PeopleConfig, folder: Path, *, known: int = 8, asked: int = 4, tell: Tell = lambda what, done, total: None
+    base: Base, config: PeopleConfig, folder: Path, *, known: int = 8, asked: int = 4, tell: TellOf = lambda what, done, total: None
 ) -> dict[str, Any]:
     """On how many pictures was it trained? ``known`` adapters of each of ``SIZES`` to learn from, ``asked`` of other people to be guessed;
     all by the usual recipe, which the attacker knows. Chance is 1 in 5."""

@@ -26,6 +26,7 @@ from sfumato.attacker.weights.base import Class, Guess, LineUp, Published, Recip
 from sfumato.attacker.weights.network_autoencoder import Another, Trained
 from sfumato.core.artifact import read_json, sha256, write_atomic, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.progress import TellOf
 from sfumato.core.randomness import spread
 from sfumato.diffusion.base import Base
 from sfumato.judge.report import pages
@@ -35,7 +36,6 @@ from sfumato.studies.weights_judge import Judge
 from sfumato.studies.weights_scores import FLOOR, LINE_UP, OWNER, table
 
 GUIDANCE = 3.0
-Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +90,7 @@ def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
 def evaluate(
     base: Base, victims: list[Victim], rows: tuple[Row, ...], known: Scenario, config: PeopleConfig, out: Path, *,
     models: Mapping[str, Autoencoder] | None = None, effort: Effort = "quick", anyway: bool = False,
-    command: str = "sfumato attack-weights evaluate", tell: Tell = lambda what, done, total: None,
+    command: str = "sfumato attack-weights evaluate", tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Attack every victim in every way that ``out`` lacks, and return the table. First of all the gate: below it nothing is attacked.
 
