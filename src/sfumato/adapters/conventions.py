@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from sfumato.adapters.lora import TEXT, UNET
-
+UNET = "unet."
+TEXT = "text_encoder.text_model."
 KOHYA = {UNET: "lora_unet_", TEXT: "lora_te_text_model_"}
 
 # How the two factors of a layer are called, and its alpha: diffusers with PEFT, diffusers before, kohya.

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from sfumato.adapters.conventions import TEXT, UNET
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import Base
 
-UNET = "unet."
-TEXT = "text_encoder.text_model."
 _PEFT_NAME = "sfumato"
 
 

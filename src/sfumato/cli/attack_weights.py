@@ -166,7 +166,7 @@ def run(
 
 def _code(answers: Iterable[dict[str, Any]]) -> int:
     """1 where a header tells, else 2 where a file could not be read or an attack came to nothing, else 0."""
-    from sfumato.attacker.weights.metadata import TELLING
+    from sfumato.adapters.notes import TELLING
 
     several = list(answers)
     if any(answer.get("header", {}).get(kind) for answer in several for kind in TELLING):

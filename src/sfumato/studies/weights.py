@@ -12,11 +12,11 @@ from accelerate import PartialState
 
 from sfumato.adapters import formats
 from sfumato.adapters.lora import Adapter, check_fits
+from sfumato.adapters.thumbnails import pictures as pictures_in
 from sfumato.attacker.attempt import Effort, Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights._autoencoder import Autoencoder, AutoencoderConfig, load
-from sfumato.attacker.weights._pictures import pictures as pictures_in
 from sfumato.attacker.weights._shadows import Shadows
 from sfumato.attacker.weights._train_autoencoder import train
 from sfumato.attacker.weights.base import Class, File, Guess, PublicPeople, Published, Steps, Trigger

@@ -11,10 +11,10 @@ import torch
 
 from adapters_support import adapter_of
 from sfumato.adapters import conventions, formats
+from sfumato.adapters.thumbnails import pictures
 from sfumato.attacker.attempt import Failed
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as weights
-from sfumato.attacker.weights._pictures import pictures
 from sfumato.attacker.weights.base import File, Guess
 from sfumato.core import header as _header
 from sfumato.core.artifact import to_bytes
