@@ -1,0 +1,58 @@
+"""One report of files and folders that are to be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sfumato.core.errors import UserError
+from sfumato.sharing import file as files
+from sfumato.sharing import folder as folders
+from sfumato.sharing import policy as policies
+from sfumato.sharing.finding import Finding, Report, Untested, sorted_by_level
+from sfumato.sharing.policy import Policy
+
+
+def audit(
+    paths: Iterable[Path], *, policy: Policy | None = None, before: Iterable[tuple[str, str, str]] = (),
+    on_path: Callable[[Path], None] = lambda path: None,
+) -> Report:  # fmt: skip
+    """What ``paths`` give away.
+
+    Args:
+        paths: files and folders.
+        policy: what passes; by default nothing does.
+        before: keys of findings that are known from an earlier report.
+        on_path: told about each before it is looked at.
+
+    Raises:
+        UserError: one of them is not there, or nothing was named.
+    """
+    several = list(paths)
+    if not several:
+        raise UserError("nothing to audit", expected="a file or a folder")
+    for path in several:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder", fix="check the path: nothing was audited")
+    said: dict[str, str] = {}
+    findings: list[Finding] = []
+    untested: list[Untested] = []
+    count = size = 0
+    for path in several:
+        on_path(path)
+        if path.is_dir():
+            said[str(path)], seen = folders.of_folder(path)
+            findings += seen.findings
+            untested += seen.untested
+            count, size = count + seen.files, size + seen.bytes
+        else:
+            said[str(path)], found, open_ = files.of_file(path)
+            findings += found
+            untested += open_
+            count, size = count + 1, size + (path.stat().st_size if path.is_file() else 0)
+    rules = policy or Policy()
+    passed = policies.applied(findings, rules, set(before))
+    return Report(
+        audited=said, findings=sorted_by_level(passed), untested=tuple(dict.fromkeys(untested)), fail_on=rules.fail_on,
+        files=count, bytes=size,
+    )  # fmt: skip
