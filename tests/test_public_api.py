@@ -16,11 +16,17 @@ from PIL import Image
 
 import sfumato
 from sfumato.api import attack as attacks
-from sfumato.api.audit import Check
+from sfumato.api.audit_records import Check
 from sfumato.judge.audit import repeats
+from sharing_support import DIALECTS, write
 
-VERBS = ["attack", "audit", "finetune", "generate", "load_base", "load_controlnet", "load_records", "seal", "train"]
-TYPES = ["Attacked", "Audited", "FinetuneConfig", "Finetuned", "Generated", "LoraSettings", "Sealed", "TrainConfig", "Trained"]
+VERBS = [
+    "attack", "audit", "audit_records", "finetune", "generate", "load_base", "load_controlnet", "load_records", "scrub", "seal", "train",
+]  # fmt: skip
+TYPES = [
+    "Attacked", "AuditedRecords", "FinetuneConfig", "Finetuned", "Generated", "LoraSettings", "Report", "Scrubbed", "Sealed", "TrainConfig",
+    "Trained",
+]  # fmt: skip
 NAMES = {*VERBS, *TYPES}
 
 
@@ -77,6 +83,7 @@ def world(tmp_path_factory, mini):
         world = {"sfumato": sfumato, "base": base, "folder": mini, "place": place}
         world["sealed"] = run_example("seal", world)["sealed"]
         world["trained"] = sfumato.train("records", "controlnet", base=base, config=sfumato.TrainConfig(steps=1, batch=2, held_out=0))
+        write(place / "lora.safetensors", DIALECTS["kohya sd1"][0], {"ss_seed": "1"})
         yield world
         os.chdir(before)
 
@@ -159,7 +166,7 @@ def test_an_audit_names_what_is_refuted_and_what_is_damaged(world, tmp_path):
     shutil.copytree("records", tmp_path / "records")
     (shard,) = (tmp_path / "records").glob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
-    audited = sfumato.audit(tmp_path / "records", base=world["base"])
+    audited = sfumato.audit_records(tmp_path / "records", base=world["base"])
     assert len(audited.bad) == 1 and shard.name in audited.bad[0] and not audited.anybody and not audited.refuted
     seen = Check(field="z_n", name="bands", asks="", p=0.0, threshold=1e-6, statistic=1.0, expected=0.0, where="")
     assert dataclasses.replace(audited, anybody=(seen,)).refuted

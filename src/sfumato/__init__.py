@@ -13,8 +13,10 @@ from sfumato._version import __version__ as __version__
 if TYPE_CHECKING:
     from sfumato.api.attack import Attacked as Attacked
     from sfumato.api.attack import attack as attack
-    from sfumato.api.audit import Audited as Audited
+    from sfumato.api.audit import Report as Report
     from sfumato.api.audit import audit as audit
+    from sfumato.api.audit_records import AuditedRecords as AuditedRecords
+    from sfumato.api.audit_records import audit_records as audit_records
     from sfumato.api.finetune import FinetuneConfig as FinetuneConfig
     from sfumato.api.finetune import Finetuned as Finetuned
     from sfumato.api.finetune import LoraSettings as LoraSettings
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from sfumato.api.load import load_base as load_base
     from sfumato.api.load import load_controlnet as load_controlnet
     from sfumato.api.load import load_records as load_records
+    from sfumato.api.scrub import Scrubbed as Scrubbed
+    from sfumato.api.scrub import scrub as scrub
     from sfumato.api.seal import Sealed as Sealed
     from sfumato.api.seal import seal as seal
     from sfumato.api.train import TrainConfig as TrainConfig
@@ -32,10 +36,12 @@ if TYPE_CHECKING:
 
 _FILES = {
     "attack": ("Attacked", "attack"),
-    "audit": ("Audited", "audit"),
+    "audit": ("Report", "audit"),
+    "audit_records": ("AuditedRecords", "audit_records"),
     "finetune": ("FinetuneConfig", "Finetuned", "LoraSettings", "finetune"),
     "generate": ("Generated", "generate"),
     "load": ("load_base", "load_controlnet", "load_records"),
+    "scrub": ("Scrubbed", "scrub"),
     "seal": ("Sealed", "seal"),
     "train": ("TrainConfig", "Trained", "train"),
 }

@@ -46,7 +46,7 @@ def command(
         return
     from dataclasses import asdict
 
-    from sfumato.api.audit import of_records
+    from sfumato.api.audit_records import of_records
     from sfumato.core import finished
     from sfumato.core.errors import RecordError
     from sfumato.core.outside import printable

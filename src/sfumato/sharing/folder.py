@@ -33,8 +33,8 @@ _NAMES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("secret", r"(.*/)?(\.env(\..*)?|\.netrc|id_(rsa|ed25519|ecdsa)|.*\.pem|\.huggingface/token|credentials(\.json)?)"),
         ("cached-latents", r".*(_sd|_te|_sdxl|_flux|_sd3)?\.npz|.*(latent|vae)_cache/.*|.*_latents?\.(safetensors|pt|npy)"),
         ("logs", r"(.*/)?(events\.out\.tfevents\..*|hparams\.ya?ml|(logs|wandb|runs|tensorboard)/.*|.*\.log|lightning_logs/.*)"),
-        ("optimizer", r"(.*/)?(optimizer.*|scheduler\.bin|scaler\.pt|random_states.*|rng_state.*|trainer_state\.json|training_args\.bin)"),
         ("checkpoint", r"(.*/)?((checkpoint|step|epoch)[-_]?\d+/.*|checkpoint\.safetensors|.*-step\d+\.safetensors)"),
+        ("optimizer", r"(.*/)?(optimizer.*|scheduler\.bin|scaler\.pt|random_states.*|rng_state.*|trainer_state\.json|training_args\.bin)"),
         ("captions-file", r"(.*/)?(metadata\.(jsonl?|csv|parquet)|captions?/.*|.*\.captions?)"),
     )
 )

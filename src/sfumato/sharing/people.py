@@ -12,7 +12,7 @@ _RULES = (
     re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}"),  # a mail address
     re.compile(r"(?<![\w.])@[a-z][\w.]{2,30}", re.IGNORECASE),  # an account's
     re.compile(r"(?<![\w.])\+\d{1,3}[ \d()-]{7,16}\d"),  # a telephone's number
-    re.compile(r"\b(?:mr|mrs|ms|dr|prof|sir|madame|frau|herr)\.? [^\W\d_]{2,20}(?: [^\W\d_]{2,20})?", re.IGNORECASE),
+    re.compile(r"\b(?:mr|mrs|ms|dr|prof|sir|madame|frau|herr)\.? [^\W\d_]{2,20}", re.IGNORECASE),
     re.compile(r"\b(?:named|called|my (?:wife|husband|son|daughter|friend|mother|father|boss|boyfriend|girlfriend)) [^\W\d_]{2,20}\b",
                re.IGNORECASE),
 )  # fmt: skip
@@ -29,7 +29,7 @@ def people(texts: Iterable[str]) -> list[str]:
             seen |= dict.fromkeys(found.strip() for found in rule.findall(text))
         seen |= dict.fromkeys(full for full in _FULL.findall(text) if full not in _NOT)
         words = _WORD.findall(text.replace("_", " "))
-        for word, after in zip(words, [*words[1:], ""], strict=True):
+        for word, after in zip(words, [*words[1:], ""], strict=False):
             if word.lower() in _GIVEN:
                 seen[f"{word} {after}".strip() if after and after.lower() not in _SMALL else word] = None
     return list(seen)

@@ -60,4 +60,4 @@ def found(rule: str, path: str, texts: object = (), *, place: str = "", count: i
 def _fix(rule: Rule, path: str) -> str:
     if rule.fix == "scrub":
         return f"sfumato scrub {shlex.quote(path)} -o CLEAN"
-    return f"leave {path} out, or: sfumato scrub FOLDER -o CLEAN" if rule.fix else ""
+    return "sfumato scrub FOLDER -o CLEAN, which leaves it out" if rule.fix else ""

@@ -14,13 +14,18 @@ def names() -> list[str]:
     return sorted(module.name.removeprefix("as_") for module in iter_modules(__path__))
 
 
-def written(report: Report, form: str) -> str:
-    """The report as text of a format.
+def check(form: str) -> None:
+    """Refuse a format that is none.
 
     Raises:
-        UserError: no such format.
+        UserError: with the formats that there are.
     """
     if form not in names():
         raise UserError(f"--format {form!r}", expected=", ".join(["table", *names()]))
+
+
+def written(report: Report, form: str) -> str:
+    """The report as text of a format; ``UserError`` where there is no such."""
+    check(form)
     text: str = import_module(f"{__name__}.as_{form}").write(report)
     return text

@@ -1,0 +1,76 @@
+"""``sfumato audit``: what files and folders give away, before they are shared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sfumato.sharing.finding import Report
+
+FORMATS = "table, json, markdown, html, sarif or junit."
+
+
+def command(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files (.safetensors of any program) and folders.")],
+    form: Annotated[str, typer.Option("--format", help=FORMATS)] = "table",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report there, and a table to the terminal.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="TOML: which level fails, and what passes, for which reason, until when.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="An earlier report as JSON: what stands there passes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Say what files give away, before you share them: offline, in seconds, without a base or a GPU.
+
+    Headers of weights, names of files, notes of pictures and small texts are read. No weight is: attack-weights asks those. For records
+    that sfumato seal wrote: inspect --audit, and attack.
+
+    Exit code 0: no finding; 1: findings; 2: something that was named could not be read.
+    """
+    from sfumato.api.audit import audit
+    from sfumato.cli import _output
+    from sfumato.core import finished
+    from sfumato.sharing import formats
+
+    form = "json" if as_json else form
+    if out is not None:
+        finished.keep(out, overwrite=overwrite)
+    if form != "table":
+        formats.check(form)
+    report = audit(paths, policy=policy, baseline=baseline)
+    text = "" if form == "table" else formats.written(report, form)
+    if out is not None:
+        from sfumato.core.artifact import write_atomic
+
+        write_atomic(out, (text or formats.written(report, "markdown")).encode(), private=True)
+    elif text:
+        typer.echo(text, nl=False)
+    if form == "table" or out is not None:
+        _table(report)
+        if out is not None:
+            _output.say(f"{out}: the report. It quotes what it found: share it with care")
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def _table(report: Report) -> None:
+    """The report for a person, the verdict last, where a terminal shows it."""
+    from sfumato.cli import _output
+    from sfumato.sharing.words import headline, sure
+
+    for path, said in report.audited.items():
+        _output.show(f"{path}: {said}")
+    for one in report.findings:
+        where = ", ".join(part for part in (one.path, one.place) if part)
+        more = f" ({one.count})" if one.count > 1 else ""
+        _output.show(f"{one.level.upper():6} {one.reveals}{more} [{one.rule}, {sure(one)}]")
+        _output.show(f"       {where}" + (f": {'; '.join(one.examples)}" if one.examples else ""))
+        if one.ignored:
+            _output.show(f"       passes: {one.ignored}")
+    for fix in dict.fromkeys(one.fix for one in report.failing if one.fix):
+        _output.show(f"fix:   {fix}")
+    for open_ in report.untested:
+        _output.show(f"NOT TESTED: {open_.what}: {open_.why}" + (f". {open_.how}" if open_.how else ""))
+    _output.show(headline(report))
