@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sfumato.adapters import formats
-from sfumato.adapters.conventions import other_kind, split
-from sfumato.adapters.lora import TEXT, check_fits
+from sfumato.adapters.conventions import TEXT, other_kind, split
+from sfumato.adapters.lora import check_fits
 from sfumato.core.artifact import to_bytes, write_json
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator

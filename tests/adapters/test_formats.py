@@ -11,7 +11,8 @@ from safetensors.torch import save
 
 from adapters_support import adapter_of
 from sfumato.adapters import formats
-from sfumato.adapters.lora import TEXT, Adapter, attached
+from sfumato.adapters.conventions import TEXT
+from sfumato.adapters.lora import Adapter, attached
 from sfumato.core.artifact import metadata_of, to_bytes
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator

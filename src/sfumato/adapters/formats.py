@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from sfumato.adapters.conventions import kohya_name, other_kind, other_model, split
-from sfumato.adapters.lora import TEXT, UNET, Adapter
+from sfumato.adapters.conventions import TEXT, UNET, kohya_name, other_kind, other_model, split
+from sfumato.adapters.lora import Adapter
 from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_atomic
 from sfumato.core.errors import UserError
 from sfumato.core.header import check_header, header_bytes

@@ -48,5 +48,6 @@ def _settings() -> dict[str, Any]:
     """Every detector but guesses, and no filter: one of the usual ones would ask servers."""
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
-    names = {kind.__name__ for kind in get_mapping_from_secret_type_to_class().values()}
+    kinds: dict[str, Any] = get_mapping_from_secret_type_to_class()
+    names = {kind.__name__ for kind in kinds.values()}
     return {"plugins_used": [{"name": name} for name in sorted(names - set(_GUESSES))], "filters_used": []}

@@ -11,7 +11,8 @@ import torch
 from scipy.stats import rankdata
 
 from sfumato.adapters import formats
-from sfumato.adapters.lora import UNET, linears
+from sfumato.adapters.conventions import UNET
+from sfumato.adapters.lora import linears
 from sfumato.adapters.train_many import train_many
 from sfumato.adapters.trajectories import Store, train_all
 from sfumato.attacker.attempt import Effort

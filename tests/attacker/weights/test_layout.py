@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from adapters_support import adapter_of
-from sfumato.adapters.lora import UNET, Adapter, delta_w, linears
+from sfumato.adapters.conventions import UNET
+from sfumato.adapters.lora import Adapter, delta_w, linears
 from sfumato.attacker.weights._layout import Layout, decompose, norms, refactored, seen
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator

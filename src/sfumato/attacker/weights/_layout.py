@@ -8,7 +8,8 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 
-from sfumato.adapters.lora import UNET, Adapter, LoraSettings
+from sfumato.adapters.conventions import UNET
+from sfumato.adapters.lora import Adapter, LoraSettings
 from sfumato.core.errors import UserError
 
 Factors = dict[str, tuple[torch.Tensor, torch.Tensor]]  # by layer, A (K, r, in) and B (K, out, r), with lora_alpha / r in B

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.adapters.lora import TEXT, UNET, Adapter, attached, check_fits
+from sfumato.adapters.conventions import TEXT, UNET
+from sfumato.adapters.lora import Adapter, attached, check_fits
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator

@@ -17,7 +17,8 @@ import torch
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sfumato.adapters.lora import UNET, Adapter, attached, factors_of
+from sfumato.adapters.conventions import UNET
+from sfumato.adapters.lora import Adapter, attached, factors_of
 from sfumato.attacker.attempt import Effort, Tell
 from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights._sampling import PICTURES, apart
