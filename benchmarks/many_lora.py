@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from sfumato._version import __version__
 from sfumato.adapters.dreambooth import FinetuneConfig, Task
 from sfumato.adapters.lora import LoraSettings
 from sfumato.adapters.train_many import train_many
@@ -128,6 +129,7 @@ def main() -> None:
     args = parser.parse_args()
     quiet_libraries()
     figures = measure({key: value for key, value in vars(args).items() if key != "json"})
+    figures["version"] = __version__
     figures["command"] = " ".join(["python benchmarks/many_lora.py", *sys.argv[1:]])
     if args.json and args.json != Path("-"):
         args.json.write_text(json.dumps(figures, indent=1) + "\n")

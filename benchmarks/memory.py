@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfumato._version import __version__
 from sfumato.core.artifact import write_json
 from sfumato.core.memory import peak_bytes
 from sfumato.core.randomness import generator
@@ -89,7 +90,9 @@ def main(args: list[str] | None = None) -> None:
             rows.setdefault(task, {})[row] = json.loads(done.stdout)
             print(task, row, f"{rows[task][row]['above'] / 1e9:.2f} GB above the weights", file=sys.stderr, flush=True)
             command = f"python benchmarks/memory.py --pictures {asked.pictures} --side {asked.side}"
-            write_json(asked.json, {"command": command, "pictures": asked.pictures, "pixels": 8 * asked.side, "peak": rows})
+            write_json(
+                asked.json, {"command": command, "version": __version__, "pictures": asked.pictures, "pixels": 8 * asked.side, "peak": rows}
+            )
 
 
 if __name__ == "__main__":

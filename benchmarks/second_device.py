@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sfumato._version import __version__
 from sfumato.core.device import choose_device, choose_precision
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
@@ -122,6 +123,7 @@ def main() -> None:
     quiet_libraries()
     with tempfile.TemporaryDirectory() as work:
         figures = measure(SIZES["small" if args.small else "usual"], Path(work))
+    figures["version"] = __version__
     figures["command"] = " ".join(["python benchmarks/second_device.py", *sys.argv[1:]])
     text = json.dumps(figures, indent=1)
     if args.json:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from sfumato._version import __version__
 from sfumato.core.device import choose_precision
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.quiet import quiet_libraries
@@ -39,6 +40,7 @@ def main() -> None:
         base, batch=batch, rounds=args.rounds, steps=args.steps, precision=args.precision,
         on_step=lambda done, total: print(f"{done}/{total}", end="\r", file=sys.stderr, flush=True),
     )  # fmt: skip
+    figures["version"] = __version__
     figures["command"] = " ".join(["python benchmarks/server_step.py", *sys.argv[1:]])
     text = json.dumps(figures, indent=1)
     if args.json:

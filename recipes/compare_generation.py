@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sfumato._version import __version__
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.randomness import InsecureNoise
 from sfumato.defences import sealed_noise
@@ -59,7 +60,16 @@ def main() -> None:
     trained, said = load_latent_controlnet(args.controlnet)[1], provenance(args.controlnet)
     settings = {"train": said["train"], "unet": trained["base"]["unet"], "owners": [owner["settings"] for owner in said["owners"]]}
     command = f"sfumato demo --full && python recipes/compare_generation.py {EXAMPLE}"
-    write_json(args.json, {"ways": ways, "controlnet": settings, "command": command, "interval": "95 %, paired bootstrap over conditions"})
+    write_json(
+        args.json,
+        {
+            "ways": ways,
+            "controlnet": settings,
+            "command": command,
+            "version": __version__,
+            "interval": "95 %, paired bootstrap over conditions",
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -314,8 +314,11 @@ def beside(style: str) -> list[str]:
 @as_table
 def domain() -> list[str]:
     (found,) = json.loads((ROOT / "src/sfumato/assets/domain.json").read_text()).values()
-    rows = [[name, f"{100 * one['beyond']:.0f} %", str(one["n"])] for name, one in found["measured"].items()]
-    return lines_of(["pictures", "share that lies beyond", "n"], sorted(rows, key=lambda row: float(row[1].split()[0])))
+    rows = []
+    for name, one in sorted(found["measured"].items(), key=lambda item: item[1]["beyond"]):
+        error = f"{100 * one['error']['beyond']:.0f} %" if "error" in one else UNKNOWN
+        rows.append([name, f"{100 * one['beyond']:.0f} %", error, str(one["n"])])
+    return lines_of(["pictures", "latents beyond", "VAE's error beyond", "n"], rows)
 
 
 @as_table

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from sfumato._version import __version__
 from sfumato.attacker.knowledge import Conditions, Latents, Mechanism, Public, Scenario
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.device import choose_precision
@@ -213,7 +214,11 @@ def run(args: argparse.Namespace, ways: dict[str, Way], attacks: tuple[str, ...]
     figures: dict[str, Any] = read_json(args.json, what="figures") if args.json.exists() else {"settings": settings, "ways": {}}
     if figures["settings"] != settings:
         raise SystemExit(f"{args.json} was made with other settings or another base; move it away")
-    figures |= {"command": f"python recipes/move_the_frontier.py --seal-step {args.seal_step}", "interval": "95 %, bootstrap"}
+    figures |= {
+        "command": f"python recipes/move_the_frontier.py --seal-step {args.seal_step}",
+        "interval": "95 %, bootstrap",
+        "version": __version__,
+    }
     public = line_up.attackers(base, args.public, 8, condition=CONDITION, seed=args.seed)
     victims = cache(partial(line_up.victims, base, public, redteam.POOLS, args.people, args.each, condition=CONDITION, seed=args.seed))
     for name, way in ways.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from sfumato._version import __version__
 from sfumato.core.artifact import write_json
 from sfumato.diffusion.quiet import quiet_libraries
 from sfumato.diffusion.shapes import sd15
@@ -20,7 +21,16 @@ def main(out: Path = DOCS / "sd15.json") -> None:
     quiet_libraries()
     shapes = sd15()
     rows = footprint.table(shapes, pictures=1000)
-    write_json(out, {"shapes": asdict(shapes), "pictures_of_an_owner": 1000, "schemes": rows, "command": "python recipes/sd15_table.py"})
+    write_json(
+        out,
+        {
+            "shapes": asdict(shapes),
+            "pictures_of_an_owner": 1000,
+            "schemes": rows,
+            "command": "python recipes/sd15_table.py",
+            "version": __version__,
+        },
+    )
     for name, row in rows.items():
         totals = " ".join(f"{value / 1e6:>10,.2f}" for value in row["total_after_epochs"].values())
         up, down = row["bytes_up_per_picture_and_epoch"], row["bytes_down_per_picture_and_epoch"]

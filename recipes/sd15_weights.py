@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from sfumato._version import __version__
 from sfumato.core.artifact import write_json
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.quiet import quiet_libraries
@@ -129,7 +130,9 @@ def main(args: list[str] | None = None) -> None:
     words = [] if asked.side == 8 else ["--side", str(asked.side)]
     words += [word for encoder in asked.encoder or () for word in ("--encoder", encoder)]
     made_by = " ".join(["python recipes/sd15_weights.py", *words])
-    write_json(asked.json, {"command": made_by, "pixels": size, "threads": torch.get_num_threads(), "commands": figures})
+    write_json(
+        asked.json, {"command": made_by, "version": __version__, "pixels": size, "threads": torch.get_num_threads(), "commands": figures}
+    )
     for name, row in figures.items():
         print(f"{name:36} {row.get('bytes', 0) / 1e6:8.1f} MB  {row['seconds']:6.1f} s")
 

@@ -20,6 +20,7 @@ import matplotlib
 import numpy as np
 import torch
 
+from sfumato._version import __version__
 from sfumato.core.artifact import write_json
 from sfumato.core.device import choose_precision
 from sfumato.core.randomness import InsecureNoise
@@ -56,7 +57,12 @@ def run(args: argparse.Namespace) -> None:
                 "precision": args.precision, "unet": base.unet_fingerprint}  # fmt: skip
     if figures.get("settings", settings) != settings:
         raise SystemExit(f"{args.json} was made with other settings or another base; move it away")
-    figures |= {"settings": settings, "command": "python recipes/sweep_seal_steps.py", "interval": "95 %, paired bootstrap over conditions"}
+    figures |= {
+        "settings": settings,
+        "command": "python recipes/sweep_seal_steps.py",
+        "version": __version__,
+        "interval": "95 %, paired bootstrap over conditions",
+    }
     held_out = arms.HeldOut.draw(base, demo.STYLE, args.conditions, condition="canny", seed=args.seed)
     figures["f1_vae"] = float(held_out.f1_vae.mean())
     pools = [store.load(demo.STYLE, pool, args.pictures, seed=args.seed, per_identity=4) for pool in demo.OWNERS.values()]

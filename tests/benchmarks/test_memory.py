@@ -29,11 +29,7 @@ def test_every_task_is_measured(bench, task, at_once):
     assert found["weights"] > 0 and found["above"] >= 0 and (budget.BYTES == bench.EVERYTHING) == at_once
 
 
-def test_the_page_says_what_was_measured():
+def test_the_budget_keeps_every_task_small_at_the_size_of_sd():
     figures = json.loads((ROOT / "docs" / "memory.json").read_text())
-    page = (ROOT / "docs" / "schemes.md").read_text()
-    assert figures["command"] in page and figures["pixels"] == 512
-    for task, rows in figures["peak"].items():
-        cells = [f"{rows[row]['above'] / 1e9:.2f} GB" for row in ("by budget", "at once")]
-        assert f"| {task} | {' | '.join(cells)} |" in page
-        assert rows["by budget"]["above"] < 2e9
+    assert figures["pixels"] == 512 and set(figures["peak"]) == {"encode", "decode", "sample"}
+    assert all(rows["by budget"]["above"] < 2e9 for rows in figures["peak"].values())

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sfumato._version import __version__
 from sfumato.attacker.attempt import Effort
 from sfumato.core.artifact import write_json
 from sfumato.core.device import choose_device
@@ -87,7 +88,8 @@ def run(
         trained = _trained(config, ("shifted",), (*LEARNED, *schemes), out, command, tell)
         chosen = _again(config, chosen, trained["shifted"], out, command, tell)
     figures = {
-        "command": command, "settings": json.loads(json.dumps(asdict(config))), "interval": "95 %", "unet": base.unet_fingerprint,
+        "command": command, "version": __version__, "settings": json.loads(json.dumps(asdict(config))), "interval": "95 %",
+        "unet": base.unet_fingerprint,
         "base": base.fingerprint, "latent": list(base.latent_shape), "condition": "canny", "ceiling": attacked["ceiling"],
         "beside": {name: rows[name]["adherence"] for name in BESIDE}, "points": points, "presets": chosen,
         "shifted": {name: row["adherence"] for name, row in trained.get("shifted", {}).items()},

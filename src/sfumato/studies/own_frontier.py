@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sfumato._version import __version__
 from sfumato.attacker.attempt import Effort
 from sfumato.core.artifact import write_json
 from sfumato.core.device import choose_device
@@ -86,7 +87,7 @@ def run(
         best = choose(found)
         sizes = {**asdict(config), "folders": len(config.folders), "public": bool(config.public)}
         figures = {
-            "command": command, "settings": json.loads(json.dumps(sizes)),
+            "command": command, "version": __version__, "settings": json.loads(json.dumps(sizes)),
             "interval": "95 %", "base": base.fingerprint, "points": found, "best": best, "few": compare.few(sized),
             "beside": {name: rows[name]["adherence"] for name in (*beside, "no_control")}, "notes": trained["folders"]["notes"],
             "next": [] if best is None else commands(points[best]),

@@ -20,7 +20,11 @@ COUNT: dict[Effort, int] = {"quick": 1000, "full": 4000}
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
-    """See the module."""
+    """Estimate ``z_0`` and ``c`` from several releases of each picture.
+
+    Raises:
+        Lacking: there is one release alone.
+    """
     times = len(scenario[Latents].z)
     if times < 2:
         raise Lacking(Releases)

@@ -42,7 +42,11 @@ _draws: Once[torch.Tensor] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "ddim") -> Guess:
-    """See the module."""
+    """Fill in ``z_0`` of every record with the base.
+
+    Raises:
+        Lacking: ``best`` and ``tuned`` want public pictures.
+    """
     base = scenario[Base]
     seen = see(scenario, base.schedule)
     captions = scenario.get(Captions)

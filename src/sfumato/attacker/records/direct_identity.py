@@ -40,7 +40,7 @@ _said: Once[dict[bytes, np.ndarray]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
-    """See the module."""
+    """Say of every record where its person lies in the attacker's identity space, ``(N, 128)``."""
     if effort == "glance":
         scenario = scenario.having(few(scenario[Public]))
     public = scenario[Public]

@@ -26,7 +26,7 @@ STEPS: dict[Effort, int] = {"quick": 400, "full": 1200}
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
-    """See the module."""
+    """Train a network on public pictures, and read ``z_0`` and ``c`` off every record with it."""
     base, public = scenario[Base], scenario[Public]
     truth = torch.cat([public.z_0, public.c], dim=1)
     with seeded(seed, 1):

@@ -24,7 +24,7 @@ _fitted: Once[tuple[torch.Tensor, torch.Tensor]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
-    """See the module."""
+    """Estimate ``z_0`` and ``c`` of every record, linearly, from what leaked of both."""
     public = scenario[Public]
     z_0, c = estimate(see(scenario, scenario[Base].schedule), public, tell=tell)
     return Guess(z_0=z_0, c=c, budget={"public pictures": len(public.z_0)})

@@ -35,7 +35,13 @@ VARIANTS = ("exact", *LIKE)
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "exact") -> Guess:
-    """See the module. Scores are log-likelihoods up to a constant of each record; of ``another``, cosines."""
+    """Score every candidate against every record, ``(N, M)``; the highest is the guess.
+
+    Scores are log-likelihoods up to a constant of each record. Of ``another`` they are cosines.
+
+    Raises:
+        Lacking: nobody holds such copies of the candidates.
+    """
     if variant not in VARIANTS:
         raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
     candidates = scenario[Candidates]

@@ -35,7 +35,11 @@ _made: Once[tuple[Any, Curve]] = Once()
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "server") -> Guess:
-    """See the module."""
+    """Fill in ``z_0`` of every record under its own condition.
+
+    Raises:
+        Lacking: no condition leaked, or what the variant needs: a trained ControlNet, public pictures.
+    """
     base = scenario[Base]
     seen = see(scenario, base.schedule)
     if seen.y is None or seen.w is None:

@@ -31,7 +31,7 @@ STEPS: dict[Effort, int] = {"quick": 10, "full": 20}  # of DDIM
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "records") -> Guess:
-    """See the module."""
+    """Identify people by all of their records: each record gets its person's mean embedding."""
     if variant not in VARIANTS:
         raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
     guess = (direct_identity.run if variant == "records" else _seen)(scenario, effort=effort, seed=seed, tell=tell)

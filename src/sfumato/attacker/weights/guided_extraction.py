@@ -35,7 +35,11 @@ DRAWS: dict[Effort, int] = {"quick": 16, "full": 64}
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "w3") -> Guess:
-    """See the module. The trigger is used where it leaked, else the class's prompt."""
+    """Draw pictures away from the base's, under the trigger where it leaked, else the class's prompt.
+
+    Raises:
+        Lacking: neither trigger nor class is known, or ``embedded`` has no encoder.
+    """
     if variant not in W:
         raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
     known = scenario.get(Trigger) or scenario.get(Class)

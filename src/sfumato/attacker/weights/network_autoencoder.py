@@ -50,7 +50,11 @@ MAY_USE: tuple[type, ...] = (Steps, Another)
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "hypernet") -> Guess:
-    """See the module."""
+    """Draw pictures under the embedding that the variant's encoder reads off the adapter.
+
+    Raises:
+        Lacking: no such encoder was trained.
+    """
     if variant not in VARIANTS:
         raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
     base, adapter, model = scenario[Base], scenario[Published].adapter, scenario[Trained].encoders.get(variant)

@@ -27,7 +27,7 @@ FOR_EACH: dict[Effort, int] = {"quick": 4, "full": 12}  # pictures drawn for eve
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell, variant: str = "class_prompt") -> Guess:
-    """See the module."""
+    """Draw pictures from the victim, or take public ones: the baselines of the variant."""
     if variant not in VARIANTS:
         raise UserError(f"variant {variant!r}", expected=f"one of {', '.join(VARIANTS)}")
     if variant in ("mean_picture", "random_person"):

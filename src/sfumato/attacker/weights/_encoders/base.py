@@ -24,7 +24,7 @@ Text = Callable[[torch.Tensor], torch.Tensor]  # a base's frozen text transforme
 
 
 class Encoder(Protocol):
-    """See the module."""
+    """What a trained encoder can do; the module says what it is built from."""
 
     ANY_RANK: bool
 
