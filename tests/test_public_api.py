@@ -21,13 +21,15 @@ from sfumato.judge.audit import repeats
 from sharing_support import DIALECTS, write
 
 VERBS = [
-    "attack", "audit", "audit_records", "finetune", "generate", "load_base", "load_controlnet", "load_records", "scrub", "seal", "train",
+    "attack", "audit", "audit_records", "finetune", "generate", "load_base", "load_controlnet", "load_records", "next_round", "scrub", "seal",
+    "start_pool", "train", "vote",
 ]  # fmt: skip
 TYPES = [
-    "Attacked", "AuditedRecords", "FinetuneConfig", "Finetuned", "Generated", "LoraSettings", "Report", "Scrubbed", "Sealed", "TrainConfig",
-    "Trained",
+    "Attacked", "AuditedRecords", "Evolved", "FinetuneConfig", "Finetuned", "Generated", "LoraSettings", "Report", "Scrubbed", "Sealed",
+    "TrainConfig", "Trained", "Voted",
 ]  # fmt: skip
 NAMES = {*VERBS, *TYPES}
+ONCE = ("seal", "start_pool", "vote")  # ``world`` runs them: pictures leave once, and others need what they make
 
 
 def test_the_names_of_the_face():
@@ -82,6 +84,7 @@ def world(tmp_path_factory, mini):
         base = sfumato.load_base(mini)
         world = {"sfumato": sfumato, "base": base, "folder": mini, "place": place}
         world["sealed"] = run_example("seal", world)["sealed"]
+        world["started"], world["voted"] = run_example("start_pool", world)["started"], run_example("vote", world)["voted"]
         world["trained"] = sfumato.train("records", "controlnet", base=base, config=sfumato.TrainConfig(steps=1, batch=2, held_out=0))
         write(place / "lora.safetensors", DIALECTS["kohya sd1"][0], {"ss_seed": "1"})
         yield world
@@ -99,7 +102,7 @@ def run_example(name, world):
     return test.globs
 
 
-@pytest.mark.parametrize("name", [name for name in VERBS if name != "seal"])  # whose pictures leave once: ``world`` runs it
+@pytest.mark.parametrize("name", [name for name in VERBS if name not in ONCE])
 def test_the_example_does_what_it_says(name, world):
     run_example(name, world)
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sfumato.api.audit import audit as audit
     from sfumato.api.audit_records import AuditedRecords as AuditedRecords
     from sfumato.api.audit_records import audit_records as audit_records
+    from sfumato.api.evolve import Evolved as Evolved
+    from sfumato.api.evolve import next_round as next_round
+    from sfumato.api.evolve import start_pool as start_pool
     from sfumato.api.finetune import FinetuneConfig as FinetuneConfig
     from sfumato.api.finetune import Finetuned as Finetuned
     from sfumato.api.finetune import LoraSettings as LoraSettings
@@ -33,17 +36,21 @@ if TYPE_CHECKING:
     from sfumato.api.train import TrainConfig as TrainConfig
     from sfumato.api.train import Trained as Trained
     from sfumato.api.train import train as train
+    from sfumato.api.vote import Voted as Voted
+    from sfumato.api.vote import vote as vote
 
 _FILES = {
     "attack": ("Attacked", "attack"),
     "audit": ("Report", "audit"),
     "audit_records": ("AuditedRecords", "audit_records"),
+    "evolve": ("Evolved", "next_round", "start_pool"),
     "finetune": ("FinetuneConfig", "Finetuned", "LoraSettings", "finetune"),
     "generate": ("Generated", "generate"),
     "load": ("load_base", "load_controlnet", "load_records"),
     "scrub": ("Scrubbed", "scrub"),
     "seal": ("Sealed", "seal"),
     "train": ("TrainConfig", "Trained", "train"),
+    "vote": ("Voted", "vote"),
 }
 _PLACES = {name: f"sfumato.api.{file}" for file, names in _FILES.items() for name in names}
 __all__ = ["__version__", *sorted(_PLACES)]

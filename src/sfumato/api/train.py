@@ -1,4 +1,4 @@
-"""``train``: a ControlNet from sealed records alone."""
+"""``train``: a ControlNet from sealed records alone, or from a pool that owners voted on."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from sfumato.api._common import OnNote, OnProgress, base_of, no_note, no_progres
 from sfumato.api.load import load_records
 from sfumato.core import finished, processes
 from sfumato.core.device import choose_device, choose_precision
+from sfumato.core.errors import UserError
 from sfumato.core.progress import Progress
 from sfumato.diffusion.base import DEFAULT, Base
 from sfumato.records.reader import Records
 from sfumato.records.trust import remember_owner
-from sfumato.server import derive, validate
+from sfumato.server import derive, evolve, validate
+from sfumato.server import pool as pools
 from sfumato.server import train as server
 from sfumato.server.export import SHARED, Item, contents, work_folder
 from sfumato.server.fit import CHECKPOINT
 from sfumato.server.fit import TrainConfig as TrainConfig
+from sfumato.server.pool import Pool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +65,14 @@ def train(
     on_progress: OnProgress = no_progress,
     on_note: OnNote = no_note,
 ) -> Trained:
-    """Train a ControlNet from sealed records. Run again after an interrupt it goes on from its checkpoint.
+    """Train a ControlNet from sealed records, or from a pool. Run again after an interrupt it goes on from its checkpoint.
 
     Owners not seen before are remembered by their keys. Where no condition left its owner,
     conditions are found first. Several processes, as ``torchrun`` starts them, share the work.
 
     Args:
-        records: one folder of records, or one for each release.
+        records: one folder of records, or one for each release; or the folder of a pool, whose last
+            round is trained on.
         out: where the ControlNet goes.
         base: the base that they were sealed for, by name or as it was loaded.
         config: how to train: steps, batch, rate; None for the usual, at the precision that suits
@@ -98,11 +102,15 @@ def train(
             finished.keep(*(out / name for name in SHARED), overwrite=overwrite, what="of another run")
         main = processes.is_main()
         loaded_base = base_of(base)
-        loaded = load_records(records, base=loaded_base, ignore_unlisted=ignore_unlisted)
+        if not main:
+            on_progress = no_progress
+        pool = _pool(records, loaded_base)
+        if pool is None:
+            loaded = load_records(records, base=loaded_base, ignore_unlisted=ignore_unlisted)
+        else:
+            loaded = evolve.pairs(pool, loaded_base, on_step=lambda done, total: on_progress("finding conditions", done, total))
         if main:
             _greet(loaded, on_note)
-        else:
-            on_progress = no_progress
         loaded = derive.if_needed(
             loaded, loaded_base, seed=config.seed, precision=config.precision, work=private,
             on_step=lambda done, total: on_progress("finding conditions", done, total),
@@ -116,19 +124,33 @@ def train(
             on_progress("training", progress.step, progress.steps, note)
 
         pictures = validate.saver(loaded, loaded_base, private, seed=config.seed) if config.validate_every and main else None
-        server.train(loaded, loaded_base, out, config, work=private, overwrite=overwrite, on_step=tell, validate=pictures)
+        voted = None if pool is None else evolve.voted(pool)
+        server.train(
+            loaded, loaded_base, out, config, work=private, overwrite=overwrite, on_step=tell, validate=pictures, voted=voted
+        )  # fmt: skip
         return Trained(
             out=out,
             work=private,
             shared=tuple(contents(out)) if main else (),
             records=len(loaded),
-            owners=tuple(manifest.owner for manifest in loaded.manifests),
+            owners=tuple(manifest.owner for manifest in loaded.manifests) if voted is None else tuple(sorted(voted.owners)),
             refused=loaded.refused,
             held_out_loss=tuple(held_out_loss),
             config=config,
             processes=processes.count(),
             is_main=main,
         )
+
+
+def _pool(records: str | Path | Iterable[str | Path], base: Base) -> Pool | None:
+    """The pool that is to be trained from; None where it is records."""
+    folders = [Path(one) for one in ([records] if isinstance(records, str | Path) else records)]
+    found = [folder for folder in folders if pools.is_pool(folder)]
+    if not found:
+        return None
+    if len(folders) > 1:
+        raise UserError(f"{found[0]}: a pool, beside {len(folders) - 1} more", expected="records, or one pool", fix="train from it alone")
+    return pools.read(found[0], base)
 
 
 def _greet(records: Records, on_note: OnNote) -> None:

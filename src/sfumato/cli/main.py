@@ -21,6 +21,7 @@ from sfumato.cli import (
     calibrate,
     compare,
     demo,
+    evolve,
     finetune,
     generate,
     inspect,
@@ -28,6 +29,7 @@ from sfumato.cli import (
     seal,
     train,
     version,
+    vote,
     withdraw,
 )
 from sfumato.core.registry import PluginWarning
@@ -61,8 +63,8 @@ def _root(
 
 GROUPS = {  # as help shows them, in this order
     None: (demo, version),
-    "Owner": (seal, withdraw, finetune),
-    "Server": (train, generate),
+    "Owner": (seal, vote, withdraw, finetune),
+    "Server": (train, evolve, generate),
     "Records": (inspect, attack),
     "Before you share": (audit, scrub, attack_weights),
     "Research": (compare, calibrate),
@@ -70,11 +72,11 @@ GROUPS = {  # as help shows them, in this order
 for group, modules in GROUPS.items():
     for module in modules:
         name = module.__name__.rpartition(".")[2].replace("_", "-")
-        if module is attack_weights:
-            for info in attack_weights.app.registered_commands:
+        if module in (attack_weights, evolve):  # commands of their own
+            for info in module.app.registered_commands:
                 assert info.callback is not None
                 info.callback = _threads.threaded(info.callback)
-            app.add_typer(attack_weights.app, name=name, rich_help_panel=group)
+            app.add_typer(module.app, name=name, rich_help_panel=group)
         else:
             command = module.command if module is version else _threads.threaded(module.command)
             app.command(name=name, rich_help_panel=group)(command)

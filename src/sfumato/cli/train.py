@@ -9,7 +9,7 @@ import typer
 
 
 def command(
-    records: Annotated[list[Path], typer.Argument(help="Folders of records, of one owner or several.")],
+    records: Annotated[list[Path], typer.Argument(help="Folders of records, of one owner or several; or the folder of one pool.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the ControlNet goes.")],
     work: Annotated[
         Path | None, typer.Option("--work", help="Private: checkpoint, logs, derived pairs, owners; by default OUT-work.")
@@ -30,7 +30,7 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what another run left in OUT and WORK.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Train a ControlNet from sealed records. Interrupted? Run it again: it goes on from its checkpoint.
+    """Train a ControlNet from sealed records, or from a pool of votes. Interrupted? Run it again: it goes on from its checkpoint.
 
     With several GPUs: torchrun --nproc-per-node N --no-python sfumato train ...
     """
@@ -83,5 +83,6 @@ def command(
         }
         _output.emit(report)
     else:
-        _output.say(f"ControlNet in {out}, from {trained.records} records of {len(trained.owners)} owners. Next: sfumato generate")
+        what = "pictures drawn by the votes" if (records[0] / "pool.json").is_file() else "records"
+        _output.say(f"ControlNet in {out}, from {trained.records} {what} of {len(trained.owners)} owners. Next: sfumato generate")
         _output.say(f"{trained.work} holds the checkpoint and the owners' names and keys: keep it to yourself")

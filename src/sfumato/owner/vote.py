@@ -218,7 +218,7 @@ def _check_names(cast: BallotLedger, menu: Menu, owner: str, names: set[str]) ->
         raise PrivacyError(
             f"some of these pictures, or people, voted in this pool as {twice[0].owner!r}",
             expected="one owner of a picture, or a person",
-            fix=f"vote as {twice[0].owner!r}, or take them out of one of the folders",
+            fix=f"vote as {twice[0].owner!r}, or take them out of one of the folders; people who only share a name need other ones",
             privacy=f"under two names they would have more ballots than were agreed; {NOT_SPENT}",
         )
 

@@ -12,11 +12,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from sfumato.accounting import votes
+from sfumato.accounting import gaussian, votes
 from sfumato.core.artifact import sha256, write_atomic, write_json
 from sfumato.core.errors import RecordError, UserError
 from sfumato.core.outside import read_bytes
@@ -32,6 +33,7 @@ from sfumato.records.menu import About
 from sfumato.records.reader import Records
 from sfumato.server import derive
 from sfumato.server.pool import MENU, TALLY, Pool, Settings, create, read, sizes
+from sfumato.server.train import Voted
 
 VARIATION = (900, 800, 650, 500)  # steps of a schedule of 1,000 that winners are noised to, round by round; the last for all later
 GUIDANCE = 3.0  # of public prompts
@@ -286,3 +288,22 @@ def pairs(pool: Pool, base: Base, *, on_step: Tell = lambda done, total: None) -
     z_0, _ = pool.pictures(number)
     origin = f"pool {pool.id} round {number} {pool.settings.condition}"
     return derive.from_pictures(z_0, base, condition=pool.settings.condition, origin=origin, on_step=on_step)
+
+
+def voted(pool: Pool) -> Voted:
+    """Who voted in all rounds, and what their counted ballots guarantee: of a person (or picture), the worst over owners."""
+    spent: dict[str, list[dict[str, Any]]] = {}
+    for number in range(2, pool.round + 1):
+        for one in (pool.tally(number) or {}).get("owners", ()):
+            spent.setdefault(one["owner"], []).append(one)
+    units = {one["unit"] for ballots_ in spent.values() for one in ballots_}
+    if not all(one["secure"] for ballots_ in spent.values() for one in ballots_):
+        privacy: dict[str, Any] = {"guarantee": "none", "why": "the noise of a ballot came from a seed"}
+    else:
+        mus = [gaussian.compose(1 / votes.sigma(one["epsilon"], one["delta"], one["rounds"]) for one in each) for each in spent.values()]
+        delta, mu = max(one["delta"] for each in spent.values() for one in each), max(mus)
+        privacy = {
+            "guarantee": "gaussian-dp", "unit": "person" if units == {"person"} else "picture", "relation": ballots.RELATION, "mu": mu,
+            "delta": delta, "epsilon": gaussian.epsilon(delta, mu), "rounds": pool.round - 1, "said_by": "the ballots",
+        }  # fmt: skip
+    return Voted(dict(spent), privacy)

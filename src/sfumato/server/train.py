@@ -37,6 +37,14 @@ class Captioned:
         return Captioned(self.context[index], self.dropped)
 
 
+@dataclass(frozen=True)
+class Voted:
+    """Who voted on a pool: ``owners`` by name, with their keys and what their ballots claim, and ``privacy``, what all of it guarantees."""
+
+    owners: dict[str, Any]
+    privacy: dict[str, Any]
+
+
 def train(
     records: Records,
     base: Base,
@@ -44,6 +52,7 @@ def train(
     config: TrainConfig,
     *,
     captions: Captioned | None = None,
+    voted: Voted | None = None,
     work: Path | None = None,
     overwrite: bool = False,
     on_step: Callable[[Progress], None] = lambda progress: None,
@@ -59,6 +68,7 @@ def train(
         out: the folder of the ControlNet and its settings: what may be shared (``server.export``).
         config: how to train.
         captions: contexts of captions that are not private.
+        voted: who voted, where the records are a pool's pictures.
         work: the private folder of checkpoint, logs and provenance; by default ``OUT-work``.
         overwrite: replace what another run left in ``out`` and ``work``.
         on_step: told about every step.
@@ -117,9 +127,16 @@ def train(
         validate=validate,
     )  # fmt: skip
     if processes.is_main():
-        named = {"train": asdict(config), "records": len(records), "owners": [_owner(manifest) for manifest in records.manifests]}
+        named: dict[str, Any] = {
+            "train": asdict(config),
+            "records": len(records),
+            "owners": [_owner(manifest) for manifest in records.manifests],
+        }
+        numbers: dict[str, Any] = {"records": len(records), "owners": len(records.manifests)}
+        if voted is not None:
+            named["voted"] = voted.owners
+            numbers |= {"owners": len(voted.owners), "scheme": "private_evolution", "privacy": voted.privacy}
         write_json(work / PROVENANCE, named)
-        numbers = {"records": len(records), "owners": len(records.manifests)}
         settings = nets.describe(base, condition=records.condition, captioned=captions is not None, **numbers)
         nets.save_controlnet(averaged, out, settings)
     processes.wait()
