@@ -21,8 +21,8 @@ from sfumato.judge.audit import repeats
 from sharing_support import DIALECTS, write
 
 VERBS = [
-    "attack", "audit", "audit_records", "finetune", "generate", "load_base", "load_controlnet", "load_records", "next_round", "scrub", "seal",
-    "start_pool", "train", "vote",
+    "attack", "audit", "audit_records", "finetune", "generate", "load_base", "load_controlnet", "load_records", "next_round",
+    "scrub", "seal", "start_pool", "train", "vote",
 ]  # fmt: skip
 TYPES = [
     "Attacked", "AuditedRecords", "Evolved", "FinetuneConfig", "Finetuned", "Generated", "LoraSettings", "Report", "Scrubbed", "Sealed",
