@@ -82,10 +82,11 @@ def _of(
         return Verdict(
             "failed", headline, tuple(_cures(failed, settings, last, standing) + notes), tuple(_again(failed, settings, last, standing))
         )
-    if open_ or not passed:
-        headline = f"Not shown to be safe to upload: {', '.join(open_) or 'every gate'} could not be tested, and that is no pass."
-        return Verdict("open", headline, tuple(notes), tuple(_more(open_, attacks, effort, every)))
     silent = [gate.name for gate in checked if gate.unasked]
+    if open_ or not passed:
+        what = "could not be asked" if silent and not open_ else "could not be tested"
+        headline = f"Not shown to be safe to upload: {', '.join(open_ or silent) or 'every gate'} {what}, and that is no pass."
+        return Verdict("open", headline, tuple(notes), tuple(_more(open_, attacks, effort, every)))
     but = f" Not asked, and nothing is said of it: {', '.join(silent)}." if silent else ""
     headline = f"Passed: {', '.join(passed)}.{but} That says what these attacks got, at effort {effort}: it is no guarantee."
     return Verdict("passed", headline, tuple(notes), (_leave(settings, standing),))

@@ -241,7 +241,7 @@ def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, Silent]:
     )  # fmt: skip
     unasked = {} if any(truth.captions) else {"prompt": NO_CAPTIONS}
     if not any(pictures.named[i] for i in found.readable):
-        return truth, held, Silent({**unasked, "person": NO_PEOPLE})
+        return truth, held, Silent({"person": NO_PEOPLE} | unasked)
     if not found.labelled:
         return truth, held, Silent(unasked, {"person": f"no person is named for some of the pictures: {UNTESTED}"})
     if found.base.public_name != "tiny":
