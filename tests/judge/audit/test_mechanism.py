@@ -80,6 +80,6 @@ def test_the_audited_mechanism_is_the_one_that_seals(base):
 
 @pytest.mark.parametrize(("errors", "draws"), [(0, 100), (3, 100), (100, 100)])
 def test_upper_limits_cover(errors, draws):
-    limit = mechanism._upper(errors, draws, confidence=0.99)
+    limit = mechanism.upper_limit(errors, draws, confidence=0.99)
     tail = sum(math.comb(draws, k) * limit**k * (1 - limit) ** (draws - k) for k in range(errors + 1))
     assert limit == 1.0 if errors == draws else tail == pytest.approx(0.01, rel=1e-6)

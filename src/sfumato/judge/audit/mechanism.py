@@ -76,7 +76,7 @@ def audit(
             seen = mechanism(pair, release, noise)
             score[sign] += release.alpha * release.clip / release.sigma**2 * (seen * u).flatten(1).sum(1)
     wrong = [int((score[1] <= 0).sum()), int((score[-1] > 0).sum())]
-    limits = [_upper(errors, draws, confidence=1 - (1 - confidence) / 2) for errors in wrong]
+    limits = [upper_limit(errors, draws, confidence=1 - (1 - confidence) / 2) for errors in wrong]
     low = max(0.0, float(-ndtri(limits[0]) - ndtri(limits[1])))
     return {
         "auditable": True,
@@ -95,6 +95,6 @@ def audit(
     }
 
 
-def _upper(errors: int, draws: int, *, confidence: float) -> float:
+def upper_limit(errors: int, draws: int, *, confidence: float) -> float:
     """Clopper-Pearson upper limit of an error rate."""
     return 1.0 if errors == draws else float(beta.ppf(confidence, errors + 1, draws - errors))
