@@ -62,7 +62,7 @@ def test_every_name_says_what_it_is(name):
     if name in VERBS:
         for parameter in inspect.signature(found).parameters.values():
             assert parameter.annotation is not parameter.empty and parameter.name in said
-        assert "Raises:" in said and "Example:" in said
+        assert "Raises:" in said and "Examples:" in said
 
 
 @pytest.fixture(scope="module")

@@ -75,3 +75,9 @@ def test_pages_are_filled_in(site):
     assert "## sfumato seal" in site.on_page_markdown("a\n\n<!-- commands -->", page, None, None)
     assert "::: sfumato.api.seal.seal" in site.on_page_markdown("<!-- names -->", page, None, None)
     assert site.on_page_markdown("nothing", page, None, None) == "nothing"
+
+
+def test_examples_of_the_face_are_examples_to_the_site():
+    """Griffe knows a section of "Examples:"; of another word it makes plain text, whose brackets are links."""
+    for name in set(sfumato.__all__) - {"__version__"}:
+        assert "Example:" not in (getattr(sfumato, name).__doc__ or ""), name

@@ -117,7 +117,7 @@ def attack(
         UserError: no such attack, records that are not of these pictures, another ``crop`` than
             they were sealed with, or an ``out`` from which pictures would get away.
 
-    Example:
+    Examples:
         >>> how = {"attacks": "algebraic", "effort": "glance", "public": "public", "base": folder}
         >>> attacked = sfumato.attack("records", "pictures", **how)
         >>> attacked.audited, [score.attack for score in attacked.scores], attacked.page.exists()

@@ -37,7 +37,7 @@ def audit(
     Raises:
         UserError: a path that is not there, or a policy or baseline that is none.
 
-    Example:
+    Examples:
         >>> report = sfumato.audit("lora.safetensors")
         >>> [one.rule for one in report.findings if one.level == "high"]
         []

@@ -108,7 +108,7 @@ def audit_records(
         UserError: no records, no picture of ``truth`` that can be read, or another ``crop`` than
             the records were sealed with.
 
-    Example:
+    Examples:
         >>> audited = sfumato.audit_records("records", truth="pictures", base=base)
         >>> audited.refuted, audited.bad, audited.matched, len(audited.anybody) > 3
         (False, (), 'ledger', True)

@@ -119,7 +119,7 @@ def finetune(
     Raises:
         UserError: options that cannot be, a folder of several subjects, or a file in the way.
 
-    Example:
+    Examples:
         >>> config = sfumato.FinetuneConfig(steps=2, batch=2)
         >>> lora = sfumato.LoraSettings(rank=2)
         >>> how = {"lora": lora, "config": config, "prior": 0, "base": base}

@@ -91,7 +91,7 @@ def generate(
     Raises:
         UserError: no such picture or folder, another base, or pictures in the way.
 
-    Example:
+    Examples:
         >>> made = sfumato.generate("controlnet", "edges.png", count=2, steps=1, base=base)
         >>> made.images.shape, made.images.dtype, made.guidance
         ((2, 32, 32, 3), dtype('uint8'), 1.0)

@@ -30,7 +30,7 @@ def load_base(name: str | Path = bases.DEFAULT, *, device: str | None = None) ->
     Raises:
         UserError: no diffusers pipeline, or one of another family.
 
-    Example:
+    Examples:
         >>> base = sfumato.load_base(folder)
         >>> base.size, base.latent_shape
         (32, (4, 8, 8))
@@ -61,7 +61,7 @@ def load_records(
         RecordError: a manifest that cannot be believed, or of another base.
         UserError: no records, or trial records.
 
-    Example:
+    Examples:
         >>> records = sfumato.load_records("records", base=base)
         >>> len(records), tuple(records.z_n[:].shape)
         (4, (4, 4, 8, 8))
@@ -85,7 +85,7 @@ def load_controlnet(folder: str | Path, *, vae: Any = None) -> Any:
     Raises:
         UserError: no such folder, or a base that has to be named.
 
-    Example:
+    Examples:
         >>> model = sfumato.load_controlnet("controlnet", vae=base.vae)
         >>> type(model).__name__
         'ControlNetModel'

@@ -63,7 +63,7 @@ def scrub(
         UserError: no such file, no or two places for the copy, a place that is taken, or a file
             whose tensors cannot be copied.
 
-    Example:
+    Examples:
         >>> scrubbed = sfumato.scrub("lora.safetensors", "clean.safetensors")
         >>> scrubbed.files["lora.safetensors"].hidden
         0

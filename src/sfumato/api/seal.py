@@ -132,7 +132,7 @@ def seal(
         UserError: no choice of steps where one is needed, nothing usable in the folder, or another
             release in ``out``.
 
-    Example:
+    Examples:
         >>> sealed = sfumato.seal("pictures", "records", owner="me", seal_step=900, base=base)
         >>> sealed.records, sealed.settings.derived, sealed.manifest.privacy["guarantee"]
         (4, True, 'none')

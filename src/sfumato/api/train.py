@@ -87,7 +87,7 @@ def train(
         RecordError: records that cannot be believed, or of another base.
         UserError: too few records, a loss that is not finite, or another run's files in the way.
 
-    Example:
+    Examples:
         >>> config = sfumato.TrainConfig(steps=1, batch=2, held_out=0)
         >>> trained = sfumato.train("records", "another", base=base, config=config)
         >>> trained.records, trained.owners, [item.file for item in trained.shared]
