@@ -86,7 +86,7 @@ def start_pool(
     Raises:
         UserError: something else in the folder, or too few different pictures for so many clusters.
 
-    Example:
+    Examples:
         >>> started = sfumato.start_pool(
         ...     "pool", pictures=8, clusters=2, network="pixels", steps=1, base=base
         ... )
@@ -117,13 +117,14 @@ def next_round(
         ballots: one file of each owner, all for the pool's last menu.
         threshold: standard deviations of the noise that a cluster's count must exceed.
         base: that the pool was started with, by name or as it was loaded.
-        on_progress, on_note: told how far it is, and what a person should know.
+        on_progress: told how far it is.
+        on_note: told what a person should know.
 
     Raises:
         RecordError: a ballot that was altered, is for another menu, or is an owner's second.
         UserError: nothing stands out of the noise. The pool is as it was before.
 
-    Example:
+    Examples:
         >>> evolved = sfumato.next_round("pool", ["me.ballot"], base=base)
         >>> evolved.round, evolved.owners
         (2, ('me',))

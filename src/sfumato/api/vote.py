@@ -75,7 +75,8 @@ def vote(
         base: that the pool was started with, by name or as it was loaded.
         allow_rerelease: vote although these pictures voted in another pool; the ballots compose.
         noise: another source than the system's secure one: for tests, and the ballot says so.
-        on_progress, on_note: told how far it is, and what a person should know.
+        on_progress: told how far it is.
+        on_note: told what a person should know.
 
     Raises:
         RecordError: a menu that is none, or of another base or network.
@@ -83,7 +84,7 @@ def vote(
         UserError: too few voters for such noise, or persons that are named for some pictures only.
             Whatever is raised, no vote was spent.
 
-    Example:
+    Examples:
         >>> voted = sfumato.vote(
         ...     "pictures", "pool/round-1/menu.safetensors", "me.ballot",
         ...     owner="me", epsilon=50, base=base,  # four pictures cannot carry a vote that means much
