@@ -84,3 +84,17 @@ def test_what_is_no_menu_and_no_ballot_is_said(run, owners, mini, tmp_path):
     assert code == 2 and "not a menu" in err
     code, _, err = run("evolve", "next", tmp_path / "none", tmp_path / "menu", "--base", mini)
     assert code == 2 and "no pool there" in err
+
+
+def test_a_ballot_can_be_looked_at(run, owners, base, mini, tmp_path):
+    (tmp_path / "menu").write_bytes(menu_bytes(base))
+    file = tmp_path / "b"
+    told(run("vote", owners["anna"], "--menu", tmp_path / "menu", "-o", file, "--owner", "anna", *VOTE, "--base", mini, "--json"))
+    seen = told(run("inspect", file, "--json"))
+    assert seen["owner"] == "anna" and seen["key_is_new_here"] and seen["counts"] == ballots.read(file).votes.tolist()
+    code, out, _ = run("inspect", file)
+    assert code == 0 and "epsilon 30" in out and "one ballot of 1" in out
+    assert run("inspect", file, "--audit")[0] == 2
+    file.write_text(file.read_text().replace("anna", "ben"))
+    code, _, err = run("inspect", file)
+    assert code == 2 and "signature does not fit" in err

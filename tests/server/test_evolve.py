@@ -262,3 +262,10 @@ def test_pictures_that_are_all_the_same_make_no_menu(base, tmp_path, monkeypatch
     monkeypatch.setattr(evolve, "sample", lambda base, prompts, **how: torch.zeros(len(prompts), *base.latent_shape))
     with pytest.raises(UserError, match="too few different"):
         evolve.start(tmp_path / "p", base, FEW)
+
+
+@pytest.mark.parametrize("threshold", [-1.0, float("nan"), float("inf")])
+def test_no_such_threshold(pool, base, home, tmp_path, threshold):
+    with pytest.raises(UserError, match="threshold"):
+        evolve.next_round(pool.folder, base, [ballot(tmp_path / "b", pool.menu(1), (20, 0, 0, 0))], threshold=threshold)
+    assert not pool.place(2).exists()

@@ -29,3 +29,26 @@ def show(folder: Path, *, as_json: bool) -> None:
             _output.show(f"{'PRIVATE?' if item.private else 'shared':8} {item.bytes:>12,} bytes  {item.file}: {item.what}")
     if any(item.private for item in found):
         raise typer.Exit(1)
+
+
+def show_ballot(path: Path, *, as_json: bool) -> None:
+    """Verify a ballot, and show what is in it and what it guarantees, by its own words."""
+    from dataclasses import asdict
+
+    from sfumato.cli import _output
+    from sfumato.records import ballot as ballots
+    from sfumato.records.trust import check_owner
+
+    found = ballots.read(path)
+    new = check_owner(found)
+    card = ballots.card(found)
+    if as_json:
+        _output.emit({**asdict(found), "counts": found.votes.tolist(), "key_is_new_here": new, "card": card})
+        return
+    unknown = " (a key not known here)" if new else ""
+    _output.show(f"owner        {found.owner}, key {found.public_key[:16]}…, signature good{unknown}")
+    _output.show(f"menu         {found.menu[:16]}…; one ballot of {found.rounds}")
+    _output.show(f"noise        claimed: deviation {found.noise_multiplier:.3g} on every count")
+    _output.show(f"counts       {', '.join(f'{one:.1f}' for one in found.votes)}")
+    for line in card:
+        _output.show(f"privacy card {line}")

@@ -15,7 +15,7 @@ STANDING = {
 
 
 def command(
-    records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote, or sfumato train.")],
+    records: Annotated[Path, typer.Argument(help="A folder that sfumato seal wrote, or sfumato train; or a ballot.")],
     picture: Annotated[Path | None, typer.Option("--picture", help="Write 'as the server sees it' to this PNG.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that is there.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="Try to refute what is claimed, by the records themselves.")] = False,
@@ -30,7 +30,8 @@ def command(
 ) -> None:
     """Verify records and show what leaves the machine. Exit code 1 when a shard is bad, or a claim refuted.
 
-    Of a trained ControlNet's folder it lists what would be shared, and exits with 1 where something does not belong there.
+    Of a trained ControlNet's folder it lists what would be shared, and exits with 1 where something does not belong there. Of a ballot
+    it shows what is in it.
     """
     from sfumato.cli import _audit, _output
     from sfumato.core.errors import UserError
@@ -39,6 +40,11 @@ def command(
     quiet_libraries()
     from sfumato.cli import _shared
 
+    if records.is_file():
+        if picture or audit or selftest:
+            raise UserError(f"{records}: a file", expected="no other options: a ballot is shown as it is")
+        _shared.show_ballot(records, as_json=as_json)
+        return
     if _shared.is_controlnet(records):
         if picture or audit or selftest:
             raise UserError(f"{records}: a trained ControlNet", expected="no other options: its files are listed")

@@ -44,7 +44,7 @@ class Example:
         condition_path: the supplied condition's file, or None where the condition is extracted.
         size: side of the loaded pictures, in pixels.
         text: the caption, or the file that holds it.
-        person: who is on it, by any name; empty where nobody says. It is read for audits alone and never leaves.
+        person: who is on it, by any name; empty where nobody says. It is read for audits, guarantees and votes, and never leaves.
         crop: what is done with a picture that is no square; its condition is treated alike.
         words, repeats: of the folder it lies in, where that is one of kohya's.
     """

@@ -110,6 +110,8 @@ def next_round(
         UserError: nothing stands out of the noise, or other ballots were counted for this round. The
             pool is as it was before, and so are the ballots.
     """
+    if not 0 <= threshold < math.inf:
+        raise UserError(f"--threshold {threshold}", expected="0 or more standard deviations of the noise")
     pool = read(folder, base)
     number = pool.round
     if not number:
