@@ -39,7 +39,7 @@ def test_help_says_where_the_gates_lie():
 def test_commands_are_grouped_by_whose_they_are(run):
     said, groups = run("--help")[1], [group for group in cli.GROUPS if group]
     places = [said.index(f"─ {group} ") for group in groups]
-    assert groups == ["Owner", "Server", "Audit", "Research"] and places == sorted(places)
+    assert {"Owner", "Server"} <= set(groups) and places == sorted(places)
     ends = [*places[1:], len(said)]
     shown = {group: said[start:end] for group, start, end in zip(groups, places, ends, strict=True)}
     for group, modules in cli.GROUPS.items():
