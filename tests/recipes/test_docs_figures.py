@@ -2,17 +2,12 @@
 
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests_support import load_recipe
 
-ROOT = Path(__file__).parents[2]
 FOUND = {
     "a b": {"mean": 0.5, "low": 0.4, "high": 0.61, "n": 9}, "bytes": 2_500_000, "share": 0.256, "command": "sfumato demo --json; echo",
     "n=1 m=2": {"top1": 0.25, "low": 0.1, "high": 0.4},
@@ -107,8 +102,3 @@ def test_pictures_get_a_palette_where_it_is_smaller(docs):
     assert len(made) < len(held.getvalue()) and docs.small(made) == made
     again = np.asarray(Image.open(io.BytesIO(made)).convert("RGB"), int)
     assert again.shape == (64, 64, 3) and np.abs(again - np.asarray(many, int)).mean() < 3
-
-
-def test_the_check_runs_as_a_command():
-    found = subprocess.run([sys.executable, "recipes/docs_figures.py", "--check"], cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout + found.stderr
