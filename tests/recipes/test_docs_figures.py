@@ -2,6 +2,7 @@
 
 import io
 import json
+
 import numpy as np
 import pytest
 from PIL import Image
