@@ -43,9 +43,15 @@ def _result(one: Finding, used: list[str]) -> dict[str, Any]:
         "ruleId": one.rule, "ruleIndex": used.index(one.rule), "level": _LEVEL[one.level],
         "kind": "informational" if one.level == "note" else "fail",
         "message": {"text": text + (f" Fix: {one.fix}" if one.fix else "")},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(PurePath(one.path).as_posix())}}}],
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(PurePath(one.path).as_posix())}, "region": _region(one)}}],
         "partialFingerprints": {"ruleAndPlace/v1": "/".join(one.key)},
     }  # fmt: skip
     if one.ignored:
         result["suppressions"] = [{"kind": "external", "justification": one.ignored}]
     return result
+
+
+def _region(one: Finding) -> dict[str, int]:
+    """Where to show it: the line of a text, or the first byte of what has no lines."""
+    number = one.place.removeprefix("line ")
+    return {"startLine": int(number)} if number.isdecimal() else {"byteOffset": 0, "byteLength": 1}
