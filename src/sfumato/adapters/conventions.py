@@ -125,9 +125,15 @@ def split(key: str) -> tuple[str | None, str]:
     stem, part = suffix(key)
     if not part or key.startswith(_NOT_LAYERS):
         return None, ""
+    layer = layer_of(stem)
+    return (layer, part) if layer else (None, "")
+
+
+def layer_of(stem: str) -> str | None:
+    """The canonical name of a layer that a file calls ``stem``; nothing where neither model has such a one."""
     for prefix, short in (*KOHYA.items(), (TEXT, "lora_te1_text_model_"), (UNET, "lycoris_")):
         if stem.startswith(short):
-            return prefix + _dotted(stem.removeprefix(short)), part
+            return prefix + _dotted(stem.removeprefix(short))
     path = stem.replace(".processor.", ".")
     model = ""
     for _ in range(_WRAPPERS):
@@ -136,10 +142,10 @@ def split(key: str) -> tuple[str | None, str]:
             break
         model, path = (found[0] if found[0] in (UNET, "text_encoder.") else model), path[found.end() :]
     if model == UNET or (not model and _OF_UNET.match(path)):
-        return UNET + re.sub(r"\.to_out$", ".to_out.0", path), part
+        return UNET + re.sub(r"\.to_out$", ".to_out.0", path)
     if model or _OF_TEXT.match(path):
-        return TEXT + re.sub(r"\.to_(q|k|v|out)$", r".\1_proj", path), part
-    return None, ""
+        return TEXT + re.sub(r"\.to_(q|k|v|out)$", r".\1_proj", path)
+    return None
 
 
 def kohya_name(layer: str) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from sfumato.adapters.conventions import TEXT, UNET, kohya_name, other_kind, other_model, split
+from sfumato.adapters import products
+from sfumato.adapters.conventions import TEXT, UNET, kohya_name, layer_of, other_kind, other_model, split
 from sfumato.adapters.lora import Adapter
 from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_atomic
 from sfumato.core.errors import UserError
@@ -30,6 +31,8 @@ _NAN = f"{_MAKER}; if that is you, train it again with a lower --lr"
 _WHOLE = "the file is whole as it is, but sfumato does not read such adapters"
 _NOTES = ("lora_adapter_metadata", "adapter_config", "peft_config")  # PEFT's settings; diffusers looks for the first
 _CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")  # ways to begin that take something off the base's own weights
+
+_OF_BIASES = (".diff_b",)  # what a full difference adds to a bias, which no attack here looks at: named, and left
 
 _NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
@@ -112,6 +115,13 @@ def parse(data: bytes, *, name: str, config: dict[str, Any] | None = None) -> Ad
         raise UserError(f"{name}: a LoRA of {foreign[0]} ({foreign[1]})", expected="one of Stable Diffusion 1.x or 2.x", fix=_WHOLE)
     for key, value in tensors.items():
         kind = other_kind(key)
+        if kind in products.KINDS and (placed := _of_product(key)):
+            layer, part = placed
+            parts.setdefault(layer, {})[part] = value
+            continue
+        if kind in products.KINDS and key.endswith(_OF_BIASES):
+            unknown.append(key)
+            continue
         if kind:
             raise UserError(
                 f"{name}: {key} is part of a {kind} adapter",
@@ -131,11 +141,42 @@ def parse(data: bytes, *, name: str, config: dict[str, Any] | None = None) -> Ad
     said = settings_of(metadata_of(data), name) if config is None else config
     factors, alphas = {}, {}
     for layer, found in sorted(parts.items()):
+        if products.PARTS & set(found):
+            factors[layer] = products.factors(_change(name, layer, found, said))
+            alphas[layer] = float(len(factors[layer][0]))
+            _bounded(name, layer, *factors[layer], scale=1.0)
+            continue
         factors[layer] = _pair(name, layer, found)
         rank = len(factors[layer][0])
         alphas[layer] = _alpha(name, layer, found["alpha"]) if "alpha" in found else _said_alpha(said, name, layer, rank)
         _bounded(name, layer, *factors[layer], scale=alphas[layer] / rank)
     return Adapter(factors=factors, alphas=alphas, unknown=tuple(sorted(unknown)))
+
+
+def _of_product(key: str) -> tuple[str, str] | None:
+    """The layer and the part of it of a key such as ``lora_unet_x.hada_w1_a``; nothing where no model that is read has the layer."""
+    stem, _, part = key.removesuffix(".weight").rpartition(".")
+    if part not in products.PARTS:  # PEFT's own name of the adapter comes last
+        stem, _, part = stem.rpartition(".")
+    layer = layer_of(stem) if part in products.PARTS else None
+    return (layer, part) if layer else None
+
+
+def _change(name: str, layer: str, found: dict[str, torch.Tensor], said: dict[str, Any]) -> torch.Tensor:
+    """The change of a layer's weight that is no plain pair, multiplied by what the file or PEFT's settings say."""
+    for part, value in found.items():
+        if part != "alpha" and (value.dtype not in _FLOATS or not bool(value.float().isfinite().all())):
+            raise UserError(f"{name}: {layer} has values in {part} that are no finite numbers", expected="finite numbers", fix=_NAN)
+    alpha = _alpha(name, layer, found["alpha"]) if "alpha" in found else None
+    scaling = None
+    if alpha is None and "r" in said:
+        rank = _alpha(name, f"{layer}, r", said["r"])
+        scaling = _alpha(name, layer, said.get("alpha", said.get("lora_alpha", rank))) / rank
+    parts = {part: value for part, value in found.items() if part != "alpha"}
+    change = products.delta(f"{name}: {layer}", parts, scaling=scaling, alpha=alpha)
+    if change.ndim not in (2, 4) or not change.numel():
+        raise UserError(f"{name}: {layer} changes a weight of shape {tuple(change.shape)}", expected="a matrix or a convolution")
+    return change
 
 
 def _pair(name: str, layer: str, found: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

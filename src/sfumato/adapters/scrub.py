@@ -50,8 +50,9 @@ ALWAYS = ("format",)
 # PEFT's settings, as one note or as ``adapter_config.json``: what the weights cannot be read without. Names of models and tasks go.
 SETTINGS = ("lora_adapter_metadata", "adapter_config", "peft_config")
 _OF_PEFT = frozenset((
-    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "use_rslora", "use_dora", "peft_type", "bias", "lora_bias",
-    "fan_in_fan_out", "modules_to_save", "layers_to_transform", "layers_pattern", "exclude_modules", "target_parameters", "rank_dropout",
+    "r", "alpha", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "use_rslora", "use_dora", "peft_type", "bias",
+    "lora_bias", "fan_in_fan_out",
+    "modules_to_save", "layers_to_transform", "layers_pattern", "exclude_modules", "target_parameters", "rank_dropout",
     "module_dropout", "decompose_both", "decompose_factor", "use_effective_conv2d", "init_weights", "oft_block_size", "boft_block_size",
     "boft_block_num", "boft_n_butterfly_factor", "block_share", "coft", "eps", "init_lora_weights",
 ))  # fmt: skip
