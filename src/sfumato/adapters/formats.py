@@ -115,20 +115,13 @@ def parse(data: bytes, *, name: str, config: dict[str, Any] | None = None) -> Ad
         raise UserError(f"{name}: a LoRA of {foreign[0]} ({foreign[1]})", expected="one of Stable Diffusion 1.x or 2.x", fix=_WHOLE)
     for key, value in tensors.items():
         kind = other_kind(key)
-        if kind in products.KINDS and (placed := _of_product(key)):
-            layer, part = placed
-            parts.setdefault(layer, {})[part] = value
-            continue
-        if kind in products.KINDS and key.endswith(_OF_BIASES):
-            unknown.append(key)
-            continue
-        if kind:
+        layer, part = split(key) if kind is None else _of_product(key) if kind in products.KINDS else (None, "")
+        if kind and layer is None and not key.endswith(_OF_BIASES):
             raise UserError(
                 f"{name}: {key} is part of a {kind} adapter",
                 expected="plain LoRA: two matrices for each layer and nothing else",
                 fix=_WHOLE,
             )
-        layer, part = split(key)
         if layer is None:
             unknown.append(key)
         elif part in parts.setdefault(layer, {}):
@@ -153,13 +146,13 @@ def parse(data: bytes, *, name: str, config: dict[str, Any] | None = None) -> Ad
     return Adapter(factors=factors, alphas=alphas, unknown=tuple(sorted(unknown)))
 
 
-def _of_product(key: str) -> tuple[str, str] | None:
-    """The layer and the part of it of a key such as ``lora_unet_x.hada_w1_a``; nothing where no model that is read has the layer."""
+def _of_product(key: str) -> tuple[str | None, str]:
+    """The layer and the part of it of a key such as ``lora_unet_x.hada_w1_a``; no name where no model that is read has the layer."""
     stem, _, part = key.removesuffix(".weight").rpartition(".")
     if part not in products.PARTS:  # PEFT's own name of the adapter comes last
         stem, _, part = stem.rpartition(".")
     layer = layer_of(stem) if part in products.PARTS else None
-    return (layer, part) if layer else None
+    return (layer, part) if layer else (None, "")
 
 
 def _change(name: str, layer: str, found: dict[str, torch.Tensor], said: dict[str, Any]) -> torch.Tensor:

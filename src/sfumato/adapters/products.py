@@ -44,7 +44,9 @@ def delta(name: str, parts: Parts, *, scaling: float | None, alpha: float | None
     values = {part: value.float() for part, value in parts.items()}
     kinds = [kind for kind, known in _PARTS.items() if set(values) <= known]
     if not kinds:
-        raise UserError(f"{name} has parts of several kinds: {', '.join(sorted(values))}", expected="one kind of adapter a layer")
+        mixed = [kind for kind, known in _PARTS.items() if set(values) & (known - {"A", "B"})]
+        got = f"{name} has parts of several kinds: {' and '.join(mixed)} ({', '.join(sorted(values))})"
+        raise UserError(got, expected="one kind of adapter a layer")
     try:
         rank, change = _MADE[kinds[0]](values)
     except KeyError as error:
