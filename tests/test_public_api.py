@@ -16,7 +16,7 @@ from PIL import Image
 
 import sfumato
 from sfumato.api import attack as attacks
-from sfumato.api.audit_records import Check
+from sfumato.api.audit_records import Claimed
 from sfumato.judge.audit import repeats
 from sharing_support import DIALECTS, write
 
@@ -171,8 +171,23 @@ def test_an_audit_names_what_is_refuted_and_what_is_damaged(world, tmp_path):
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     audited = sfumato.audit_records(tmp_path / "records", base=world["base"])
     assert len(audited.bad) == 1 and shard.name in audited.bad[0] and not audited.anybody and not audited.refuted
-    seen = Check(field="z_n", name="bands", asks="", p=0.0, threshold=1e-6, statistic=1.0, expected=0.0, where="")
-    assert dataclasses.replace(audited, anybody=(seen,)).refuted
+    assert not audited.claims.anybody.tested and audited.claims.owner is None and audited.claims.claimed.secure_noise
+
+
+def test_an_audit_says_of_each_test_what_it_found(world):
+    found = sfumato.audit_records("records", truth="pictures", base=world["base"])
+    assert found.claims.claimed == Claimed(clip=None, condition_clip=None, releases=1, secure_noise=True)
+    assert found.claims.anybody.matched is None and found.claims.owner.matched == found.matched == "ledger"
+    for check in (*found.anybody, *found.owner):
+        assert check.field and check.asks and check.looked_at >= 1 and check.refuted is (check.p <= check.threshold) is False
+    refuted = dataclasses.replace(found, claims=dataclasses.replace(found.claims, refuted=True))
+    assert refuted.refuted and refuted.anybody == found.anybody
+
+
+SETTINGS = {
+    "records": "0", "pictures": "0", "effort": "quick", "seed": 0, "base": "0", "public": "", "controlnet": "", "people": 300, "each": 8,
+    "version": "0",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1), (None, 2)])
@@ -181,9 +196,14 @@ def test_an_attack_that_was_scored_and_one_that_was_not(passed, code):
     figures = {
         "attacks": {"algebraic": scored, "fsha": {"outcome": "no channel", "why": "no GradientChannel"}}, "records": 9, "audited": 5,
         "gates": [{"name": "person", "passed": passed, "found": "0.5", "asked": "below 0.2"}], "passed": passed,
-        "verdict": {"headline": "so", "notes": ["but"], "commands": []},
+        "verdict": {"state": "open", "headline": "so", "notes": ["but"], "commands": []}, "gates_from": "gates.toml",
+        "matched": "ledger", "standing": "release", "withdrawn": "", "leaks": {"Latents": 1}, "person": "", "unasked": {},
+        "settings": SETTINGS, "cells": {"more": "that no caller needs"},
     }  # fmt: skip
     found = attacks._result(Path("out"), figures)
     one, other = found.scores
     assert (one.target, one.score, one.guess, one.n) == ("person", 0.5, 0.1, 9) and (other.score, other.why) == (None, "no GradientChannel")
-    assert found.exit_code == code and found.gates[0].passed is passed and found.notes == ("but",)
+    assert found.exit_code == code and found.gates[0].passed is passed and found.notes == ("but",) and found.headline == "so"
+    assert found.attacks["algebraic"].prior_only == 0.1 and found.settings.effort == "quick" and found.leaks == {"Latents": 1}
+    with pytest.raises(ValueError, match=r"(?s)attack.json.*matched"):
+        attacks._result(Path("out"), {**figures, "matched": None})

@@ -12,6 +12,14 @@ CELL = {
 }  # fmt: skip
 
 
+SETTINGS = {
+    "records": "0", "pictures": "0", "effort": "quick", "seed": 0, "base": "0", "public": "", "controlnet": "", "people": 300, "each": 8,
+    "version": "0",
+}  # fmt: skip
+MATRIX_SETTINGS = {
+    "records": 0, "people": 9, "each": 1, "public": 9, "public_each": 1, "pools": ["recombined"], "condition": "canny", "effort": "full",
+    "seed": 0, "unet": "0", "version": "0",
+}  # fmt: skip
 VERDICT = {
     "state": "open", "headline": "said first", "notes": ["a note"],
     "commands": ["sfumato seal PICTURES -o RECORDS-900 --owner OWNER", "sfumato attack RECORDS --truth PICTURES"],
@@ -28,7 +36,7 @@ def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, 
         gate = {"name": "person", "passed": passed, "found": "0.1", "asked": "below 0.2", "unasked": False}
         return {
             "attacks": {"algebraic": CELL, "fsha": {"outcome": "no channel", "why": "no GradientChannel"}}, "gates": [gate],
-            "passed": passed, "leaks": {"Latents": 1}, "person": "", "unasked": {}, "records": 9, "audited": 5, "settings": {},
+            "passed": passed, "leaks": {"Latents": 1}, "person": "", "unasked": {}, "records": 9, "audited": 5, "settings": SETTINGS,
             "exit_code": code,
             "verdict": VERDICT, "gates_from": how["gates_from"], "matched": "ledger", "standing": "release", "withdrawn": "",
         }  # fmt: skip
@@ -50,16 +58,19 @@ def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, 
     assert "said first" in err and f"next: sfumato attack {records} --truth {tmp_path}" in err and f"-o {records}-900" in err
 
 
-def test_the_matrix_is_another_question(run, monkeypatch, tmp_path):
+@pytest.mark.parametrize("words", [("matrix",), ("attack", "--matrix")])
+def test_the_matrix_is_another_question(run, monkeypatch, tmp_path, words):
     def fake(config, out, **how):
         assert config.schemes == ("sealed",) and config.effort == "full" and set(config.attacks) == {"fsha"}
-        return {"matrix": {"sealed": {"algebraic": CELL}}, "leaks": {"sealed": {"Latents": 1}}, "settings": {}}
+        return {"matrix": {"sealed": {"algebraic": CELL}}, "leaks": {"sealed": {"Latents": 1}}, "settings": MATRIX_SETTINGS}
 
     monkeypatch.setattr(redteam, "run", fake)
-    how = ("attack", "--matrix", "--scheme", "sealed", "--effort", "full", "--attacks", "fsha", "--out", tmp_path)
-    code, out, _ = run(*how, "--json")
+    how = (*words, "--scheme", "sealed", "--effort", "full", "--attacks", "fsha", "--out", tmp_path)
+    code, out, err = run(*how, "--json")
     assert code == 0 and json.loads(out)["matrix"]["sealed"]["algebraic"]["n"] == 9
-    assert run(*how)[0] == 0
+    assert ("sfumato matrix now" in err) == (words != ("matrix",))
+    code, _, err = run(*how)
+    assert code == 0 and "sealed: Latents leaves" in err and "picture 0.500 [0.400, 0.600]" in err
 
 
 @pytest.mark.parametrize(

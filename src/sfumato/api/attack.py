@@ -10,9 +10,12 @@ from typing import Any
 from sfumato.api._common import OnNote, OnProgress, no_note, no_progress
 from sfumato.attacker.attempt import EFFORTS, Effort
 from sfumato.attacker.records import base as known
+from sfumato.core import typed_json
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import DEFAULT
 from sfumato.judge.gates import Gate, place, thresholds
+from sfumato.judge.scores import Row
+from sfumato.judge.verdict import Verdict
 from sfumato.owner.picture_file import Crop, crop_of
 from sfumato.studies import audit_folder, exposure
 from sfumato.studies.exposure import ExposureConfig
@@ -44,35 +47,100 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attacked:
-    """What an audit by attacks found. It holds for the attacks that ran, and is no bound.
+class AuditSettings:
+    """What an audit was of, and how it was run: another run with the same goes on from it.
+
+    Attributes:
+        records, pictures, base, public, controlnet: digests; empty where there is none.
+        effort, seed: of the attacks.
+        people, each: invented public people at most, and pictures of each.
+        version: of Sfumato.
+    """
+
+    records: str
+    pictures: str
+    effort: str
+    seed: int
+    base: str
+    public: str
+    controlnet: str
+    people: int
+    each: int
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """What an audit by attacks found, as ``attack.json`` has it.
+
+    Attributes:
+        passed: whether all gates that could be asked passed; None where one could not be tested,
+            or none could be asked, and none failed.
+        verdict: whether to upload, what that does not cover, and what to run next.
+        attacks: what each attack came to, by its name, with every pool, target and variant.
+        gates: what was asked, and what was found.
+        gates_from: the file that they stand in.
+        records: how many there are.
+        audited: how many of them were attacked.
+        matched: how records found their pictures: by the private ``ledger``, or by ``likelihood``.
+        standing: of the records: ``release``, ``trial`` or ``withdrawn``.
+        withdrawn: how many releases of these pictures were withdrawn, in words; empty for none.
+        leaks: what left, by the name of its type, and how many releases of each picture.
+        person: why nothing is said of people; empty where something is.
+        unasked: targets of which the folder tells nothing, and why.
+        settings: what was audited, and how.
+    """
+
+    passed: bool | None
+    verdict: Verdict
+    attacks: dict[str, Row]
+    gates: tuple[Gate, ...]
+    gates_from: str
+    records: int
+    audited: int
+    matched: str
+    standing: str
+    withdrawn: str
+    leaks: dict[str, int]
+    person: str
+    unasked: dict[str, str]
+    settings: AuditSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked(Exposure):
+    """What an audit by attacks found, and where it lies.
+
+    It holds for the attacks that ran, and is no bound.
 
     Attributes:
         out: the private folder of the audit. It holds true pictures, and is never to be shared.
         page: what to look at.
-        passed: whether all gates that could be asked passed; None where one could not be tested,
-            or none could be asked, and none failed.
-        headline: whether to upload, in a sentence.
-        notes: what that does not cover.
-        commands: to run next, with ``RECORDS`` and ``PICTURES`` for the folders.
-        scores: of every attack.
-        gates: what was asked, and what was found.
-        records: how many there are.
-        audited: how many of them were attacked.
-        figures: all of it, as ``attack.json`` has it.
+        passed, verdict, attacks, gates, records and more: as ``Exposure`` has them.
     """
 
     out: Path
     page: Path
-    passed: bool | None
-    headline: str
-    notes: tuple[str, ...]
-    commands: tuple[str, ...]
-    scores: tuple[Score, ...]
-    gates: tuple[Gate, ...]
-    records: int
-    audited: int
-    figures: dict[str, Any]
+
+    @property
+    def headline(self) -> str:
+        """Whether to upload, in a sentence."""
+        return self.verdict.headline
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What that does not cover."""
+        return self.verdict.notes
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """To run next, with ``RECORDS`` and ``PICTURES`` for the folders."""
+        return self.verdict.commands
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """Of every attack, one line each."""
+        return tuple(_score(name, row) for name, row in self.attacks.items())
 
     @property
     def exit_code(self) -> int:
@@ -148,26 +216,14 @@ def _path(given: str | Path | None) -> Path | None:
 
 
 def _result(out: Path, figures: dict[str, Any]) -> Attacked:
-    verdict = figures["verdict"]
-    return Attacked(
-        out=out,
-        page=out / "attack.html",
-        passed=figures["passed"],
-        headline=verdict["headline"],
-        notes=tuple(verdict["notes"]),
-        commands=tuple(verdict["commands"]),
-        scores=tuple(_score(name, entry) for name, entry in figures["attacks"].items()),
-        gates=tuple(Gate(**gate) for gate in figures["gates"]),
-        records=figures["records"],
-        audited=figures["audited"],
-        figures=figures,
-    )
+    found = typed_json.read(figures, Exposure, what=str(out / audit_folder.FIGURES))
+    return Attacked(out=out, page=out / "attack.html", **vars(found))
 
 
-def _score(name: str, entry: dict[str, Any]) -> Score:
-    if entry["outcome"] != "scored":
-        return Score(attack=name, outcome=entry["outcome"], why=entry.get("why", ""))
+def _score(name: str, row: Row) -> Score:
+    if not row.scored:
+        return Score(attack=name, outcome=row.outcome, why=row.why)
     return Score(
-        attack=name, outcome="scored", target=entry["target"], score=entry["score"], low=entry["low"], high=entry["high"],
-        guess=entry["prior_only"], n=entry["n"],
+        attack=name, outcome=row.outcome, target=row.target, score=row.score, low=row.low, high=row.high,
+        guess=row.prior_only, n=row.n or 0,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from sfumato.api._common import OnProgress, codec_of, no_progress
+from sfumato.core import typed_json
 from sfumato.core.errors import RecordError, UserError
+from sfumato.core.typed_json import OMITTED
 from sfumato.diffusion.base import DEFAULT, Codec
 from sfumato.judge.audit import records as tests
 from sfumato.owner import whose
@@ -36,24 +38,78 @@ class Check:
         field: ``z_n`` or ``c_m``, the part of the records that was tested.
         name, asks: what is tested, and what has to be so.
         p: how often honest records would look like this, or worse.
-        threshold: below which the claim is refuted.
         statistic, expected: what was found, and what the claim says.
+        looked_at: how many places were looked at; ``p`` allows for all of them.
         where: the record that shows it, where it is one.
+        threshold: below which the claim is refuted.
+        refuted: whether it is.
     """
 
     field: str
     name: str
     asks: str
     p: float
-    threshold: float
     statistic: float
     expected: float
+    looked_at: int
     where: str
+    threshold: float
+    refuted: bool
 
-    @property
-    def refuted(self) -> bool:
-        """Whether the claim is refuted."""
-        return self.p <= self.threshold
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """All tests that somebody can make.
+
+    Attributes:
+        tested: whether there was anything to test.
+        refuted: whether any claim was refuted.
+        false_alarms: of how many honest releases any test would say so, at most.
+        tests: each of them.
+        untested: what could not be tested, in words.
+        matched: how records found their pictures: by the private ``ledger``, or by ``likelihood``;
+            None where no picture is needed.
+    """
+
+    tested: bool
+    refuted: bool
+    false_alarms: float
+    tests: tuple[Check, ...]
+    untested: tuple[str, ...]
+    matched: str | None = field(default=None, metadata=OMITTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """What only the signer knows.
+
+    Attributes:
+        clip, condition_clip: of the pictures' and the conditions' latents; None for none.
+        releases: of each picture.
+        secure_noise: whether the noise came from the system's secure source.
+    """
+
+    clip: float | None
+    condition_clip: float | None
+    releases: int
+    secure_noise: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOfClaims:
+    """What an audit of the claims found, as ``sfumato inspect --audit --json`` has it.
+
+    Attributes:
+        claimed: what no test can see.
+        anybody: the tests that need no picture.
+        owner: those that need the pictures; None without them.
+        refuted: whether any claim was refuted.
+    """
+
+    claimed: Claimed
+    anybody: Checks
+    owner: Checks | None
+    refuted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,26 +119,37 @@ class AuditedRecords:
     Attributes:
         manifest: what is claimed, its signature good.
         bad: shards that are damaged or not of this release, and why; they were not tested.
-        anybody: the tests that need no picture.
-        owner: those that need the pictures; empty without them.
-        untested: what could not be tested, in words.
-        matched: how records found their pictures: by the private ``ledger``, or by ``likelihood``;
-            empty without pictures.
-        figures: all of it, as ``sfumato inspect --audit --json`` has it.
+        claims: what the tests found, and what no test can see.
     """
 
     manifest: Manifest
     bad: tuple[str, ...]
-    anybody: tuple[Check, ...]
-    owner: tuple[Check, ...]
-    untested: tuple[str, ...]
-    matched: str
-    figures: dict[str, Any]
+    claims: AuditOfClaims
+
+    @property
+    def anybody(self) -> tuple[Check, ...]:
+        """The tests that need no picture."""
+        return self.claims.anybody.tests
+
+    @property
+    def owner(self) -> tuple[Check, ...]:
+        """The tests that need the pictures; empty without them."""
+        return self.claims.owner.tests if self.claims.owner else ()
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """What could not be tested, in words."""
+        return (*self.claims.anybody.untested, *(self.claims.owner.untested if self.claims.owner else ()))
+
+    @property
+    def matched(self) -> str:
+        """How records found their pictures: by the private ``ledger``, or by ``likelihood``; empty without pictures."""
+        return (self.claims.owner.matched or "") if self.claims.owner else ""
 
     @property
     def refuted(self) -> bool:
         """Whether any claim was refuted."""
-        return any(check.refuted for check in (*self.anybody, *self.owner))
+        return self.claims.refuted
 
 
 def audit_records(
@@ -124,48 +191,36 @@ def audit_records(
         except RecordError as error:
             bad.append(str(error))
         on_progress("verifying", number, len(manifest.shards))
-    figures = of_records(manifest, good, None if truth is None else Path(truth), codec, crop=cut)
-    anybody, owner = figures["anybody"], figures["owner"] or {"tests": [], "untested": [], "matched": ""}
-    return AuditedRecords(
-        manifest=manifest,
-        bad=tuple(bad),
-        anybody=tuple(_check(row) for row in anybody["tests"]),
-        owner=tuple(_check(row) for row in owner["tests"]),
-        untested=(*anybody["untested"], *owner["untested"]),
-        matched=owner["matched"],
-        figures=figures,
-    )
-
-
-def _check(row: dict[str, Any]) -> Check:
-    return Check(**{name: value for name, value in row.items() if name in Check.__dataclass_fields__})
+    found = of_records(manifest, good, None if truth is None else Path(truth), codec, crop=cut)
+    return AuditedRecords(manifest=manifest, bad=tuple(bad), claims=found)
 
 
 def of_records(
     manifest: Manifest, shards: list[Shard], truth: Path | None, base: str | Path | Codec, *, crop: Crop | None = None
-) -> dict[str, Any]:
+) -> AuditOfClaims:
     """Test what the records bear against what is claimed; with ``truth``, the folder of their pictures, the owner's tests as well."""
-    claims = tests.claims(privacy.entries(manifest.privacy), manifest.settings)
-    fields: Fields = [(claim, Stack(shards, claim.field)) for claim in claims] if shards else []
-    found: dict[str, Any] = {"claimed": claimed(manifest), "anybody": tests.anybody(fields), "owner": None}
-    if truth is not None and shards:
-        found["owner"] = _owner(manifest, shards, fields, truth, base, crop)
-    found["refuted"] = any(part["refuted"] for part in (found["anybody"], found["owner"]) if part)
-    return found
+    said = tests.claims(privacy.entries(manifest.privacy), manifest.settings)
+    fields: Fields = [(claim, Stack(shards, claim.field)) for claim in said] if shards else []
+    anybody = _checks(tests.anybody(fields))
+    owner = None if truth is None or not shards else _owner(manifest, shards, fields, truth, base, crop)
+    refuted = anybody.refuted or (owner is not None and owner.refuted)
+    return AuditOfClaims(claimed=_claimed(manifest), anybody=anybody, owner=owner, refuted=refuted)
 
 
-def claimed(manifest: Manifest) -> dict[str, Any]:
-    """What only the signer knows."""
+def _checks(report: dict[str, Any]) -> Checks:
+    """A report of ``judge.audit.records``."""
+    return typed_json.read(report, Checks, what="the audit's tests")
+
+
+def _claimed(manifest: Manifest) -> Claimed:
     settings = manifest.settings
-    return {
-        "clip": settings.clip, "condition_clip": settings.condition_clip, "releases": manifest.privacy["releases"],
-        "secure_noise": manifest.secure_noise,
-    }  # fmt: skip
+    return Claimed(
+        clip=settings.clip, condition_clip=settings.condition_clip, releases=manifest.privacy["releases"],
+        secure_noise=manifest.secure_noise,
+    )  # fmt: skip
 
 
-def _owner(
-    manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path, base: str | Path | Codec, crop: Crop | None
-) -> dict[str, Any]:
+def _owner(manifest: Manifest, shards: list[Shard], fields: Fields, truth: Path, base: str | Path | Codec, crop: Crop | None) -> Checks:
     codec = codec_of(base)
     check_fit(truth, manifest, codec)
     cut = whose.crop_of(manifest.release, crop)
@@ -186,4 +241,4 @@ def _owner(
     clean = torch.stack(latents)  # (M, fields, 4, h, w)
     owned = [(claim, rows, clean[:, number]) for number, (claim, rows) in enumerate(fields)]
     found = tests.owner(owned, index=None if known is None else known.whose(names, paths))
-    return found | {"matched": "likelihood" if known is None else "ledger"}
+    return _checks(found | {"matched": "likelihood" if known is None else "ledger"})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfumato.records.manifest import Manifest
+
+if TYPE_CHECKING:
+    from sfumato.api.audit_records import AuditOfClaims
 
 MATCHED = {
     "ledger": "by your private ledger",
@@ -22,33 +25,35 @@ def of_mechanism(manifest: Manifest, unchecked: str) -> dict[str, Any]:
     return {"auditable": False, "why": why} if why else audit(privacy.entries(stated), unit=stated["unit"], insecure_seed=0)
 
 
-def records_lines(found: dict[str, Any]) -> list[str]:
+def records_lines(found: AuditOfClaims) -> list[str]:
     """For people: what was refuted and by what, what was not tested, and what stays claimed."""
     said = []
-    for who, part in (("anybody can see", found["anybody"]), ("its owner can see", found["owner"])):
+    for who, part in (("anybody can see", found.anybody), ("its owner can see", found.owner)):
         if part is None:
             continue
-        rows = part["tests"]
-        if "matched" in part:
-            said.append(f"which record is which picture: {MATCHED[part['matched']]}")
-        bad = [row for row in rows if row["refuted"]]
+        rows = part.tests
+        if part.matched is not None:
+            said.append(f"which record is which picture: {MATCHED[part.matched]}")
+        bad = [row for row in rows if row.refuted]
         if bad:
             said.append(f"REFUTED by what {who}: {len(bad)} of {len(rows)} tests")
             said += [
-                f"  {row['field']}, {row['name']}: not so that {row['asks']} (p {row['p']:.1e}, limit {row['threshold']:.1e}; "
-                f"{row['statistic']:.4g}, claimed {row['expected']:.4g}{'; ' + row['where'] if row['where'] else ''})"
+                f"  {row.field}, {row.name}: not so that {row.asks} (p {row.p:.1e}, limit {row.threshold:.1e}; "
+                f"{row.statistic:.4g}, claimed {row.expected:.4g}{'; ' + row.where if row.where else ''})"
                 for row in bad
             ]  # fmt: skip
-        elif part["tested"]:
+        elif part.tested:
             said.append(
-                f"not refuted by what {who}: {len(rows)} tests, false alarms in at most {part['false_alarms']:g} of releases; "
+                f"not refuted by what {who}: {len(rows)} tests, false alarms in at most {part.false_alarms:g} of releases; "
                 f"that proves no noise and no guarantee"
             )
-        said += [f"not tested: {line}" for line in part["untested"]]
-    told = found["claimed"]
-    clips = ", ".join(f"{name.replace('_', ' ')} {told[name]}" for name in ("clip", "condition_clip"))
-    source = "secure" if told["secure_noise"] else "a seed"
-    said.append(f"claimed, and known to the signer alone: {clips}, releases {told['releases']}, source of the noise {source}")
+        said += [f"not tested: {line}" for line in part.untested]
+    told = found.claimed
+    source = "secure" if told.secure_noise else "a seed"
+    said.append(
+        f"claimed, and known to the signer alone: clip {told.clip}, condition clip {told.condition_clip}, "
+        f"releases {told.releases}, source of the noise {source}"
+    )
     return said
 
 

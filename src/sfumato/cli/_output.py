@@ -17,12 +17,19 @@ from sfumato.core.outside import printable
 
 if TYPE_CHECKING:
     from sfumato.api._common import OnProgress
+    from sfumato.cli.outputs._base import Output
 
 console = Console(stderr=True, highlight=False)
 
 
-def emit(value: dict[str, Any]) -> None:
-    """Print the one object of ``--json``."""
+def emit(value: Output | dict[str, Any]) -> None:
+    """Print the one object of ``--json``: a type of ``cli.outputs``, or a dict with its ``schema`` in front."""
+    if isinstance(value, dict):
+        value = {"schema": 1} | value
+    else:
+        from sfumato.core.typed_json import plain
+
+        value = plain(value)
     print(json.dumps(value, indent=1, default=str))
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sfumato.api.attack import Attacked
+    from sfumato.judge.verdict import Verdict
 
 EFFORT = (
     "glance (a minute; leaves attacks out, and says which), quick (six minutes on two cores, of 400 records at most), "
@@ -20,7 +24,7 @@ def command(
     listing: Annotated[
         bool, typer.Option("--list", help="Only say which attacks there are, what each needs and how long it takes.")
     ] = False,
-    matrix: Annotated[bool, typer.Option("--matrix", help="Instead of your records: every scheme, on invented people (an hour).")] = False,
+    matrix: Annotated[bool, typer.Option("--matrix", help="As sfumato matrix does: every scheme, on invented people (an hour).")] = False,
     attacks: Annotated[str, typer.Option(help="all, or names with commas between: algebraic,diffusion_prior.")] = "all",
     scheme: Annotated[list[str] | None, typer.Option("--scheme", help="With --matrix: only this scheme; may be given again.")] = None,
     jobs: Annotated[int, typer.Option(help="With --matrix: processes; 0 for one a core, at most four.")] = 0,
@@ -46,7 +50,7 @@ def command(
     Exit code 0: the gates that could be asked passed; 1: one failed; 2: something could not be tested, or the input was wrong; 3: a fault
     of Sfumato itself.
     """
-    from sfumato.cli import _attacks, _output
+    from sfumato.cli import _attacks, _matrix, _output
     from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
 
@@ -60,7 +64,9 @@ def command(
     if listing:
         found = _attacks.listed(effort)
         if as_json:
-            _output.emit({"effort": effort, "of_records": _attacks.TIMED, "attacks": found})
+            from sfumato.cli.outputs.attack import Listing
+
+            _output.emit(Listing(effort=effort, of_records=_attacks.TIMED, attacks=tuple(found)))
         for line in () if as_json else _attacks.lines(found, effort):
             _output.show(line)
         return
@@ -68,12 +74,13 @@ def command(
     if matrix:
         if records or truth or gates or public or controlnet or base != "tiny":
             raise UserError("--matrix with records or their options", expected="one or the other: the matrix invents its own people")
-        _matrix(rows, scheme, effort, out or Path("sfumato-matrix"), jobs, as_json)
+        _output.say("note: attack --matrix is sfumato matrix now; both do the same")
+        _matrix.run(rows, scheme, effort, out or Path("sfumato-matrix"), jobs, as_json)
         return
     if jobs:
         raise UserError(f"--jobs {jobs} without --matrix", expected="--jobs with --matrix alone")
     if records is None or truth is None or scheme:
-        raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato attack --matrix")
+        raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato matrix")
     from sfumato.api.attack import attack
 
     with _output.bar("getting ready", timed=False) as advance:
@@ -82,92 +89,52 @@ def command(
             crop=crop, base=base, on_note=_output.say,  # type: ignore[arg-type]  # attack looks at effort and crop
             on_progress=lambda what, done, total, note="": advance.phase(what, done, total),
         )  # fmt: skip
-    figures = attacked.figures
     if as_json:
-        shown = (
-            "verdict", "attacks", "gates", "gates_from", "passed", "leaks", "person", "records", "audited", "matched", "standing",
-            "withdrawn", "unasked", "settings",
-        )  # fmt: skip
-        _output.emit({name: figures[name] for name in shown} | {"out": str(attacked.out)})
+        from sfumato.cli.outputs.attack import Attack
+
+        _output.emit(Attack.of(attacked))
     else:
-        _say(figures)
-        _say_verdict(figures["verdict"], records, truth)
+        _say(attacked)
+        _say_verdict(attacked.verdict, records, truth)
         _output.say(f"Look: {attacked.page}")
     if attacked.exit_code:
         raise typer.Exit(attacked.exit_code)
 
 
-def _say(figures: dict[str, Any]) -> None:
-    from sfumato.cli import _audit, _output
+def _say(found: Attacked) -> None:
+    from sfumato.cli import _attacks, _audit, _output
 
-    if figures["standing"] != "release":
-        _output.say(f"{figures['standing'].upper()}: these records must not leave this machine")
-    if figures["withdrawn"]:
-        _output.say(figures["withdrawn"])
-    if figures["audited"] < figures["records"]:
-        _output.say(f"{figures['audited']} of {figures['records']} records were attacked, drawn at random.")
-    _output.say(f"Which record is which picture: {_audit.MATCHED[figures['matched']]}. No attacker was told.")
-    _say_attacks(figures["attacks"])
-    for gate in figures["gates"]:
-        verdict = {True: "passed", False: "FAILED", None: "NOT ASKED" if gate["unasked"] else "NOT TESTED"}[gate["passed"]]
-        _output.say(f"gate {gate['name']:10} {verdict:10} {gate['found']} (asked: {gate['asked']})")
-    if figures["person"]:
-        _output.say(figures["person"])
+    if found.standing != "release":
+        _output.say(f"{found.standing.upper()}: these records must not leave this machine")
+    if found.withdrawn:
+        _output.say(found.withdrawn)
+    if found.audited < found.records:
+        _output.say(f"{found.audited} of {found.records} records were attacked, drawn at random.")
+    _output.say(f"Which record is which picture: {_audit.MATCHED[found.matched]}. No attacker was told.")
+    for line in _attacks.rows(found.attacks):
+        _output.say(line)
+    for gate in found.gates:
+        verdict = {True: "passed", False: "FAILED", None: "NOT ASKED" if gate.unasked else "NOT TESTED"}[gate.passed]
+        _output.say(f"gate {gate.name:10} {verdict:10} {gate.found} (asked: {gate.asked})")
+    if found.person:
+        _output.say(found.person)
 
 
-def _say_verdict(verdict: dict[str, Any], records: Path, truth: Path) -> None:
+def _say_verdict(verdict: Verdict, records: Path, truth: Path) -> None:
     """What to do, last, where a terminal shows it."""
     import shlex
 
     from sfumato.cli import _output
     from sfumato.judge.verdict import PICTURES, RECORDS
 
-    _output.say(verdict["headline"])
-    for note in verdict["notes"]:
+    _output.say(verdict.headline)
+    for note in verdict.notes:
         _output.say(f"  {note}")
     places = {RECORDS: shlex.quote(str(records)), PICTURES: shlex.quote(str(truth))}
-    for command in verdict["commands"]:
+    for command in verdict.commands:
         _output.say("next: " + " ".join(_placed(word, places) for word in command.split()))
 
 
 def _placed(word: str, places: dict[str, str]) -> str:
     """``word`` of a command with a folder's own path in place of its name: of ``RECORDS-900``, too."""
     return next((path + word.removeprefix(name) for name, path in places.items() if word == name or word.startswith(f"{name}-")), word)
-
-
-def _matrix(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path, jobs: int, as_json: bool) -> None:
-    import os
-
-    from sfumato.cli import _output
-    from sfumato.core.device import choose_device
-    from sfumato.core.errors import UserError
-    from sfumato.studies.redteam import MatrixConfig, run
-
-    chosen: dict[str, Any] = {"schemes": tuple(schemes)} if schemes else {}
-    config = MatrixConfig(attacks=rows, effort=effort, **chosen)  # type: ignore[arg-type]
-    if jobs < 0:
-        raise UserError(f"--jobs {jobs}", expected="a number of processes, or 0")
-    jobs = jobs or (min(4, os.cpu_count() or 1) if choose_device() == "cpu" else 1)
-    with _output.bar("getting ready", timed=False) as advance:
-        figures = run(config, out, jobs=jobs, command=f"sfumato attack --matrix --effort {effort}", tell=advance.phase)
-    if as_json:
-        _output.emit({name: figures[name] for name in ("matrix", "leaks", "settings")})
-        return
-    for scheme, attacks in figures["matrix"].items():
-        _output.say(f"{scheme}: {', '.join(figures['leaks'].get(scheme, {})) or 'nothing'} leaves")
-        _say_attacks(attacks)
-    _output.say(f"Look: {out / 'matrix.html'}")
-
-
-def _say_attacks(attacks: dict[str, Any]) -> None:
-    from sfumato.cli import _output
-
-    for name, entry in attacks.items():
-        if entry["outcome"] != "scored":
-            _output.say(f"  {name:20} {entry['outcome']}: {entry['why']}")
-            continue
-        for variant, one in entry.get("variants", {}).items():  # beside the one that got most, those without a result
-            if one["outcome"] not in ("scored", "no channel", "not asked"):
-                _output.say(f"  {name + ':' + variant:20} {one['outcome']}: {one['why']}")
-        score = f"{entry['target']} {entry['score']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
-        _output.say(f"  {name:20} {score}, without records {entry['prior_only']:.3f}, n = {entry['n']}: {entry['verdict']}")

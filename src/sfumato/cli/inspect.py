@@ -149,7 +149,7 @@ def command(
             tell(f"picture      {f'NOT DRAWN: {not_drawn}' if not_drawn else picture}")
     if not_drawn:
         raise typer.Exit(2)
-    if bad or extra or (audited and audited["refuted"]) or (tried and tried.get("refuted")):
+    if bad or extra or (audited and audited.refuted) or (tried and tried.get("refuted")):
         raise typer.Exit(1)
 
 

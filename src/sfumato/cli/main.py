@@ -25,6 +25,7 @@ from sfumato.cli import (
     finetune,
     generate,
     inspect,
+    matrix,
     scrub,
     seal,
     train,
@@ -67,7 +68,7 @@ GROUPS = {  # as help shows them, in this order
     "Server": (train, evolve, generate),
     "Records": (inspect, attack),
     "Before you share": (audit, scrub, attack_weights),
-    "Research": (compare, calibrate),
+    "Research": (compare, matrix, calibrate),
 }
 for group, modules in GROUPS.items():
     for module in modules:
@@ -146,7 +147,7 @@ def _told(error: Exception) -> tuple[str, int]:
 
 def _fail(message: str, code: int) -> None:
     if "--json" in sys.argv:
-        print(json.dumps({"error": message, "exit_code": code}))
+        print(json.dumps({"schema": 1, "error": message, "exit_code": code}))  # outputs.error, which is quick
     from sfumato.cli._output import say
 
     say(f"sfumato: {message}")

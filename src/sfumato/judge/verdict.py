@@ -101,8 +101,8 @@ def of_comparison(tables: Mapping[str, Mapping[str, Any]], few: str = "") -> Ver
     headline = f"Conditions are followed best by what {best.replace('_', ' ')} trained ({domain}): what that costs stands below."
     if few:
         headline = f"{few[:1].upper()}{few[1:]}."
-    notes = (f"adherence, the best first: {', '.join(said)}", "what each scheme gives away is measured by sfumato attack --matrix")
-    return Verdict("open", headline, notes, ("sfumato attack --matrix",))
+    notes = (f"adherence, the best first: {', '.join(said)}", "what each scheme gives away is measured by sfumato matrix")
+    return Verdict("open", headline, notes, ("sfumato matrix",))
 
 
 def _leave(settings: SealSettings, standing: str) -> str:

@@ -95,7 +95,7 @@ def run(
     out: Path,
     *,
     jobs: int = 1,
-    command: str = "sfumato attack --matrix",
+    command: str = "sfumato matrix",
     tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Attack what ``out`` lacks, in so many processes, and return the whole matrix. ``command`` is noted as what makes it again."""

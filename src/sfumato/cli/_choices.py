@@ -1,0 +1,66 @@
+"""Closed sets of choices, for help, shell completion and the exit code of a wrong one.
+
+Help is shown without the rooms that own them; ``tests/cli/test_choices.py`` holds each against its owner.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Effort(StrEnum):
+    """``attacker.attempt.EFFORTS``."""
+
+    GLANCE = "glance"
+    QUICK = "quick"
+    FULL = "full"
+
+
+class Lasting(StrEnum):
+    """Efforts at which no attack is left out for its time."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+class Crop(StrEnum):
+    """``owner.picture_file.CROPS``."""
+
+    CENTER = "center"
+    PAD = "pad"
+    NONE = "none"
+
+
+class Privacy(StrEnum):
+    """``records.presets.LEVELS``."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class AdapterFormat(StrEnum):
+    """``adapters.formats.FORMATS``."""
+
+    DIFFUSERS = "diffusers"
+    KOHYA = "kohya"
+
+
+class ReportFormat(StrEnum):
+    """``sharing.formats.names()``, and the table for a terminal."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    SARIF = "sarif"
+    JUNIT = "junit"
+
+
+class Precision(StrEnum):
+    """``core.device.PRECISIONS``, and ``auto`` for what suits this machine."""
+
+    AUTO = "auto"
+    NO = "no"
+    BF16 = "bf16"
+    FP16 = "fp16"
