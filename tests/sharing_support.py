@@ -69,7 +69,7 @@ LEAKS = {
     "prompt": ({"ot_config": {"samples": [{"prompt": "zwx on a sofa"}]}}, "zwx on a sofa"),
     "free-text": ({"ss_training_comment": "second try"}, "second try"),
     "author": ({"modelspec.author": "pn"}, "pn"),
-    "header-picture": ({"modelspec.thumbnail": "data:image/jpeg;base64,/9j/4AAQSkZJRg=="}, "image/jpeg"),
+    "header-picture": ({"modelspec.thumbnail": "data:image/jpeg;base64,/9j/4AAQSkZJRg=="}, "jpg"),
     "set-size": ({"ss_num_train_images": "100", "ss_steps": "1500"}, "1500"),
     "time": ({"ss_training_started_at": "1764000000.5"}, "2025"),
     "seed": ({"ss_seed": "4711"}, "4711"),
@@ -99,4 +99,11 @@ def write(path, shapes, notes, kind=torch.float16):
     tensors = {name: torch.randn(shape, generator=draws).to(kind) for name, shape in shapes.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(to_bytes(tensors, notes))
+    return path
+
+
+def raw(path, header, body=b""):
+    """A file with this header, whatever it says: bytes, or what becomes JSON."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
     return path

@@ -40,7 +40,10 @@ _KINDS = {
     r"(adamss|beft|bone|c3a|deft|delora|fourierft|frod|gralora|hira|hra|lily|ln_tuning|miss|osf|peanut|poly|psoft|randlora|road|shira"
     r"|supertuning|tinylora|unilora|vblora|waveft|xlora)_\w+": "PEFT",
 }  # fmt: skip
-_KIND = {re.compile(rf"[^.].*\.({said})(\.[\w-]+)?(\.weight)?", re.DOTALL): kind for said, kind in _KINDS.items()}
+_GROUPS = {f"kind{number}": kind for number, kind in enumerate(_KINDS.values())}
+_KIND = re.compile(  # one pass over a name, however many kinds there are: a file may hold a hundred thousand
+    rf"[^.].*\.(?:{'|'.join(f'(?P<kind{number}>{said})' for number, said in enumerate(_KINDS))})(?:\.[\w-]+)?(?:\.weight)?", re.DOTALL
+)
 _BIAS = re.compile(r".+\.(lora_(A|B|up|down)|lora\.(up|down))(\.[\w-]+)?\.bias", re.DOTALL)
 
 # Models whose keys are called otherwise than those of Stable Diffusion 1.x and 2.x, by how a key begins.
@@ -65,6 +68,7 @@ _WORDS = (
     "time_emb_proj", "time_embedding", "linear_1", "linear_2", "conv_in", "conv_out", "conv_shortcut", "self_attn", "q_proj", "k_proj",
     "v_proj", "out_proj", "token_embedding",
 )  # fmt: skip
+_WORD = re.compile(rf"(?<![^_])(?:{'|'.join(sorted(_WORDS, key=len, reverse=True))})(?![^_])")
 _NOT_LAYERS = ("bundle_emb.",)  # OneTrainer's embeddings: what comes after is a name that somebody chose
 _OF_UNET = re.compile(r"(down_blocks|up_blocks)\.\d|mid_block\.|conv_in$|conv_out$|time_embedding\.")
 _OF_TEXT = re.compile(r"encoder\.layers\.\d|embeddings\.")
@@ -77,7 +81,8 @@ def other_kind(key: str) -> str | None:
         return None
     if _BIAS.fullmatch(key):
         return "LoRA with biases"
-    return next((kind for pattern, kind in _KIND.items() if pattern.fullmatch(key)), None)
+    found = _KIND.fullmatch(key)
+    return _GROUPS[found.lastgroup] if found and found.lastgroup else None
 
 
 def other_model(keys: Iterable[str]) -> tuple[str, str] | None:
@@ -98,11 +103,10 @@ def family(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     if other := other_model(shapes):
         return other[0]
     for key, shape in shapes.items():
-        layer, part = split(key)
-        if part != "A" or layer is None or len(shape) < 2:
+        if len(shape) < 2 or shape[1] not in _CONTEXTS:
             continue
-        reached = layer.startswith(TEXT) or layer.endswith((".attn2.to_k", ".attn2.to_v"))
-        if reached and shape[1] in _CONTEXTS:
+        layer, part = split(key)
+        if part == "A" and layer is not None and (layer.startswith(TEXT) or layer.endswith((".attn2.to_k", ".attn2.to_v"))):
             return _CONTEXTS[shape[1]]
     return None
 
@@ -156,6 +160,4 @@ def kohya_name(layer: str) -> str:
 
 def _dotted(flat: str) -> str:
     """kohya's underscores to dots, but for those that belong to a word."""
-    for word in _WORDS:
-        flat = re.sub(rf"(^|_){word}(?=_|$)", lambda found, word=word: found[1] + word.replace("_", "\0"), flat)  # type: ignore[misc]
-    return flat.replace("_", ".").replace("\0", "_")
+    return _WORD.sub(lambda found: found[0].replace("_", "\0"), flat).replace("_", ".").replace("\0", "_")

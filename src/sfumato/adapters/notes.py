@@ -40,7 +40,7 @@ TELLING = (
     "triggers", "captions", "tags", "sample_prompts", "comments", "author", "output_name", "folders", "paths", "thumbnail", "hidden_bytes",
 )  # fmt: skip
 _SENTENCE = 3  # words from which on a tag is called a caption
-PATH = re.compile(r"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]+|\\{2,4}|~?/)(?:[^\s\"'\\/,;]+[\\/]+)+[^\s\"'\\/,;]*")
+PATH = re.compile(r"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]+|\\{2,4}|//|~?/|(?:file|s3|gs|az|hf)://+)(?:[^\s\"'\\/,;]+[\\/]+)+[^\s\"'\\/,;]*")
 _REPEATS = re.compile(r"\d+_(.+)")  # kohya's folders: how often its pictures are repeated, and what they show
 
 
@@ -90,6 +90,25 @@ def facts_of(header: Header) -> dict[str, Any]:
     note("paths", _different(paths), *(key for key, found in paths.items() if found))
     note("hidden_bytes", header.hidden or None)
     return {**facts, "notes": sorted(notes), "read_from": where}
+
+
+def texts_of(note: str) -> list[str]:
+    """Every text in a note: the note itself or, where it holds an object or a list, each text and key in it, at any depth."""
+    found = _json(note)
+    if found is None:
+        return [note]
+    texts: dict[str, None] = {}
+    waiting: deque[Any] = deque([found])
+    while waiting:
+        one = waiting.popleft()
+        if isinstance(one, str):
+            texts[one] = None
+        elif isinstance(one, dict):
+            texts |= dict.fromkeys(one)
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return list(texts)
 
 
 def _inside(objects: dict[str, Any], key: str) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from sfumato.core.outside import open_bytes, parse_json
 WHAT = "tensors as .safetensors"
 LIMIT = 2**40
 CHUNK = 2**22
+LARGEST = 1e12  # number in PEFT's settings
 LONGEST = 500  # characters of a note that stays
 
 # What a user of the model may need, and the notes that say it. ``format`` names the library that wrote the tensors; loaders ask.
@@ -45,6 +47,18 @@ KEEP: dict[str, tuple[str, ...]] = {
     "base-name": ("ss_sd_model_name", "ss_sd_model_hash", "ss_new_sd_model_hash", "ss_vae_name", "ss_vae_hash", "ss_new_vae_hash"),
     "steps": ("ss_steps", "ss_epoch", "training_info"),
 }  # fmt: skip
+# What a note that stays looks like: else it holds something of somebody's own, and goes. The others are texts by their nature.
+_SHAPES = {
+    **dict.fromkeys(("ss_network_dim", "ss_network_alpha"), r"[0-9.e+-]{1,20}|None|Dynamic"),
+    "ss_v2": r"[Tt]rue|[Ff]alse", "ss_network_module": r"(networks|lycoris|library)[\w.]{0,60}", "ss_base_model_version": r"[\w.+-]{1,40}",
+    "modelspec.architecture": r"[\w.+/-]{1,80}", "modelspec.implementation": r"(https?://)?[\w./+-]{1,120}",
+    "modelspec.sai_model_spec": r"[0-9.]{1,12}", "modelspec.resolution": r"[0-9]{1,5}(x[0-9]{1,5})?",
+    "modelspec.prediction_type": r"[\w-]{1,30}", "modelspec.timestep_range": r"[0-9]{1,5}, ?[0-9]{1,5}",
+    "modelspec.encoder_layer": r"-?[0-9]{1,3}", "modelspec.license": r"[\w .,:;+()/'&-]{1,120}",
+    "format": r"pt|tf|flax|np|numpy|mlx|torch|paddle",
+}  # fmt: skip
+_SHAPE = {note: re.compile(said) for note, said in _SHAPES.items()}
+_WORD = re.compile(r"\S{1,200}")  # a name or a pattern of modules, in PEFT's settings
 USUAL = ("trigger", "base", "rank", "alpha", "license")
 ALWAYS = ("format",)
 # PEFT's settings, as one note or as ``adapter_config.json``: what the weights cannot be read without. Names of models and tasks go.
@@ -113,24 +127,47 @@ def chosen(keep: Iterable[str]) -> tuple[str, ...]:
 
 
 def cleaned(notes: dict[str, str], keep: Iterable[str] = USUAL, *, name: str = "the file") -> dict[str, str]:
-    """The notes that may stay, as they are, unless they hold a path; of PEFT's settings what its loaders need."""
+    """The notes that may stay, as they are, unless they hold a path or are not of their kind; of PEFT's settings what its loaders need."""
     stays = {*ALWAYS, *(note for word in keep for note in KEEP[word])}
-    left = {key: value for key, value in notes.items() if key in stays and len(value) <= LONGEST and not PATH.search(value)}
+    left = {key: value for key, value in notes.items() if key in stays and _may(key, value)}
     for key in SETTINGS:
-        if key in notes:
-            said = parse_json(notes[key], name=f"{name}, note {key}", what="PEFT's settings")
-            if isinstance(said, dict):
-                left[key] = json.dumps(settings(said), sort_keys=True)
+        if key in notes and (said := settings(settings_in(notes[key]))):
+            left[key] = json.dumps(said, sort_keys=True)
     return dict(sorted(left.items()))
+
+
+def _may(note: str, value: str) -> bool:
+    """Whether a note that may stay holds what such a note holds."""
+    shape = _SHAPE.get(note)
+    return len(value) <= LONGEST and not PATH.search(value) and (shape is None or shape.fullmatch(value) is not None)
+
+
+def settings_in(note: str) -> dict[str, Any]:
+    """PEFT's settings in a note, as its loaders would read them; none where they would read none."""
+    try:
+        said = json.loads(note)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def settings(said: dict[str, Any]) -> dict[str, Any]:
     """PEFT's settings without names of models, tasks and code; by part (``unet.r``) or for the whole file."""
-    kept = {key: value for key, value in said.items() if key.rpartition(".")[2] in _OF_PEFT}
+    kept = {key: value for key, value in said.items() if key.rpartition(".")[2] in _OF_PEFT and _WORD.fullmatch(key) and _plain(value)}
     for key, value in kept.items():
         if key.endswith("init_lora_weights") and not (isinstance(value, bool) or value in ("gaussian", "pissa", "olora", "loftq", "eva")):
             kept[key] = True
     return kept
+
+
+def _plain(value: Any) -> bool:
+    """Numbers, names of modules, and lists and tables of such: no sentence, no path, nothing deeper."""
+    several = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else [value]
+    return all(
+        one is None or (isinstance(one, int | float) and abs(one) < LARGEST) or (
+            isinstance(one, str) and _WORD.fullmatch(one) is not None and not PATH.search(one))
+        for one in several
+    )  # fmt: skip
 
 
 def _read(file: BinaryIO, size: int, name: str) -> tuple[Header, dict[str, tuple[int, int]], int]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 _BEGINS = (
     (b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"BM", "bmp"), (b"II*\0", "tif"), (b"MM\0*", "tif"),
 )  # fmt: skip
+_IN_BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "AAAAIGZ0eXBhdmlm", "AAAAHGZ0eXBhdmlm")  # how those begin, without an address
 
 
 class Picture(NamedTuple):
@@ -21,14 +22,16 @@ class Picture(NamedTuple):
 
 
 def pictures(notes: Mapping[str, str]) -> list[Picture]:
-    """Every note that is a ``data:image/...;base64`` address and can be decoded, by name."""
+    """Every note that is a ``data:image/...;base64`` address, or base64 that begins as a picture does, by name."""
     found = []
     for note, said in sorted(notes.items()):
         head, comma, body = said.strip().partition(",")
-        if not comma or not head.lower().startswith("data:image/") or not head.lower().endswith(";base64"):
+        address = bool(comma) and head[:11].lower() == "data:image/" and head[-7:].lower() == ";base64"
+        if not address and not said.strip().startswith(_IN_BASE64):
             continue
+        text = body if address else said.strip()
         try:
-            data = base64.b64decode(body + "=" * (-len(body) % 4), validate=True)
+            data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except (binascii.Error, ValueError):
             continue
         if data:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sfumato.core.errors import UserError
@@ -20,6 +20,11 @@ NO_PICKLE = "never load a pickle of somebody else's: it runs code; ask for .safe
 AGAIN = "fetch the file again; it may be cut short"
 _EXPECTED = "tensors as .safetensors"
 NAME = 1000  # characters in the name of a tensor
+_BITS = {  # of every type that the format has
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16,
+    "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+_KEYS = frozenset(("dtype", "shape", "data_offsets"))
 _LARGEST = 2**62  # numbers of one tensor, a side of no length counted as one: beyond it libraries overflow
 _NO_LOADER = "do not load it: no program writes such a file"
 
@@ -32,11 +37,13 @@ class Header:
         notes: of ``__metadata__``; what is no text there (which no loader accepts) is given as JSON.
         tensors: by name, type and shape.
         hidden: bytes of the file that belong to no tensor.
+        beside: what tensors' entries hold beyond type, shape and place, which loaders do not look at, as JSON by tensor.
     """
 
     notes: dict[str, str]
     tensors: dict[str, tuple[str, tuple[int, ...]]]
     hidden: int
+    beside: dict[str, str] = field(default_factory=dict)
 
 
 def read_header(data: bytes, *, name: str = "the file", size: int | None = None) -> Header:
@@ -76,6 +83,7 @@ def read_header(data: bytes, *, name: str = "the file", size: int | None = None)
         notes={key: value if isinstance(value, str) else json.dumps(value) for key, value in notes.items()},
         tensors={key: (kind, shape) for key, (kind, shape, _, _) in places.items()},
         hidden=body - covered,
+        beside={key: json.dumps(more) for key, entry in said.items() if (more := {k: v for k, v in entry.items() if k not in _KEYS})},
     )
 
 
@@ -116,4 +124,9 @@ def _place(entry: Any, key: str, name: str) -> tuple[str, tuple[int, ...], int, 
         raise UserError(
             f"{name}: its header does not say what {key[:80]} is", expected="type, shape and place of every tensor", fix=_NO_LOADER
         )
+    if kind in _BITS and (end - begin) * 8 != -(-math.prod(shape) * _BITS[kind] // 8) * 8:
+        got = f"{name}: {key[:80]} takes {end - begin} bytes, which its type and shape do not"
+        raise UserError(got, expected="as many bytes as its numbers take", fix=_NO_LOADER)
+    if kind not in _BITS:
+        raise UserError(f"{name}: {key[:80]} is of type {kind[:20]!r}", expected=f"one of {', '.join(sorted(_BITS))}", fix=_NO_LOADER)
     return kind, shape, begin, end

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from sfumato.adapters import notes as reading
 from sfumato.adapters import scrub, thumbnails
 from sfumato.core.errors import UserError
 from sfumato.core.header import Header, header_bytes, read_header
-from sfumato.core.outside import open_bytes, parse_json
+from sfumato.core.outside import open_bytes
 from sfumato.sharing import weights
 from sfumato.sharing.finding import Finding, Untested
 from sfumato.sharing.people import people
@@ -24,6 +26,7 @@ _RULE = {
     **dict.fromkeys(("steps", "epochs", "pictures", "pictures_with_repeats", "regularisation_pictures"), "set-size"),
     **dict.fromkeys(("started", "finished", "made"), "time"),
 }  # fmt: skip
+SENTENCE = 3  # words from which on a text is shown
 _USER = re.compile(r"(?:/home/|/Users/|[A-Za-z]:[\\/]+Users[\\/]+|\\Users\\)([^\s\\/\"',;]+)")
 _NOBODY = frozenset(("user", "users", "public", "runner", "root", "ubuntu", "jovyan", "admin", "default", "shared"))
 _OF_TRAINING = re.compile(r"(ss|modelspec|sshs)[_.].+|training_info|software|version|ot_\w+|trained_words|name|framework")
@@ -71,47 +74,109 @@ def of_file(path: Path, shown: str = "") -> tuple[str, list[Finding], list[Untes
 
 def of_header(header: Header, held: Weights, shown: str) -> list[Finding]:
     """The findings of a header: each note is in one of them, or is one that a loader needs."""
-    facts = reading.facts_of(header)
+    read = _short(header.notes)
+    pictures = thumbnails.pictures(header.notes)
+    facts = reading.facts_of(replace(header, notes=read))
     where = {kind: sorted({_note(key, header) for key in keys}) for kind, keys in facts.pop("read_from").items()}
-    names: list[str] = facts.pop("notes")
-    findings, said = [], set[str]()
+    findings, said, texts_said = [], set[str](), set[str]()
+    stays = scrub.cleaned(header.notes)
 
-    def note(rule: str, texts: Any, keys: list[str], count: int | None = None) -> None:
-        findings.append(found(rule, shown, texts, place=", ".join(keys), count=count))
+    def note(rule: str, texts: Iterable[str], keys: Iterable[str]) -> None:
+        several = list(texts)
+        findings.append(found(rule, shown, several, place=", ".join(sorted(set(keys)))))
         said.update(keys)
+        texts_said.update(several)
 
+    by_rule: dict[str, tuple[list[str], set[str]]] = {}
     for kind, rule in _RULE.items():
         value, keys = facts.get(kind), where.get(kind, [])
-        gone = [key for key in keys if scrub.cleaned({key: header.notes[key]}).get(key) != header.notes[key]]
-        if value is not None and gone:
-            texts = value if isinstance(value, list | dict) else [value]
-            note(rule, [str(text) for text in texts], keys)
+        if value is None or all(stays.get(key) == header.notes[key] for key in keys):
+            continue
+        texts = [str(text) for text in value] if isinstance(value, list | dict) else [f"{kind.replace('_', ' ')}: {value}"]
+        known = by_rule.setdefault(rule, ([], set()))
+        known[0].extend(texts)
+        known[1].update(keys)
+    for rule, (texts, places) in by_rule.items():
+        note(rule, texts, places)
     if facts.get("triggers"):
         note("trigger", facts["triggers"], where["triggers"])
-    if "thumbnail" in facts:
-        note("header-picture", [facts["thumbnail"]["type"]], where["thumbnail"])
-    for picture in thumbnails.pictures(header.notes):
-        if picture.note not in said:
-            note("header-picture", [f"{picture.suffix}, {len(picture.data)} bytes"], [picture.note])
+    for picture in pictures:
+        note("header-picture", [f"{picture.suffix}, {len(picture.data)} bytes"], [picture.note])
+    if "thumbnail" in facts and "modelspec.thumbnail" not in said:
+        note("header-picture", [f"{facts['thumbnail']['characters']} characters"], ["modelspec.thumbnail"])
+    if long := sorted(header.notes.keys() - read.keys() - said):
+        note("long-note", [f"{key}: {len(header.notes[key])} characters, {header.notes[key][:60]}" for key in long], long)
     paths = facts.get("paths", [])
     users = [path for path in paths if accounts([path])]
     if users:
         note("user-path", users, where["paths"])
     if others := [path for path in paths if path not in users]:
         note("path", others, where["paths"])
-    texts = [text for kind in ("captions", "tags", "folders", "sample_prompts", "comments", "author", "output_name", "triggers")
-             for text in facts.get(kind, [])]  # fmt: skip
-    if named := people(texts):
-        findings.append(found("person", shown, named, place="texts of the notes"))
-    if "hidden_bytes" in facts:
-        findings.append(found("hidden-bytes", shown, [f"{facts['hidden_bytes']} bytes"]))
+    findings += _beyond(read, said, texts_said, stays, shown)
+    findings += _people(read, header, held, stays, shown)
+    if header.hidden:
+        findings.append(found("hidden-bytes", shown, [f"{header.hidden} bytes"]))
+    if header.beside:
+        findings.append(found("other-note", shown, [f"{key}: {more}" for key, more in header.beside.items()], place="entries of tensors"))
     if chosen := weights.chosen_names(header):
         findings.append(found("tensor-name", shown, chosen))
     if held.what == "cached latents":
         findings.append(found("cached-latents", shown, sorted(header.tensors)))
     if held.what == "an optimiser's memory":
         findings.append(found("optimizer", shown))
-    return findings + _rest(header, shown, set(names) - said)
+    return findings + _rest(header, shown, header.notes.keys() - said, stays)
+
+
+NOTE, NOTES = 2**20, 2**22  # characters of one note, and of all, that are read: beyond them a note is named, with its beginning
+PEOPLE = 2**19  # characters that are searched for people
+
+
+def _short(notes: dict[str, str]) -> dict[str, str]:
+    """The notes that are read whole: the shortest first, until it is enough."""
+    left, read = NOTES, {}
+    for key in sorted(notes, key=lambda key: len(notes[key])):
+        left -= len(notes[key])
+        if left < 0 or len(notes[key]) > NOTE:
+            break
+        read[key] = notes[key]
+    return read
+
+
+def _beyond(read: dict[str, str], said: set[str], texts: set[str], stays: dict[str, str], shown: str) -> list[Finding]:
+    """Sentences in notes of several entries that no finding shows: what a program writes there is not known in every version."""
+    findings = []
+    for key in sorted(said & read.keys() - stays.keys()):
+        several = reading.texts_of(read[key])
+        more = [text for text in several if text not in texts and len(text.split()) >= SENTENCE and not reading.PATH.search(text)]
+        if len(several) > 1 and more:
+            rule = "caption" if key in ("ss_tag_frequency", "ss_datasets") else "free-text"
+            findings.append(found(rule, shown, more, place=f"{key}, other entries"))
+    return findings
+
+
+def _people(read: dict[str, str], header: Header, held: Weights, stays: dict[str, str], shown: str) -> list[Finding]:
+    """Who is named: in what a scrub takes out, in what it leaves for users, and in names of tensors, which nothing takes out."""
+    left, places = PEOPLE, dict[str, list[str]]()
+    leaves = {note: word for word in scrub.USUAL for note in scrub.KEEP[word]}
+    for key, note in read.items():
+        gone = note != stays.get(key)
+        if not gone and leaves.get(key) != "trigger":
+            continue
+        texts = reading.texts_of(note) + ([key] if gone else [])
+        for text in texts:
+            left -= len(text)
+            if left > 0:
+                places.setdefault("texts of the notes" if gone else key, []).append(text)
+    findings = []
+    for place, texts in places.items():
+        if named := people(texts):
+            word = leaves.get(place)
+            keep = ",".join(one for one in scrub.USUAL if one != word)
+            findings.append(found("person", shown, named, place=place, more=f" --keep {keep}" if word else ""))
+    names = [name.replace(".", "\n") for name in held.unknown] + weights.chosen_names(header)
+    if named := people(names):
+        findings.append(found("person", shown, named, place="names of tensors", more=None))
+    return findings
 
 
 def _note(key: str, header: Header) -> str:
@@ -119,29 +184,30 @@ def _note(key: str, header: Header) -> str:
     return key if key in header.notes else key.partition(".")[0]
 
 
-def _rest(header: Header, shown: str, names: set[str]) -> list[Finding]:
+def _rest(header: Header, shown: str, names: Iterable[str], stays: dict[str, str]) -> list[Finding]:
     """Of the notes that no finding names, those that a loader does not need."""
-    stays = scrub.cleaned(header.notes)
-    gone = sorted(name for name in names if header.notes[name] != stays.get(name))
-    lineage = [name for name in gone if name in scrub.KEEP["base-name"]]
-    settings = [name for name in gone if name in scrub.SETTINGS]
-    training = [name for name in gone if name not in (*lineage, *settings) and _OF_TRAINING.fullmatch(name)]
-    other = [name for name in gone if name not in {*lineage, *settings, *training}]
-    findings = []
-    for name in settings:
-        findings += of_settings(parse_json(header.notes[name], name=shown, what="PEFT's settings"), shown, place=name)
-    for rule, several in (("lineage", lineage), ("settings", training), ("other-note", other)):
-        if several:
-            texts = [f"{name}: {header.notes[name]}" for name in several]
-            findings.append(found(rule, shown, texts, place=", ".join(several)))
+    findings: list[Finding] = []
+    several: dict[str, list[str]] = {}
+    for name in sorted(name for name in names if header.notes[name] != stays.get(name)):
+        if name in scrub.SETTINGS and (said := scrub.settings_in(header.notes[name])):
+            findings += of_settings(said, shown, place=name)
+            continue
+        rule = "lineage" if name in _LINEAGE else "settings" if _OF_TRAINING.fullmatch(name) else "other-note"
+        several.setdefault(rule, []).append(name)
+    for rule, keys in several.items():
+        findings.append(found(rule, shown, [f"{key}: {header.notes[key][:200]}" for key in keys], place=", ".join(keys[:40])))
     return findings
+
+
+_LINEAGE = frozenset(scrub.KEEP["base-name"])
 
 
 def of_settings(said: Any, shown: str, *, place: str = "") -> list[Finding]:
     """What PEFT's settings say beyond what loading takes: the name of a base, a task, a class."""
     if not isinstance(said, dict):
-        return [found("other-note", shown, [str(said)], place=place)]
-    gone = {key: value for key, value in said.items() if key not in scrub.settings(said) and value not in (None, "", False, True, {}, [])}
+        return [found("other-note", shown, [str(said)[:1000]], place=place)]
+    kept = scrub.settings(said)
+    gone = {key: value for key, value in said.items() if key not in kept and value not in (None, "", False, True, {}, [])}
     texts = [f"{key}: {value}" for key, value in gone.items()]
     users = [text for text in texts if accounts([text])]
     findings = [found("user-path", shown, users, place=place)] if users else []

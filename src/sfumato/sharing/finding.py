@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 Level = Literal["high", "medium", "low", "note"]
@@ -123,5 +124,5 @@ def sorted_by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def shortened(texts: Iterable[Any], most: int = SHOWN, width: int = 80) -> tuple[str, ...]:
     """The first few, each of at most ``width`` characters."""
-    chosen = [" ".join(str(text).split()) for text in texts][:most]
+    chosen = [" ".join(str(text)[: 10 * width].split()) for text in islice(texts, most)]
     return tuple(text if len(text) <= width else text[: width - 1] + "…" for text in chosen)

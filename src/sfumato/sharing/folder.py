@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sfumato.core.errors import UserError
 from sfumato.core.outside import parse_json, read_bytes
 from sfumato.sharing import file as files
 from sfumato.sharing import picture_notes, secrets
-from sfumato.sharing.finding import Finding, Untested
+from sfumato.sharing.finding import SHOWN, Finding, Untested, shortened
 from sfumato.sharing.rules import found
 
 TEXT_BYTES = 2**20
@@ -39,6 +40,7 @@ _NAMES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 _WEIGHTS = re.compile(r"(.*/)?(adapter_config|model_index|config|scheduler_config|preprocessor_config|tokenizer_config)\.json")
+_SAMPLE = "by their place samples, which may copy training pictures"
 _SAMPLES = re.compile(r"(.*/)?(samples?|validation|images?|outputs?|examples?|previews?)/.*|.*(sample|preview|example|thumb).*")
 
 
@@ -54,6 +56,7 @@ class Found:
     texts: int = 0
     pictures: int = 0
     unread: int = 0
+    places: dict[tuple[str, str, str], int] = field(default_factory=dict)  # of findings of many files, in ``findings``
     skipped: int = 0
 
 
@@ -67,7 +70,11 @@ def of_folder(folder: Path) -> tuple[str, Found]:
             continue
         seen.files += 1
         try:
-            seen.bytes += path.lstat().st_size
+            about = path.lstat()
+            if not stat.S_ISREG(about.st_mode):
+                seen.untested.append(Untested(what=f"what {shown} holds", why="not a file, but a pipe or a device", asked=True))
+                continue
+            seen.bytes += about.st_size
             _look(path, shown, seen)
         except (UserError, OSError) as error:
             seen.untested.append(Untested(what=f"what {shown} holds", why=str(error).splitlines()[0], asked=True))
@@ -113,7 +120,7 @@ def _look(path: Path, shown: str, seen: Found) -> None:
     rule, suffix = kind_of(shown), path.suffix.lower()
     if rule == "training-pictures" and _SAMPLES.fullmatch(shown.lower()):
         rule = ""  # drawn by the model, as far as its place tells; what it says of itself counts
-        seen.findings.append(found("training-pictures", shown, place="by its place a sample, which may copy a training picture"))
+        _once(seen, "training-pictures", shown, place=_SAMPLE)
     elif rule:
         _once(seen, rule, shown)
     if suffix in _PICTURE:
@@ -133,16 +140,17 @@ def _look(path: Path, shown: str, seen: Found) -> None:
         seen.skipped += 1
 
 
-def _once(seen: Found, rule: str, shown: str) -> None:
+def _once(seen: Found, rule: str, shown: str, *, place: str = "") -> None:
     """One finding a rule and folder: ten thousand files of a kind are one line."""
     folder = shown.rpartition("/")[0]
-    top = shown.split("/")[0] if rule in ("history", "logs", "checkpoint") and "/" in shown else folder
-    for number, one in enumerate(seen.findings):
-        if one.rule == rule and one.path == (top or "."):
-            examples = one.examples if len(one.examples) >= 3 else (*one.examples, shown)
-            seen.findings[number] = found(rule, one.path, examples, count=one.count + 1)
-            return
-    seen.findings.append(found(rule, top or ".", [shown]))
+    top = (shown.split("/")[0] if rule in ("history", "logs", "checkpoint") and "/" in shown else folder) or "."
+    number = seen.places.setdefault((rule, top, place), len(seen.findings))
+    if number == len(seen.findings):
+        seen.findings.append(found(rule, top, [shown], place=place))
+        return
+    one = seen.findings[number]
+    examples = one.examples if len(one.examples) >= SHOWN else (*one.examples, shown)
+    seen.findings[number] = replace(one, examples=shortened(examples), count=one.count + 1)
 
 
 def _text(path: Path, shown: str, seen: Found) -> None:

@@ -23,12 +23,16 @@ _NOT = frozenset(("Stable Diffusion", "New York", "Los Angeles", "San Francisco"
 
 def people(texts: Iterable[str]) -> list[str]:
     """What in these texts looks like somebody's name, address or number, each once."""
+    whole = "\n".join(dict.fromkeys(texts))  # every rule runs once over all of them: no rule goes beyond a line
     seen: dict[str, None] = {}
-    for text in texts:
-        for rule in _RULES:
-            seen |= dict.fromkeys(found.strip() for found in rule.findall(text))
-        seen |= dict.fromkeys(full for full in _FULL.findall(text) if full not in _NOT)
-        words = _WORD.findall(text.replace("_", " "))
+    for rule in _RULES:
+        seen |= dict.fromkeys(found.strip() for found in rule.findall(whole))
+    seen |= dict.fromkeys(full for full in _FULL.findall(whole) if full not in _NOT)
+    plain = whole.replace("_", " ")
+    if _GIVEN.isdisjoint(_WORD.findall(plain.lower())):
+        return list(seen)
+    for line in plain.split("\n"):
+        words = _WORD.findall(line)
         for word, after in zip(words, [*words[1:], ""], strict=False):
             if word.lower() in _GIVEN:
                 seen[f"{word} {after}".strip() if after and after.lower() not in _SMALL else word] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 from sfumato.sharing.finding import Finding, Rule, shortened
 
@@ -19,6 +20,7 @@ RULES: dict[str, Rule] = {
     "author": Rule(level="medium", reveals="Who made it."),
     "header-picture": Rule(level="high", reveals="A picture lies in the header."),
     "hidden-bytes": Rule(level="high", reveals="Bytes that belong to no tensor: anything may be in them."),
+    "long-note": Rule(level="high", reveals="A note too long to be read: anything may be in it."),
     "set-size": Rule(level="low", reveals="How many pictures it was trained on, or how long."),
     "time": Rule(level="low", reveals="When it was trained."),
     "seed": Rule(level="low", reveals="The seed: the order of pictures and all noise can be drawn again."),
@@ -47,13 +49,25 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def found(rule: str, path: str, texts: object = (), *, place: str = "", count: int | None = None) -> Finding:
-    """A finding of ``rule`` in ``path``; ``texts`` are what stands there, a text or several."""
+def found(
+    rule: str, path: str, texts: Iterable[object] = (), *, place: str = "", count: int | None = None, more: str | None = ""
+) -> Finding:  # fmt: skip
+    """A finding of ``rule`` in ``path``.
+
+    Args:
+        rule: a key of ``RULES``.
+        path: the file.
+        texts: what stands there, a text or several.
+        place: where in the file.
+        count: how many there are, where that is not the number of texts.
+        more: options that the fix takes; None where nothing takes this away.
+    """
     one = RULES[rule]
-    several = [texts] if isinstance(texts, str) else list(texts)  # type: ignore[call-overload]
+    several: list[object] = [texts] if isinstance(texts, str) else list(texts)
     return Finding(
         rule=rule, level=one.level, certain=one.certain, reveals=one.reveals, path=path, place=place,
-        examples=shortened(several), count=len(several) or 1 if count is None else count, fix=_fix(one, path),
+        examples=shortened(several), count=len(several) or 1 if count is None else count,
+        fix="" if more is None else _fix(one, path) + more,
     )  # fmt: skip
 
 

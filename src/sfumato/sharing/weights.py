@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 
 from sfumato.adapters import conventions
 from sfumato.core.header import Header
+from sfumato.sharing.finding import shortened
 
 _BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
 _WHOLE = (  # by the beginnings of names, what a file without an adapter holds
@@ -50,11 +52,15 @@ class Weights:
     def said(self) -> str:
         """One line: ``Stable Diffusion 1.x, LoRA, rank 16, 192 layers, F16``."""
         if not self.kinds:
-            return f"{self.what}, {self.parameters / 1e6:.3g} million numbers, {'/'.join(self.types)}"
+            count = f"{self.parameters / 1e6:.3g} million" if self.parameters >= 1e5 else str(self.parameters)
+            return ", ".join(part for part in (self.what, f"{count} numbers" if self.parameters else "", "/".join(self.types)) if part)
         ranks = sorted(self.ranks)
         span = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}" if ranks else ""
-        parts = [self.family or "of a base that its names do not tell", " and ".join(self.kinds), span, f"{self.layers} layers"]
-        return ", ".join(part for part in (*parts, "/".join(self.types)) if part)
+        layers = f"{self.layers} layer" + ("s" if self.layers != 1 else "")
+        parts = [self.family or "of a base that its names do not tell", " and ".join(self.kinds), span, layers, "/".join(self.types)]
+        if self.unknown:
+            parts.append(f"and {len(self.unknown)} of no layer that is known: {', '.join(shortened(self.unknown))}")
+        return ", ".join(part for part in parts if part)
 
 
 def of_header(header: Header) -> Weights:
@@ -83,12 +89,15 @@ def of_header(header: Header) -> Weights:
     )  # fmt: skip
 
 
+_ADAPTER = re.compile(r"\.lora_[AB]\.([\w-]+)\.weight$")  # what PEFT's user called the adapter
 CHOSEN = ("bundle_emb.",)  # before a name that somebody chose
 
 
 def chosen_names(header: Header) -> list[str]:
     """Names that somebody chose, in names of tensors."""
-    return sorted({name.removeprefix(start).partition(".")[0] for start in CHOSEN for name in header.tensors if name.startswith(start)})
+    chosen = {name.removeprefix(start).partition(".")[0] for start in CHOSEN for name in header.tensors if name.startswith(start)}
+    chosen |= {found[1] for name in header.tensors if (found := _ADAPTER.search(name)) and found[1] != "default"}
+    return sorted(chosen)
 
 
 def _stem(name: str) -> str:

@@ -28,4 +28,4 @@ def written(report: Report, form: str) -> str:
     """The report as text of a format; ``UserError`` where there is no such."""
     check(form)
     text: str = import_module(f"{__name__}.as_{form}").write(report)
-    return text
+    return text.encode("utf-8", "backslashreplace").decode()  # names of files and texts of notes may hold half a character

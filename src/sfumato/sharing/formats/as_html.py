@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment
 
+from sfumato.core.outside import printable
 from sfumato.sharing.finding import LEVELS, Report
 from sfumato.sharing.words import headline, size, sure
 
@@ -42,4 +43,4 @@ code { font-family: ui-monospace, monospace; font-size: .9rem; } ul { padding-le
 def write(report: Report) -> str:
     """The page, whole."""
     page = Environment(autoescape=True).from_string(_PAGE)
-    return page.render(report=report, headline=headline(report), sure=sure, size=size, levels=LEVELS) + "\n"
+    return printable(page.render(report=report, headline=headline(report), sure=sure, size=size, levels=LEVELS)) + "\n"

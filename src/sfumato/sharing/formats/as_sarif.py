@@ -43,12 +43,17 @@ def _result(one: Finding, used: list[str]) -> dict[str, Any]:
         "ruleId": one.rule, "ruleIndex": used.index(one.rule), "level": _LEVEL[one.level],
         "kind": "informational" if one.level == "note" else "fail",
         "message": {"text": text + (f" Fix: {one.fix}" if one.fix else "")},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(PurePath(one.path).as_posix())}, "region": _region(one)}}],
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(one.path)}, "region": _region(one)}}],
         "partialFingerprints": {"ruleAndPlace/v1": "/".join(one.key)},
     }  # fmt: skip
     if one.ignored:
         result["suppressions"] = [{"kind": "external", "justification": one.ignored}]
     return result
+
+
+def _uri(path: str) -> str:
+    """The file's address, whatever bytes its name has."""
+    return quote(PurePath(path).as_posix().encode("utf-8", "surrogateescape"))
 
 
 def _region(one: Finding) -> dict[str, int]:
