@@ -367,6 +367,26 @@ def shown(name: str) -> str:
 
 
 @as_table
+def owner_loops() -> list[str]:
+    rows = []
+    for name, loop in read("owner_loop.json")["folders"].items():
+        for one in loop["attacked"]:
+            gates = {gate: found["result"] for gate, found in one["gates"].items()}
+            best = {gate: _way(one["gates"].get(gate, {}).get("found", "")) for gate in ("picture", "condition", "person")}
+            what = f"{'trial' if one['trial'] else 'release'}, {one['step']}"
+            open_ = [f"{gate} {held}" for gate, held in gates.items() if held != "passed"]
+            rows.append([name, what, f"{one['audited']} of {one['records']}", *best.values(), ", ".join(open_) or "all passed"])
+    head = ["folder", "sealed as, at step", "records attacked", "picture", "condition", "person", "gates that did not pass"]
+    return lines_of(head, rows)
+
+
+def _way(found: str) -> str:
+    """The figure and interval that a gate quotes, and whose they are."""
+    quoted = re.search(r"(?:ran|here), ([\w:]+), got ([\d.]+)(?: of the way)?, sampling interval (\[[^]]+\])", found)
+    return f"{quoted[2]} {quoted[3]}, `{quoted[1]}`" if quoted else "not asked"
+
+
+@as_table
 def weights(file: str) -> list[str]:
     found = read(file)
     again = read("weights.json")["attacks"] if file == "weights_first.json" else {}  # asked again: not said twice

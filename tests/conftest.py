@@ -34,6 +34,17 @@ def pytest_configure(config):
         os.environ.setdefault("SFUMATO_CACHE", str(kept.mkdir("pictures")))
 
 
+@pytest.fixture(autouse=True)
+def _signals():
+    """Whatever a test runs in this process (a launcher, Ray) may leave handlers of its own; the next test has those of before."""
+    known = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in known}
+    yield
+    for number, handler in before.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory):
     """A folder with a random-weight base for 32-pixel pictures."""
