@@ -13,6 +13,7 @@ from sfumato.core.randomness import generator
 from sfumato.diffusion import base as bases
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
+from sfumato.features import identity
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.owner.folder import read_folder
 from sfumato.owner.seal import seal
@@ -34,14 +35,15 @@ ATTACKS = ("linear_mmse", "diffusion_prior:ddim", "own_controlnet:server", "dire
 @pytest.fixture
 def second(monkeypatch, tmp_path, home):
     """Everything on the second device, everything small."""
-    of, drawn, measure, load = Gallery.of, line_up.prior, speed.measure, compare.store.load
+    of, drawn, measure, load, learn = Gallery.of, line_up.prior, speed.measure, compare.store.load, identity.train
     monkeypatch.setenv("SFUMATO_DEVICE", "second")
-    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
     monkeypatch.setattr(audited, "MINIMUM", 10)
     monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
     monkeypatch.setattr(redteam, "SERVER_STEPS", {"quick": 2})
     monkeypatch.setitem(direct_identity.STEPS, "quick", 2)
+    monkeypatch.setattr(direct_identity, "LOOKING", 2)
+    monkeypatch.setattr(identity, "train", lambda described, who, **how: learn(described, who, **how | {"steps": 2}))
     monkeypatch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
     few_steps(monkeypatch, generate, derive, steps=2)
