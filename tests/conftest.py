@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +50,18 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def _signals():
-    """Whatever a test runs in this process (a launcher, Ray) may leave handlers of its own; the next test has those of before."""
+def _as_before():
+    """What a test changes of its process the next does not inherit: handlers of signals (a launcher and Ray leave their own), and the
+    number of threads that torch computes with, of which two in each of two processes wait for one another."""
     known = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in known}
     yield
     for number, handler in before.items():
         if handler is not None and signal.getsignal(number) is not handler:
             signal.signal(number, handler)
+    torch = sys.modules.get("torch")
+    if torch is not None and "PYTEST_XDIST_WORKER" in os.environ and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
