@@ -25,6 +25,7 @@ def report(tmp_path_factory):
 
 def test_json_holds_everything(report):
     said = json.loads(formats.written(report, "json"))
+    assert formats.written(report, "json").isascii() and formats.written(report, "sarif").isascii()  # safe to print
     assert said["exit_code"] == 1 and said["failing"] == len(report.failing) and len(said["findings"]) == len(report.findings)
 
 

@@ -46,7 +46,7 @@ def command(
 
         write_atomic(out, (text or formats.written(report, "markdown")).encode(), private=True)
     elif text:
-        typer.echo(text, nl=False)
+        _output.show(text.rstrip("\n"))
     if form == "table" or out is not None:
         _table(report)
         if out is not None:

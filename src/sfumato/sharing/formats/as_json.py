@@ -9,4 +9,4 @@ from sfumato.sharing.finding import Report
 
 def write(report: Report) -> str:
     """One JSON object."""
-    return json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(report.as_json(), indent=1) + "\n"

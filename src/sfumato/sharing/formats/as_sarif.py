@@ -33,7 +33,7 @@ def write(report: Report) -> str:
                          "toolExecutionNotifications": notes}],
     }  # fmt: skip
     log = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
-    return json.dumps(log, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(log, indent=1) + "\n"
 
 
 def _result(one: Finding, used: list[str]) -> dict[str, Any]:
