@@ -293,6 +293,31 @@ def matrix() -> list[str]:
     return report.markdown(read("matrix.json")).splitlines()
 
 
+# ------------------------------------------------------------------------------- before sharing
+
+
+@as_table
+def audit_leaks() -> list[str]:
+    from sfumato.sharing.rules import RULES
+
+    rows = [
+        [RULES[rule].level, f"`{rule}`", RULES[rule].reveals, f"{one['found']} of {one['planted']}", str(one["left"])]
+        for rule, one in read("audit.json")["leaks"].items()
+    ]
+    order = ("high", "medium", "low")
+    rows.sort(key=lambda row: (order.index(row[0]), row[1]))
+    return lines_of(["level", "rule", "what it reveals", "found in files", "left after scrub"], rows)
+
+
+@as_table
+def audit_dialects() -> list[str]:
+    rows = [
+        [name, one["said"], f"{one['found']} of {one['planted']}", str(one["left"]), ", ".join(one["alarms"]) or "none", one["change"]]
+        for name, one in read("audit.json")["dialects"].items()
+    ]
+    return lines_of(["as written by", "what audit calls it", "leaks found", "left", "found in a clean file", "change of the weights"], rows)
+
+
 # --------------------------------------------------------------------------------- the frontier
 
 

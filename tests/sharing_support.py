@@ -41,7 +41,8 @@ DIALECTS = {
     "lycoris locon": (_kohya(f"lycoris_{_BLOCK}"), ("LoRA",)),
     "lycoris mid": (_kohya(f"lora_unet_{_BLOCK}") | {f"lora_unet_{_BLOCK}.lora_mid.weight": (4, 4, 3, 3)}, ("LoCon",)),
     "lycoris loha": ({f"lora_unet_{_BLOCK}.hada_w{n}_{part}": (4, 4) for n in (1, 2) for part in "ab"}, ("LoHa",)),
-    "lycoris lokr": ({f"lora_unet_{_BLOCK}.lokr_w1": (4, 4), f"lora_unet_{_BLOCK}.lokr_w2_a": (8, 2)}, ("LoKr",)),
+    "lycoris lokr": ({f"lora_unet_{_BLOCK}.lokr_{part}": shape for part, shape in
+                      (("w1", (4, 4)), ("w2_a", (8, 2)), ("w2_b", (2, 8)))}, ("LoKr",)),
     "dora kohya": (_kohya(f"lora_unet_{_BLOCK}") | {f"lora_unet_{_BLOCK}.dora_scale": (320, 1)}, ("DoRA",)),
     "dora peft": (_two(_DOTTED, "lora_A.weight", "lora_B.weight") | {f"{_DOTTED}.lora_magnitude_vector.weight": (320,)}, ("DoRA",)),
     "dora ai-toolkit": (_kohya(f"lora_unet_{_BLOCK}") | {f"lora_unet_{_BLOCK}.magnitude": (320,)}, ("DoRA",)),

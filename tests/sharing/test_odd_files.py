@@ -154,3 +154,11 @@ def test_names_that_are_no_text_and_half_characters_can_be_written_in_every_form
     file = write(tmp_path / os.fsdecode(b"\xff\x1b[2J.safetensors"), SHAPES, {"ot_config": json.dumps([{"prompt": "\ud800 half"}])})
     text = formats.written(sharing.audit([file]), form)
     assert text.encode() and ("half" in text) and "\x1b" not in text
+
+
+def test_a_file_as_its_program_writes_it_gives_no_false_alarm(tmp_path):
+    peft = {"unet.r": 4, "unet.eva_config": None, "unet.megatron_core": "megatron.core", "unet.peft_version": "0.19.1",
+            "unet.qalora_group_size": 16, "unet.target_modules": ["to_k"], "unet.auto_mapping": None}  # fmt: skip
+    notes = {"format": "pt", "lora_adapter_metadata": json.dumps(peft), "modelspec.license": "Apache-2.0", "ss_v2": "False"}
+    assert found(tmp_path, notes) == []
+    assert [one.rule for one in found(tmp_path, notes | {"modelspec.trigger_phrase": "zwx person"})] == ["trigger"]

@@ -92,8 +92,11 @@ def facts_of(header: Header) -> dict[str, Any]:
     return {**facts, "notes": sorted(notes), "read_from": where}
 
 
-def texts_of(note: str) -> list[str]:
-    """Every text in a note: the note itself or, where it holds an object or a list, each text and key in it, at any depth."""
+def texts_of(note: str, *, keys: bool = True) -> list[str]:
+    """Every text in a note: the note itself or, where it holds an object or a list, each text in it, at any depth.
+
+    ``keys`` counts all keys in, too; else those with a space alone, for a program names entries without.
+    """
     found = _json(note)
     if found is None:
         return [note]
@@ -104,7 +107,7 @@ def texts_of(note: str) -> list[str]:
         if isinstance(one, str):
             texts[one] = None
         elif isinstance(one, dict):
-            texts |= dict.fromkeys(one)
+            texts |= dict.fromkeys(key for key in one if keys or " " in key)
             waiting += one.values()
         elif isinstance(one, list):
             waiting += one

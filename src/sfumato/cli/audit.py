@@ -55,22 +55,28 @@ def command(
         raise typer.Exit(report.exit_code)
 
 
+def _line(text: str) -> None:
+    """One line, also where a name or a text has several."""
+    from sfumato.cli import _output
+
+    _output.show(text.replace("\n", "\\n"))
+
+
 def _table(report: Report) -> None:
     """The report for a person, the verdict last, where a terminal shows it."""
-    from sfumato.cli import _output
     from sfumato.sharing.words import headline, sure
 
     for path, said in report.audited.items():
-        _output.show(f"{path}: {said}")
+        _line(f"{path}: {said}")
     for one in report.findings:
         where = ", ".join(part for part in (one.path, one.place) if part)
         more = f" ({one.count})" if one.count > 1 else ""
-        _output.show(f"{one.level.upper():6} {one.reveals}{more} [{one.rule}, {sure(one)}]")
-        _output.show(f"       {where}" + (f": {'; '.join(one.examples)}" if one.examples else ""))
+        _line(f"{one.level.upper():6} {one.reveals}{more} [{one.rule}, {sure(one)}]")
+        _line(f"       {where}" + (f": {'; '.join(one.examples)}" if one.examples else ""))
         if one.ignored:
-            _output.show(f"       passes: {one.ignored}")
+            _line(f"       passes: {one.ignored}")
     for fix in dict.fromkeys(one.fix for one in report.failing if one.fix):
-        _output.show(f"fix:   {fix}")
+        _line(f"fix:   {fix}")
     for open_ in report.untested:
-        _output.show(f"NOT TESTED: {open_.what}: {open_.why}" + (f". {open_.how}" if open_.how else ""))
-    _output.show(headline(report))
+        _line(f"NOT TESTED: {open_.what}: {open_.why}" + (f". {open_.how}" if open_.how else ""))
+    _line(headline(report))

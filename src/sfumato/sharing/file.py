@@ -162,7 +162,7 @@ def _people(read: dict[str, str], header: Header, held: Weights, stays: dict[str
         gone = note != stays.get(key)
         if not gone and leaves.get(key) != "trigger":
             continue
-        texts = reading.texts_of(note) + ([key] if gone else [])
+        texts = reading.texts_of(note, keys=key in reading.FOLDERS) + ([key] if gone else [])
         for text in texts:
             left -= len(text)
             if left > 0:
@@ -207,12 +207,19 @@ def of_settings(said: Any, shown: str, *, place: str = "") -> list[Finding]:
     if not isinstance(said, dict):
         return [found("other-note", shown, [str(said)[:1000]], place=place)]
     kept = scrub.settings(said)
-    gone = {key: value for key, value in said.items() if key not in kept and value not in (None, "", False, True, {}, [])}
+    gone = {key: value for key, value in said.items() if key not in kept and _own(key, value)}
     texts = [f"{key}: {value}" for key, value in gone.items()]
     users = [text for text in texts if accounts([text])]
     findings = [found("user-path", shown, users, place=place)] if users else []
     rest = [text for text in texts if text not in users]
     return findings + ([found("adapter-settings", shown, rest, place=place)] if rest else [])
+
+
+def _own(key: str, value: Any) -> bool:
+    """Whether a setting is of somebody's own choosing: a text, or several, or no usual number. PEFT writes some into every file."""
+    if isinstance(value, int | float):
+        return not abs(value) < scrub.LARGEST
+    return isinstance(value, str | list | dict) and value not in ("", {}, [], "megatron.core") and not key.endswith("peft_version")
 
 
 def accounts(texts: list[str]) -> list[str]:
