@@ -14,7 +14,7 @@ def test_json_goes_to_stdout_and_words_to_stderr(capsys):
     _output.emit({"path": Path("a/b"), "n": 3})
     _output.say("[red]not markup[/red] for people")
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"path": "a/b", "n": 3}
+    assert json.loads(out) == {"schema": 1, "path": "a/b", "n": 3}
     assert err == "[red]not markup[/red] for people\n"
 
 

@@ -23,7 +23,10 @@ def show(folder: Path, *, as_json: bool) -> None:
 
     found = contents(folder)
     if as_json:
-        _output.emit({"controlnet": str(folder), "files": [item._asdict() for item in found]})
+        from sfumato.cli.outputs.inspect import ControlnetSeen
+        from sfumato.cli.outputs.train import SharedFile
+
+        _output.emit(ControlnetSeen(controlnet=str(folder), files=tuple(SharedFile.of(item) for item in found)))
     else:
         for item in found:
             _output.show(f"{'PRIVATE?' if item.private else 'shared':8} {item.bytes:>12,} bytes  {item.file}: {item.what}")
@@ -43,7 +46,10 @@ def show_ballot(path: Path, *, as_json: bool) -> None:
     new = check_owner(found)
     card = ballots.card(found)
     if as_json:
-        _output.emit({**asdict(found), "counts": found.votes.tolist(), "key_is_new_here": new, "card": card})
+        from sfumato.cli.outputs.inspect import BallotSeen
+
+        said = asdict(found) | {"counts": tuple(found.votes.tolist()), "card": tuple(card)}
+        _output.emit(BallotSeen(**said, key_is_new_here=new))
         return
     unknown = " (a key not known here)" if new else ""
     _output.show(f"owner        {found.owner}, key {found.public_key[:16]}…, signature good{unknown}")

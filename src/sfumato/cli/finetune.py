@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sfumato.cli._shared import CROP
+
+if TYPE_CHECKING:
+    from sfumato.cli.outputs.finetune import Finetune
 
 UNET_TARGETS, TEXT_TARGETS = "to_q,to_v", "q_proj,v_proj"
 TRIGGER, CLASS = "sks", "peep"  # of ``sfumato.finetune``: help is shown without it
@@ -80,25 +83,27 @@ def command(
             on_progress=progress,
             on_note=_output.say,
         )
-    report = {
-        "out": str(out),
-        "format": format,
-        "pictures": made.pictures,
-        "crop": crop,
-        "trigger": made.trigger,
-        "class_pictures": prior,
-        "prompt": made.prompt,
-        "captioned": made.captioned,
-        "layers": made.layers,
-        "parameters": made.parameters,
-        "bytes": out.stat().st_size,
-        "rank": rank,
-        "lora_alpha": made.lora.alpha_of("unet."),
-        "steps": steps,
-        "loss": made.loss,
-        "privacy": {"guarantee": "none"},
-        "seconds": time.monotonic() - started,
-    }
+    from sfumato.cli.outputs.finetune import Finetune, NoGuarantee
+
+    report = Finetune(
+        out=str(out),
+        format=format,
+        pictures=made.pictures,
+        crop=crop,
+        trigger=made.trigger,
+        class_pictures=prior,
+        prompt=made.prompt,
+        captioned=made.captioned,
+        layers=made.layers,
+        parameters=made.parameters,
+        bytes=out.stat().st_size,
+        rank=rank,
+        lora_alpha=made.lora.alpha_of("unet."),
+        steps=steps,
+        loss=made.loss,
+        privacy=NoGuarantee(),
+        seconds=time.monotonic() - started,
+    )
     if as_json:
         _output.emit(report)
     else:
@@ -110,14 +115,14 @@ def _names(said: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in said.split(",") if name.strip())
 
 
-def _summary(report: dict[str, Any]) -> list[str]:
-    use = "pipe.load_lora_weights(file)" if report["format"] == "diffusers" else "the lora folder of A1111 or ComfyUI"
+def _summary(report: Finetune) -> list[str]:
+    use = "pipe.load_lora_weights(file)" if report.format == "diffusers" else "the lora folder of A1111 or ComfyUI"
     return [
-        f"{report['out']}: {report['layers']} matrix pairs of rank {report['rank']}, {report['parameters']:,} numbers, "
-        f"{report['bytes'] / 1e6:.2f} MB, for {use}",
-        f"prompt       {report['prompt']}; {report['captioned']} of {report['pictures']} pictures with a caption behind it",
+        f"{report.out}: {report.layers} matrix pairs of rank {report.rank}, {report.parameters:,} numbers, "
+        f"{report.bytes / 1e6:.2f} MB, for {use}",
+        f"prompt       {report.prompt}; {report.captioned} of {report.pictures} pictures with a caption behind it",
         "in the file  weights, rank, alpha, layer names; no captions, folder names, times, counts or seed",
-        f"beside it    {Path(report['out']).with_suffix('.json').name}: base, prompt and settings; keep it unless you mean to share those",
-        f"guarantee    none: the weights were made from {report['pictures']} pictures and leak them. Whoever has the file can draw who is "
+        f"beside it    {Path(report.out).with_suffix('.json').name}: base, prompt and settings; keep it unless you mean to share those",
+        f"guarantee    none: the weights were made from {report.pictures} pictures and leak them. Whoever has the file can draw who is "
         "on them, with the prompt or without it. Share it as you would share the pictures",
     ]

@@ -47,6 +47,8 @@ def command(
             overwrite=overwrite, on_progress=progress, on_note=_output.say,
         )  # fmt: skip
     if as_json:
-        _output.emit({"pictures": [str(path) for path in made.paths]})
+        from sfumato.cli.outputs.generate import Generate
+
+        _output.emit(Generate(pictures=tuple(str(path) for path in made.paths)))
     else:
         _output.say(f"{len(made.paths)} pictures in {out}")

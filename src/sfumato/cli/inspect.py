@@ -50,8 +50,6 @@ def command(
             raise UserError(f"{records}: a trained ControlNet", expected="no other options: its files are listed")
         _shared.show(records, as_json=as_json)
         return
-    from dataclasses import asdict
-
     from sfumato.api.audit_records import of_records
     from sfumato.core import finished
     from sfumato.core.errors import RecordError
@@ -92,29 +90,31 @@ def command(
     tried = _audit.of_mechanism(manifest, unchecked) if selftest else None
     shape, dtype = list(manifest.shape), str(manifest.settings.dtype).removeprefix("torch.")
     standing = _standing(manifest)
-    report = {
-        "owner": manifest.owner,
-        "standing": standing,
-        "withdrawn_releases": manifest.privacy.get("withdrawn", 0),
-        "key": manifest.public_key,
-        "key_is_new_here": new,
-        "records": manifest.records,
-        "shards": len(manifest.shards),
-        "bad": bad,
-        "not_in_manifest": extra,
-        "fields": {name: {"dtype": dtype, "shape": shape} for name in manifest.settings.fields},
-        "bytes_per_picture": manifest.bytes_per_picture,
-        "settings": asdict(manifest.settings),
-        "secure_noise": manifest.secure_noise,
-        "base": manifest.base,
-        "privacy": manifest.privacy,
-        "unchecked": unchecked,
-        "audit": audited,
-        "selftest": tried,
-        "picture": None if picture is None or not_drawn else str(picture),
-        "picture_error": not_drawn,
-    }
     if as_json:
+        from sfumato.cli.outputs.inspect import FieldShape, Inspect
+
+        report = Inspect(
+            owner=manifest.owner,
+            standing=standing,
+            withdrawn_releases=manifest.privacy.get("withdrawn", 0),
+            key=manifest.public_key,
+            key_is_new_here=new,
+            records=manifest.records,
+            shards=len(manifest.shards),
+            bad=tuple(bad),
+            not_in_manifest=tuple(extra),
+            fields={name: FieldShape(dtype=dtype, shape=tuple(shape)) for name in manifest.settings.fields},
+            bytes_per_picture=manifest.bytes_per_picture,
+            settings=manifest.settings,
+            secure_noise=manifest.secure_noise,
+            base=manifest.base,
+            privacy=manifest.privacy,
+            unchecked=unchecked,
+            audit=audited,
+            selftest=tried,
+            picture=None if picture is None or not_drawn else str(picture),
+            picture_error=not_drawn,
+        )
         _output.emit(report)
     else:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +30,10 @@ def command(
     words = [word.strip() for word in keep.split(",") if word.strip()]
     done = scrub(path, out, keep=words, in_place=in_place, dry_run=dry_run, overwrite=overwrite)
     if as_json:
-        _output.emit(asdict(done))
+        from sfumato.cli.outputs.scrub import Scrub
+
+        where = None if done.out is None else str(done.out)
+        _output.emit(Scrub(out=where, files=done.files, copied=done.copied, left_out=done.left_out))
         return
     verb = "would keep" if dry_run else "kept"
     for name, one in done.files.items():

@@ -91,38 +91,40 @@ def command(
     for line in sealed.skipped:
         _output.say(f"left out: {line}")
     if as_json:
-        report = {
-            "owner": owner,
-            "trial": trial,
-            "must_not_leave": MUST_NOT_LEAVE if trial else "",
-            "released_before": sealed.released_before,
-            "largest_person": sealed.largest_person,
-            "level": sealed.level,
-            "measured": sealed.measured,
-            "records": manifest.records,
-            "sealed_now": sealed.sealed,
-            "resumed": sealed.resumed,
-            "duplicates": sealed.duplicates,
-            "skipped": sealed.skipped,
-            "notes": sealed.notes,
-            "crop": crop,
-            "cropped": sealed.changed if crop == "center" else 0,
-            "padded": sealed.changed if crop == "pad" else 0,
-            "conditions": {
-                "condition": settings.condition,
-                "leave": not settings.derived,
-                "supplied": sealed.supplied,
-                "supplied_used": sealed.supplied_used,
-            },
-            "seal_step": settings.seal_step,
-            "condition_step": settings.condition_step,
-            "bytes_per_picture": manifest.bytes_per_picture,
-            "privacy": manifest.privacy,
-            "prompts_left": 0,
-            "peak_bytes": peak_bytes(),
-            "seconds": time.monotonic() - started,
-            "out": str(sealed.out),
-        }
+        from sfumato.cli.outputs.seal import ConditionsSealed, Seal
+
+        report = Seal(
+            owner=owner,
+            trial=trial,
+            must_not_leave=MUST_NOT_LEAVE if trial else "",
+            released_before=sealed.released_before,
+            largest_person=sealed.largest_person,
+            level=sealed.level,
+            measured=sealed.measured,
+            records=manifest.records,
+            sealed_now=sealed.sealed,
+            resumed=sealed.resumed,
+            duplicates=sealed.duplicates,
+            skipped=sealed.skipped,
+            notes=sealed.notes,
+            crop=crop,
+            cropped=sealed.changed if crop == "center" else 0,
+            padded=sealed.changed if crop == "pad" else 0,
+            conditions=ConditionsSealed(
+                condition=settings.condition,
+                leave=not settings.derived,
+                supplied=sealed.supplied,
+                supplied_used=sealed.supplied_used,
+            ),
+            seal_step=settings.seal_step,
+            condition_step=settings.condition_step,
+            bytes_per_picture=manifest.bytes_per_picture,
+            privacy=manifest.privacy,
+            prompts_left=0,
+            peak_bytes=peak_bytes(),
+            seconds=time.monotonic() - started,
+            out=str(sealed.out),
+        )
         _output.emit(report)
         return
     statement = _statement(manifest.privacy, sealed.largest_person)

@@ -67,20 +67,22 @@ def command(
     if not trained.is_main:
         return
     if as_json:
-        report = {
-            "out": str(out),
-            "work": str(trained.work),
-            "shared": [item._asdict() for item in trained.shared],
-            "records": trained.records,
-            "owners": trained.owners,
-            "refused": trained.refused,
-            "held_out_loss": trained.held_out_loss,
-            "processes": trained.processes,
-            "steps": steps,
-            "precision": config.precision,
-            "peak_bytes": peak_bytes(),
-            "seconds": time.monotonic() - started,
-        }
+        from sfumato.cli.outputs.train import SharedFile, Train
+
+        report = Train(
+            out=str(out),
+            work=str(trained.work),
+            shared=tuple(SharedFile.of(item) for item in trained.shared),
+            records=trained.records,
+            owners=trained.owners,
+            refused=trained.refused,
+            held_out_loss=trained.held_out_loss,
+            processes=trained.processes,
+            steps=steps,
+            precision=config.precision,
+            peak_bytes=peak_bytes(),
+            seconds=time.monotonic() - started,
+        )
         _output.emit(report)
     else:
         what = "pictures drawn by the votes" if (records[0] / "pool.json").is_file() else "records"

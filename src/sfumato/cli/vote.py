@@ -41,7 +41,12 @@ def command(
     if look is not None:
         _look(menu, look, overwrite=overwrite)
         if out is None:
-            _output.emit({"look": str(look)}) if as_json else _output.say(f"the menu is in {look}; no vote was cast")
+            if as_json:
+                from sfumato.cli.outputs.vote import MenuSeen
+
+                _output.emit(MenuSeen(look=str(look)))
+            else:
+                _output.say(f"the menu is in {look}; no vote was cast")
             return
     if out is None or owner is None:
         raise UserError("no --out or no --owner", expected="-o BALLOT --owner NAME, or --look PNG alone", fix="name both")
@@ -56,11 +61,26 @@ def command(
         )  # fmt: skip
     ballot = voted.ballot
     if as_json:
-        _output.emit({
-            "out": str(out), "owner": owner, "round": voted.round, "rounds": ballot.rounds, "unit": ballot.unit, "epsilon": ballot.epsilon,
-            "delta": ballot.delta, "mu": ballot.mu if ballot.secure else None, "secure": ballot.secure, "clusters": len(ballot.counts),
-            "bytes": out.stat().st_size, "again": voted.again, "skipped": voted.skipped, "notes": voted.notes, "card": voted.card,
-        })  # fmt: skip
+        from sfumato.cli.outputs.vote import Vote
+
+        report = Vote(
+            out=str(out),
+            owner=owner,
+            round=voted.round,
+            rounds=ballot.rounds,
+            unit=ballot.unit,
+            epsilon=ballot.epsilon,
+            delta=ballot.delta,
+            mu=ballot.mu if ballot.secure else None,
+            secure=ballot.secure,
+            clusters=len(ballot.counts),
+            bytes=out.stat().st_size,
+            again=voted.again,
+            skipped=voted.skipped,
+            notes=voted.notes,
+            card=voted.card,
+        )
+        _output.emit(report)
         return
     for line in (*(f"left out: {one}" for one in voted.skipped), *voted.notes):
         _output.say(line)

@@ -37,11 +37,17 @@ def command(
         if not _output.confirmed("Did nothing of these records ever leave this machine?"):
             raise UserError("not withdrawn: the records count as before")
     found = withdraw.withdraw(records, delete=delete)
-    report = {
-        "release": found.release, "records": found.records, "withdrawn_before": found.before, "said": withdraw.SAID,
-        "deleted": list(found.deleted), "folder": str(records),
-    }  # fmt: skip
     if as_json:
+        from sfumato.cli.outputs.withdraw import Withdraw
+
+        report = Withdraw(
+            release=found.release,
+            records=found.records,
+            withdrawn_before=found.before,
+            said=withdraw.SAID,
+            deleted=tuple(str(one) for one in found.deleted),
+            folder=str(records),
+        )
         _output.emit(report)
         return
     again = "had been withdrawn before; nothing was added" if found.before else "withdrawn, on your word, which the ledger keeps"
