@@ -26,7 +26,7 @@ def measured(monkeypatch):
 
 
 def test_a_level_can_be_sealed_at_once_it_was_calibrated(run, measured, make_folder, tmp_path, home):
-    code, out, err = run("calibrate", "--out", tmp_path / "f", "--json")
+    code, out, err = run("calibrate", "--out", tmp_path / "f", "--install", "--json")
     assert code == 0 and "medium" in json.loads(out)["presets"] and "not tested" in err
     code, out, _ = run("seal", make_folder(), "--out", tmp_path / "records", "--owner", "me", "--privacy", "medium", "--json")
     assert code == 0 and json.loads(out)["records"] == 10
@@ -48,11 +48,12 @@ def test_no_preset_is_used_where_none_was_measured(run, make_folder, tmp_path, m
     assert code == 2 and "sfumato attack" in err
 
 
-def test_calibration_may_stay_without_effect(run, measured, tmp_path, home):
+def test_calibration_stays_without_effect_until_it_is_installed(run, measured, tmp_path, home):
     base = load_base()
-    assert run("calibrate", "--out", tmp_path, "--no-install")[0] == 0
-    assert run("calibrate", "--out", tmp_path, "--shifted", "--point", "sealed:seal_step=700")[0] == 0  # one point alone chooses nothing
-    assert run("calibrate", "--out", tmp_path, "--steps", 9, "--seed", 4)[0] == 0  # nor do fewer steps
+    code, _, err = run("calibrate", "--out", tmp_path)
+    assert code == 0 and "--install" in err
+    assert run("calibrate", "--out", tmp_path, "--shifted", "--point", "sealed:seal_step=700")[0] == 0
+    assert run("calibrate", "--out", tmp_path, "--steps", 9, "--seed", 4, "--no-install")[0] == 0
     assert not presets.path_of(base.fingerprint).exists()
     words = ["", " --point sealed:seal_step=700 --shifted", " --steps 9 --seed 4"]
     assert measured == [f"sfumato calibrate{word}" for word in words]

@@ -17,7 +17,7 @@ class Effort(StrEnum):
 
 
 class Lasting(StrEnum):
-    """Efforts at which no attack is left out for its time."""
+    """The efforts of attacks on weights: none of these is left out for its time."""
 
     QUICK = "quick"
     FULL = "full"
@@ -57,8 +57,15 @@ class ReportFormat(StrEnum):
     JUNIT = "junit"
 
 
+class AdapterPrecision(StrEnum):
+    """What ``adapters.dreambooth`` computes in."""
+
+    NO = "no"
+    BF16 = "bf16"
+
+
 class Precision(StrEnum):
-    """``core.device.PRECISIONS``, and ``auto`` for what suits this machine."""
+    """What ``server.fit`` computes in, and ``auto`` for what suits this machine."""
 
     AUTO = "auto"
     NO = "no"

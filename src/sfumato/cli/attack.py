@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sfumato.cli._choices import Crop, Effort
+
 if TYPE_CHECKING:
     from sfumato.api.attack import Attacked
     from sfumato.judge.verdict import Verdict
@@ -28,7 +30,7 @@ def command(
     attacks: Annotated[str, typer.Option(help="all, or names with commas between: algebraic,diffusion_prior.")] = "all",
     scheme: Annotated[list[str] | None, typer.Option("--scheme", help="With --matrix: only this scheme; may be given again.")] = None,
     jobs: Annotated[int, typer.Option(help="With --matrix: processes; 0 for one a core, at most four.")] = 0,
-    effort: Annotated[str, typer.Option(help=EFFORT)] = "quick",
+    effort: Annotated[Effort, typer.Option(help=EFFORT)] = Effort.QUICK,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where the report goes, a private folder; run again to go on. [default: in SFUMATO_HOME]"),
@@ -39,9 +41,7 @@ def command(
         typer.Option(help="Public pictures of the same kind as yours (of other people, where people are on them) to learn from."),
     ] = None,
     controlnet: Annotated[Path | None, typer.Option(help="A ControlNet trained from these records, as the server has it.")] = None,
-    crop: Annotated[
-        str | None, typer.Option(help="As seal was told: center, pad or none. [default: what your ledger says, else center]")
-    ] = None,
+    crop: Annotated[Crop | None, typer.Option(help="As seal was told. [default: what your ledger says, else center]")] = None,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -55,19 +55,15 @@ def command(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    from sfumato.attacker.attempt import EFFORTS
-
-    if effort not in EFFORTS:
-        raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     from sfumato.attacker.records import base as known
 
     if listing:
-        found = _attacks.listed(effort)
+        found = _attacks.listed(effort.value)
         if as_json:
             from sfumato.cli.outputs.attack import Listing
 
-            _output.emit(Listing(effort=effort, of_records=_attacks.TIMED, attacks=tuple(found)))
-        for line in () if as_json else _attacks.lines(found, effort):
+            _output.emit(Listing(effort=effort.value, of_records=_attacks.TIMED, attacks=tuple(found)))
+        for line in () if as_json else _attacks.lines(found, effort.value):
             _output.show(line)
         return
     rows = known.chosen(attacks)
@@ -75,7 +71,7 @@ def command(
         if records or truth or gates or public or controlnet or base != "tiny":
             raise UserError("--matrix with records or their options", expected="one or the other: the matrix invents its own people")
         _output.say("note: attack --matrix is sfumato matrix now; both do the same")
-        _matrix.run(rows, scheme, effort, out or Path("sfumato-matrix"), jobs, as_json)
+        _matrix.run(rows, scheme, effort.value, out or Path("sfumato-matrix"), jobs, as_json)
         return
     if jobs:
         raise UserError(f"--jobs {jobs} without --matrix", expected="--jobs with --matrix alone")
@@ -85,8 +81,8 @@ def command(
 
     with _output.bar("getting ready", timed=False) as advance:
         attacked = attack(
-            records, truth, out=out, attacks=attacks, effort=effort, gates=gates, public=public, controlnet=controlnet,
-            crop=crop, base=base, on_note=_output.say,  # type: ignore[arg-type]  # attack looks at effort and crop
+            records, truth, out=out, attacks=attacks, effort=effort.value, gates=gates, public=public,
+            controlnet=controlnet, crop=crop.value if crop else None, base=base, on_note=_output.say,
             on_progress=lambda what, done, total, note="": advance.phase(what, done, total),
         )  # fmt: skip
     if as_json:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sfumato.cli._choices import Lasting
+
 if TYPE_CHECKING:
     from sfumato.studies.lora_people import PeopleConfig
 
@@ -221,23 +223,19 @@ def evaluate(
     lr: Rate = 3e-3,
     prior: Prior = True,
     base: BaseName = "tiny",
-    effort: Annotated[str, typer.Option(help="Of each attack: quick, or full.")] = "quick",
+    effort: Annotated[Lasting, typer.Option(help="Of each attack.")] = Lasting.QUICK,
     work: Work = DEFAULT_WORK,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
     """The whole study: private people, their adapters, every attack, one table. Exit code 2: the gate is not passed."""
-    from sfumato.attacker.attempt import EFFORTS
     from sfumato.cli import _output
-    from sfumato.core.errors import UserError
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
     from sfumato.attacker.weights import base as known
     from sfumato.studies import weights
 
-    if effort not in EFFORTS[1:]:  # nothing is left out at a glance here
-        raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS[1:]))
     config = _people(public, quick, victims=victims, rank=rank, steps=steps, lr=lr, prior_batch=int(prior))
     if not attacker:
         shipped = "the one that ships" if base == "tiny" else "no network autoencoder; sfumato attack-weights train makes one"
@@ -246,7 +244,7 @@ def evaluate(
     words = ["sfumato attack-weights evaluate", *(f"--attacker {path.name}" for path in attacker or ()), f"--victims {victims}"]
     usual = (("rank", rank, 16), ("steps", steps, 120), ("lr", lr, 3e-3))
     words += [f"--{name} {value}" for name, value, default in usual if value != default] + ([] if prior else ["--no-prior"])
-    words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort == "full" else [])
+    words += [f"--{name}" for name, chosen in flags.items() if chosen] + (["--effort full"] if effort is Lasting.FULL else [])
     words += [] if attacks == "all" else [f"--attacks {attacks}"]
     only = known.chosen(attacks)
     if quick:
@@ -254,7 +252,7 @@ def evaluate(
     with _output.bar("getting ready") as advance:
         figures = weights.study(
             weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, only=only,
-            effort=effort, command=" ".join(words), tell=advance.phase,
+            effort=effort.value, command=" ".join(words), tell=advance.phase,
         )  # fmt: skip
     if as_json:
         _output.emit(

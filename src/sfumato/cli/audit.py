@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sfumato.cli._choices import ReportFormat
+
 if TYPE_CHECKING:
     from sfumato.sharing.finding import Report
 
-FORMATS = "table, json, markdown, html, sarif or junit."
+FORMATS = "Of the report; a table is for a terminal."
 
 
 def command(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files (.safetensors of any program) and folders.")],
-    form: Annotated[str, typer.Option("--format", help=FORMATS)] = "table",
+    form: Annotated[ReportFormat, typer.Option("--format", help=FORMATS)] = ReportFormat.TABLE,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report there, and a table to the terminal.")] = None,
     policy: Annotated[Path | None, typer.Option(help="TOML: which level fails, and what passes, for which reason, until when.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="An earlier report as JSON: what stands there passes.")] = None,
@@ -34,20 +36,20 @@ def command(
     from sfumato.core import finished
     from sfumato.sharing import formats
 
-    form = "json" if as_json else form
+    form = ReportFormat.JSON if as_json else form
     if out is not None:
         finished.keep(out, overwrite=overwrite)
-    if form != "table":
-        formats.check(form)
+    if form is not ReportFormat.TABLE:
+        formats.check(form.value)
     report = audit(paths, policy=policy, baseline=baseline)
-    text = "" if form == "table" else formats.written(report, form)
+    text = "" if form is ReportFormat.TABLE else formats.written(report, form.value)
     if out is not None:
         from sfumato.core.artifact import write_atomic
 
         write_atomic(out, (text or formats.written(report, "markdown")).encode(), private=True)
     elif text:
         _output.show(text.rstrip("\n"))
-    if form == "table" or out is not None:
+    if form is ReportFormat.TABLE or out is not None:
         _table(report)
         if out is not None:
             _output.say(f"{out}: the report. It quotes what it found: share it with care")

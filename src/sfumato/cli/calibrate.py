@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sfumato.cli._choices import Effort
+
 
 def command(
     folders: Annotated[
@@ -20,7 +22,7 @@ def command(
         typer.Option("--point", help="Only this setting, such as sealed:seal_step=700,condition_step=400; may be given again."),
     ] = None,
     shifted: Annotated[bool, typer.Option("--shifted", help="Train every point in a style that the base never saw, too.")] = False,
-    effort: Annotated[str, typer.Option(help="Of the attacks: quick, or full; with FOLDER also glance.")] = "quick",
+    effort: Annotated[Effort, typer.Option(help="Of the attacks; glance with FOLDER alone.")] = Effort.QUICK,
     steps: Annotated[int | None, typer.Option(help="Of every training. [default: 400]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of pictures, training and attacks. [default: 0]")] = None,
     condition: Annotated[str | None, typer.Option(help="With FOLDER: canny, scribble, or given. [default: canny]")] = None,
@@ -28,12 +30,9 @@ def command(
         Path | None, typer.Option(help="With FOLDER: public pictures of the same kind, for the attackers to learn from.")
     ] = None,
     install: Annotated[
-        bool | None,
-        typer.Option(
-            "--install/--no-install",
-            help="Use the presets on this machine from now on. [default: unless --point, --steps, --seed or FOLDER]",
-        ),
-    ] = None,
+        bool,
+        typer.Option("--install/--no-install", help="Use the presets that were chosen on this machine from now on."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train and attack at many settings, plot one against the other, and choose presets (some hours).
@@ -51,28 +50,26 @@ def command(
             fix="choose the steps yourself, seal a few pictures, and look at what sfumato attack gets from them",
             privacy="the tiny base's presets say nothing about another: larger latents carry more signal",
         )
-    from sfumato.attacker.attempt import EFFORTS
-
-    if effort not in EFFORTS or (effort == "glance" and not folders):
-        raise UserError(f"--effort {effort!r}", expected="quick or full; with FOLDER also glance")
+    if effort is Effort.GLANCE and not folders:
+        raise UserError(f"--effort {effort} without FOLDER", expected="quick or full; glance is for folders of your own")
     sizes = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
     if sizes.get("steps", 1) < 1 or sizes.get("seed", 0) < 0:
         raise UserError(f"--steps {steps}, --seed {seed}", expected="at least 1 step, and a seed from 0 up")
     said = [*(f"--point {name}" for name in point or ()), *(["--shifted"] if shifted else [])]
-    said += [f"--{name} {value}" for name, value in sizes.items()] + ([f"--effort {effort}"] if effort != "quick" else [])
+    said += [f"--{name} {value}" for name, value in sizes.items()] + ([f"--effort {effort}"] if effort is not Effort.QUICK else [])
     if folders:
         if shifted or install:
             raise UserError("--shifted or --install with folders", expected="neither: your pictures are one style, and make no level")
-        _own(tuple(folders), out, point, effort, condition or "canny", public, sizes, said, as_json)
+        _own(tuple(folders), out, point, effort.value, condition or "canny", public, sizes, said, as_json)
         return
     if condition is not None or public is not None:
         raise UserError("--condition or --public without folders", expected="both with folders of your own alone")
-    _invented(out, point, shifted, effort, sizes, said, as_json, install=install)
+    _invented(out, point, shifted, effort.value, sizes, said, as_json, install=install)
 
 
 def _invented(
     out: Path, point: list[str] | None, shifted: bool, effort: str, sizes: dict[str, int], said: list[str], as_json: bool, *,
-    install: bool | None,
+    install: bool,
 ) -> None:  # fmt: skip
     from sfumato.cli import _output
     from sfumato.studies import frontier
@@ -93,8 +90,10 @@ def _invented(
         _output.say(
             f"{level:6} {found['scheme']}: {kept}; {_seen(person)}; three times a guess: {'below' if found['met'] else 'NOT below'}"
         )
-    if install or (install is None and not point and not sizes):
+    if install:
         _output.say(f"presets: {frontier.install(figures)}")
+    else:
+        _output.say("presets: not installed. To use them on this machine: the same command again, with --install")
     _output.say(f"Look: {out / 'frontier.png'}")
 
 

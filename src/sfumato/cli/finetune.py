@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sfumato.cli._choices import AdapterFormat, AdapterPrecision, Crop
 from sfumato.cli._shared import CROP
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def command(
         str | None, typer.Option("--class", help=f"What is on them, as a common word. [default: of such a folder; {CLASS}]")
     ] = None,
     captions: Annotated[bool, typer.Option("--captions", help="Add the folder's captions to the prompts.")] = False,
-    crop: Annotated[str, typer.Option(help=CROP)] = "center",
+    crop: Annotated[Crop, typer.Option(help=CROP)] = Crop.CENTER,
     rank: Annotated[int, typer.Option(help="Rank of every matrix pair.")] = 16,
     alpha: Annotated[float | None, typer.Option(help="lora_alpha: the scale is alpha / rank; by default the rank.")] = None,
     targets: Annotated[str, typer.Option(help="Ends of names of the UNet's layers, with commas.")] = UNET_TARGETS,
@@ -36,8 +37,8 @@ def command(
     batch: Annotated[int, typer.Option(help="Pictures in a step.")] = 8,
     lr: Annotated[float, typer.Option(help="Learning rate; SD 1.x wants about 1e-4.")] = 3e-3,
     prior: Annotated[int, typer.Option(help="Pictures of the class that the base draws, not to forget it; 0: none.")] = 8,
-    format: Annotated[str, typer.Option(help="diffusers, or kohya for A1111 and ComfyUI.")] = "diffusers",
-    precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
+    format: Annotated[AdapterFormat, typer.Option(help="kohya is for A1111 and ComfyUI.")] = AdapterFormat.DIFFUSERS,
+    precision: Annotated[AdapterPrecision, typer.Option(help="no is float32.")] = AdapterPrecision.NO,
     validate_every: Annotated[int, typer.Option(help="Steps between pictures in OUT.pictures; 0: none.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints; 0: none.")] = 50,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights. By default a secret one.")] = None,
@@ -62,7 +63,7 @@ def command(
 
     _subject.check_rate(lr)
     config = FinetuneConfig(
-        steps=steps, batch=batch, lr=lr, precision=precision, checkpoint_every=checkpoint_every, validate_every=validate_every
+        steps=steps, batch=batch, lr=lr, precision=precision.value, checkpoint_every=checkpoint_every, validate_every=validate_every
     )
     layers, text = _names(targets), _names(TEXT_TARGETS) if text_encoder else ()
     with _output.bars() as progress:
@@ -72,11 +73,11 @@ def command(
             trigger=trigger,
             kind=kind,
             captions=captions,
-            crop=crop,  # type: ignore[arg-type]  # which finetune looks at
+            crop=crop.value,
             lora=LoraSettings(rank=rank, lora_alpha=alpha, targets=layers, text_targets=text),
             config=config,
             prior=prior,
-            format=format,  # type: ignore[arg-type]  # which finetune looks at
+            format=format.value,
             seed=seed,
             base=base,
             overwrite=overwrite,
@@ -87,9 +88,9 @@ def command(
 
     report = Finetune(
         out=str(out),
-        format=format,
+        format=format.value,
         pictures=made.pictures,
-        crop=crop,
+        crop=crop.value,
         trigger=made.trigger,
         class_pictures=prior,
         prompt=made.prompt,

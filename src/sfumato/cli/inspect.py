@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sfumato.cli._choices import Crop
+
 SHOWN = 8
 STANDING = {
     "trial": "TRIAL        these records must not leave this machine: a trial is counted as no release, and train refuses it",
@@ -21,8 +23,8 @@ def command(
     audit: Annotated[bool, typer.Option("--audit", help="Try to refute what is claimed, by the records themselves.")] = False,
     truth: Annotated[Path | None, typer.Option(help="With --audit: the folder that was sealed, for what only its owner can test.")] = None,
     crop: Annotated[
-        str | None,
-        typer.Option(help="With --truth: as seal was told, center, pad or none. [default: what your ledger says, else center]"),
+        Crop | None,
+        typer.Option(help="With --truth: as seal was told. [default: what your ledger says, else center]"),
     ] = None,
     selftest: Annotated[bool, typer.Option("--selftest", help="Run this version's mechanism; says nothing of these records.")] = False,
     base: Annotated[str, typer.Option(help="The base that the records were sealed for.")] = "tiny",
@@ -63,7 +65,7 @@ def command(
 
     if truth is not None and not audit:
         raise UserError("--truth without --audit", fix="add --audit")
-    cut = None if crop is None else crop_of(crop)
+    cut = None if crop is None else crop_of(crop.value)
     if picture is not None:
         finished.keep(picture, overwrite=overwrite, option="--picture")
     manifest = manifests.read(records)

@@ -39,7 +39,7 @@ WRONG, FAULT, INTERRUPTED = 2, 3, 130
 app = typer.Typer(
     name="sfumato",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="Train diffusion adapters together without giving the pictures away.\n\n"
     "Owners SEAL folders of pictures into one-way records; a server TRAINS a ControlNet from records alone; anyone GENERATES with it. "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sfumato.cli._choices import Crop, Privacy
 from sfumato.cli._shared import CROP
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ def command(
         Path | None, typer.Option("--out", "-o", help="Where the records go. All of it may leave your machine; of a --trial nothing.")
     ] = None,
     trial: Annotated[bool, typer.Option("--trial", help=TRIAL)] = False,
-    privacy: Annotated[str | None, typer.Option(help=PRIVACY)] = None,
+    privacy: Annotated[Privacy | None, typer.Option(help=PRIVACY)] = None,
     seal_step: Annotated[str | None, typer.Option(help=SEAL_STEP)] = None,
     condition: Annotated[str | None, typer.Option(help=CONDITION)] = None,
     condition_step: Annotated[str | None, typer.Option(help=CONDITION_STEP)] = None,
     clip: Annotated[float | None, typer.Option(help="Bound on a latent's norm. Without it there is no formal guarantee.")] = None,
     condition_clip: Annotated[float | None, typer.Option(help="The same for the condition's latent.")] = None,
     derive: Annotated[bool, typer.Option("--derive", help=DERIVE)] = False,
-    crop: Annotated[str, typer.Option(help=CROP)] = "center",
+    crop: Annotated[Crop, typer.Option(help=CROP)] = Crop.CENTER,
     bits: Annotated[int, typer.Option(help="16, or 8 for half the bytes; rounded after the noise.")] = 16,
     base: Annotated[str, typer.Option(help="tiny, a diffusers folder, or a hub id of SD 1.x / 2.x.")] = "tiny",
     allow_rerelease: Annotated[bool, typer.Option(help="Seal pictures again that were released before.")] = False,
@@ -71,7 +72,7 @@ def command(
             folder,
             out,
             owner=owner,
-            privacy=privacy,
+            privacy=privacy.value if privacy else None,
             seal_step=_step(seal_step, "--seal-step"),
             condition=condition,
             condition_step=_step(condition_step, "--condition-step"),
@@ -79,7 +80,7 @@ def command(
             clip=clip,
             condition_clip=condition_clip,
             bits=bits,
-            crop=crop,  # type: ignore[arg-type]  # which seal looks at
+            crop=crop.value,
             base=base,
             trial=trial,
             allow_rerelease=allow_rerelease,
@@ -107,9 +108,9 @@ def command(
             duplicates=sealed.duplicates,
             skipped=sealed.skipped,
             notes=sealed.notes,
-            crop=crop,
-            cropped=sealed.changed if crop == "center" else 0,
-            padded=sealed.changed if crop == "pad" else 0,
+            crop=crop.value,
+            cropped=sealed.changed if crop is Crop.CENTER else 0,
+            padded=sealed.changed if crop is Crop.PAD else 0,
             conditions=ConditionsSealed(
                 condition=settings.condition,
                 leave=not settings.derived,

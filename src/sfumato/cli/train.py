@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sfumato.cli._choices import Precision
+
 
 def command(
     records: Annotated[list[Path], typer.Argument(help="Folders of records, of one owner or several; or the folder of one pool.")],
@@ -21,7 +23,7 @@ def command(
     lr: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 3e-4,
     ema: Annotated[float, typer.Option(help="Decay of the average of the weights, which is what is saved.")] = 0.99,
     held_out: Annotated[int, typer.Option(help="Records kept aside to see overfitting, at most a fifth; 0: none.")] = 32,
-    precision: Annotated[str, typer.Option(help="auto, no, bf16 or fp16.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="auto is what suits this machine, no is float32.")] = Precision.AUTO,
     seed: Annotated[int, typer.Option(help="Seed of the server's own noise and order.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 100,
     validate_every: Annotated[int, typer.Option(help="Steps between validation pictures; 0: none.")] = 0,
@@ -53,7 +55,7 @@ def command(
         lr=lr,
         ema=ema,
         held_out=held_out,
-        precision=choose_precision(choose_device()) if precision == "auto" else precision,
+        precision=choose_precision(choose_device()) if precision is Precision.AUTO else precision.value,
         seed=seed,
         checkpoint_every=checkpoint_every,
         validate_every=validate_every,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sfumato.cli._choices import Crop
 from sfumato.cli._shared import CROP
 
 EPSILON = "Of all --rounds together, at delta 1e-5. Smaller is more private, and noisier."
@@ -22,7 +23,7 @@ def command(
     epsilon: Annotated[float, typer.Option(help=EPSILON)] = 1.0,
     rounds: Annotated[int, typer.Option(help="How many ballots this pool gets from you in all. The ledger stops there.")] = 1,
     look: Annotated[Path | None, typer.Option(help="Write the menu as a PNG to look at. Without --out nothing is voted.")] = None,
-    crop: Annotated[str, typer.Option(help=CROP)] = "center",
+    crop: Annotated[Crop, typer.Option(help=CROP)] = Crop.CENTER,
     base: Annotated[str, typer.Option(help="The base that the pool was started with.")] = "tiny",
     allow_rerelease: Annotated[bool, typer.Option(help="Vote although these pictures voted in another pool.")] = False,
     insecure_seed: Annotated[int | None, typer.Option(hidden=True, help="For tests: noise from a seed, which protects nothing.")] = None,
@@ -55,7 +56,7 @@ def command(
 
     with _output.bars() as progress:
         voted = vote(
-            folder, menu, out, owner=owner, epsilon=epsilon, rounds=rounds, crop=crop, base=base,  # type: ignore[arg-type]  # crop
+            folder, menu, out, owner=owner, epsilon=epsilon, rounds=rounds, crop=crop.value, base=base,
             allow_rerelease=allow_rerelease, noise=None if insecure_seed is None else InsecureNoise(insecure_seed),
             on_progress=progress, on_note=_output.say,
         )  # fmt: skip
