@@ -7,10 +7,10 @@ import time
 import pytest
 from PIL import Image
 
-from sfumato.adapters.scrub import cleaned, scrub
+from sfumato.adapters.scrub import USUAL, cleaned, scrub
 from sfumato.core.errors import UserError
 from sfumato.sharing import audit as sharing
-from sfumato.sharing import formats
+from sfumato.sharing import clean, formats
 from sfumato.sharing.file import NOTE, of_file
 from sfumato.sharing.folder import of_folder
 from sharing_support import DIALECTS, USEFUL, raw, write
@@ -69,6 +69,21 @@ def test_settings_that_hold_sentences_go_and_unreadable_ones_are_found_and_go(tm
         assert of_file(tmp_path / "b.safetensors")[1] == []
 
 
+def test_what_a_key_hides_by_being_there_twice_is_found_and_goes(tmp_path):
+    findings = found(tmp_path, {"lora_adapter_metadata": '{"r": "petra novak", "r": 4}'})
+    assert {one.rule for one in findings} >= {"adapter-settings"} and "petra novak" in str(findings)
+    assert cleaned({"lora_adapter_metadata": '{"r": "petra novak", "r": 4}'}) == {"lora_adapter_metadata": '{"r": 4}'}
+
+
+def test_one_command_mends_a_folder(tmp_path):
+    folder = tmp_path / "an output"
+    write(folder / "a.safetensors", SHAPES, {"ss_seed": "1", "modelspec.trigger_phrase": "zwx"})
+    write(folder / "cache" / "b.safetensors", {"latents_8x8": (4, 8, 8)}, {})
+    (command,) = {one.fix for one in sharing.audit([folder]).findings if one.fix}
+    clean.folder(folder, tmp_path / "CLEAN", keep=USUAL)
+    assert command == f"sfumato scrub '{folder}' -o CLEAN" and sharing.audit([tmp_path / "CLEAN"]).exit_code == 0
+
+
 def test_a_fix_takes_away_what_it_is_named_for(tmp_path):
     (person, note) = found(tmp_path, {"modelspec.trigger_phrase": "petra novak"})
     assert (person.rule, note.rule) == ("trigger", "person") or (person.rule, note.rule) == ("person", "trigger")
@@ -89,7 +104,9 @@ def test_names_of_tensors_are_looked_at_and_unknown_ones_are_counted(tmp_path):
 def test_what_an_entry_holds_beyond_its_tensor_is_found_and_goes(tmp_path):
     file = raw(tmp_path / "a.safetensors", {"a": ONE | {"comment": "petra novak was here"}}, b"abcd")
     (one,) = of_file(file)[1]
-    assert "petra novak" in one.examples[0]
+    assert one.rule == "hidden-bytes" and "petra novak" in one.examples[0]
+    named = raw(tmp_path / "c.safetensors", {"petra novak.x": ONE}, b"abcd")
+    assert [one.rule for one in of_file(named)[1]] == ["person"]
     scrub(file, tmp_path / "b.safetensors")
     assert b"petra" not in (tmp_path / "b.safetensors").read_bytes()
 

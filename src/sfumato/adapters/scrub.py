@@ -143,12 +143,26 @@ def _may(note: str, value: str) -> bool:
 
 
 def settings_in(note: str) -> dict[str, Any]:
-    """PEFT's settings in a note, as its loaders would read them; none where they would read none."""
+    """PEFT's settings in a note, as its loaders would read them; none where they would read none.
+
+    Of a key that is there several times loaders take the last: what stood before is called ``KEY (before)``.
+    """
     try:
-        said = json.loads(note)
+        said = json.loads(note, object_pairs_hook=_all)
     except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
+
+
+def _all(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with what its own keys hide."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    hidden: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        hidden.setdefault(key, []).append(value)
+    return found | {f"{key} (before)": values[:-1] for key, values in hidden.items() if len(values) > 1}
 
 
 def settings(said: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sfumato.sharing import folder as folders
 from sfumato.sharing import policy as policies
 from sfumato.sharing.finding import Finding, Report, Untested, sorted_by_level
 from sfumato.sharing.policy import Policy
+from sfumato.sharing.rules import in_folder
 
 
 def audit(
@@ -42,7 +43,7 @@ def audit(
         on_path(path)
         if path.is_dir():
             said[str(path)], seen = folders.of_folder(path)
-            findings += seen.findings
+            findings += [in_folder(one, str(path)) for one in seen.findings]
             untested += seen.untested
             count, size = count + seen.files, size + seen.bytes
         else:

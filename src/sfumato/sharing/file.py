@@ -117,7 +117,7 @@ def of_header(header: Header, held: Weights, shown: str) -> list[Finding]:
     if header.hidden:
         findings.append(found("hidden-bytes", shown, [f"{header.hidden} bytes"]))
     if header.beside:
-        findings.append(found("other-note", shown, [f"{key}: {more}" for key, more in header.beside.items()], place="entries of tensors"))
+        findings.append(found("hidden-bytes", shown, [f"{key}: {more}" for key, more in header.beside.items()], place="entries of tensors"))
     if chosen := weights.chosen_names(header):
         findings.append(found("tensor-name", shown, chosen))
     if held.what == "cached latents":
@@ -128,6 +128,7 @@ def of_header(header: Header, held: Weights, shown: str) -> list[Finding]:
 
 
 NOTE, NOTES = 2**20, 2**22  # characters of one note, and of all, that are read: beyond them a note is named, with its beginning
+TENSORS = 2000  # names of tensors that no known layer has, searched for people
 PEOPLE = 2**19  # characters that are searched for people
 
 
@@ -173,7 +174,8 @@ def _people(read: dict[str, str], header: Header, held: Weights, stays: dict[str
             word = leaves.get(place)
             keep = ",".join(one for one in scrub.USUAL if one != word)
             findings.append(found("person", shown, named, place=place, more=f" --keep {keep}" if word else ""))
-    names = [name.replace(".", "\n") for name in held.unknown] + weights.chosen_names(header)
+    odd = list(header.tensors)[:TENSORS] if held.what == weights.UNKNOWN else held.unknown[:TENSORS]
+    names = [name.replace(".", "\n") for name in odd] + weights.chosen_names(header)
     if named := people(names):
         findings.append(found("person", shown, named, place="names of tensors", more=None))
     return findings

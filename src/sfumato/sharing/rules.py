@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sfumato.sharing.finding import Finding, Rule, shortened
 
@@ -74,4 +75,11 @@ def found(
 def _fix(rule: Rule, path: str) -> str:
     if rule.fix == "scrub":
         return f"sfumato scrub {shlex.quote(path)} -o CLEAN"
-    return "sfumato scrub FOLDER -o CLEAN, which leaves it out" if rule.fix else ""
+    return "leave it out: sfumato scrub FOLDER -o CLEAN does" if rule.fix else ""
+
+
+def in_folder(one: Finding, folder: str) -> Finding:
+    """The finding with a command for the folder that it is in: one command mends all of them."""
+    keep = one.fix.partition(" --keep ")[2]
+    command = f"sfumato scrub {shlex.quote(folder)} -o CLEAN" + (f" --keep {keep}" if keep else "")
+    return replace(one, fix=command) if one.fix else one

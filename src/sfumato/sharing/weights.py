@@ -21,6 +21,7 @@ _WHOLE = (  # by the beginnings of names, what a file without an adapter holds
     ("a text encoder", ("text_model.", "text_projection")),
 )  # fmt: skip
 LATENTS = ("latents", "latent", "z_n", "c_m")  # in the names of what caches hold
+UNKNOWN = "tensors"
 MEMORY = ("exp_avg", "momentum_buffer", "optimizer.")
 
 
@@ -114,4 +115,4 @@ def _whole(header: Header) -> str:
     for what, starts in _WHOLE:
         if any(name.startswith(starts) for name in names):
             return what
-    return "tensors" if names else "no tensors"
+    return UNKNOWN if names else "no tensors"
