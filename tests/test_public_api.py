@@ -48,7 +48,7 @@ def test_neither_a_look_nor_help_loads_torch():
     code = (
         "import sys, sfumato; dir(sfumato); from sfumato.cli import main; sys.argv = ['sfumato', '--help']\n"
         "try: main.main()\n"
-        "finally: print({'torch', 'diffusers', 'numpy'} & set(sys.modules))"
+        "finally: print({'torch', 'diffusers', 'numpy', 'msgspec', 'sfumato.core.registry'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage" in done.stdout and done.stdout.splitlines()[-1] == "set()"

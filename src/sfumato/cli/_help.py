@@ -16,9 +16,10 @@ def built(app: typer.Typer) -> click.Command:
     """The click command of ``app``, each argument of it and its commands with its help."""
     command = typer.main.get_command(app)
     for _, each in walk(command):
-        said = _said(each.callback)
-        for parameter in each.params:
-            if isinstance(parameter, click.Argument) and not getattr(parameter, "help", None) and parameter.name in said:
+        bare = [one for one in each.params if isinstance(one, click.Argument) and not getattr(one, "help", None)]
+        said = _said(each.callback) if bare else {}  # which takes time
+        for parameter in bare:
+            if parameter.name in said:
                 parameter.help = said[parameter.name]
     return command
 

@@ -33,7 +33,6 @@ from sfumato.cli import (
     vote,
     withdraw,
 )
-from sfumato.core.registry import PluginWarning
 
 WRONG, FAULT, INTERRUPTED = 2, 3, 130
 app = typer.Typer(
@@ -111,6 +110,8 @@ def _told_as_words(usual: Any) -> Any:
     """Show a warning of a plug-in as everything else is said; others as before."""
 
     def show(message: Warning | str, category: type[Warning], *more: Any) -> None:
+        from sfumato.core.registry import PluginWarning
+
         if issubclass(category, PluginWarning):
             from sfumato.cli._output import say
 
