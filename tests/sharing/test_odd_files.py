@@ -179,3 +179,16 @@ def test_a_file_as_its_program_writes_it_gives_no_false_alarm(tmp_path):
     notes = {"format": "pt", "lora_adapter_metadata": json.dumps(peft), "modelspec.license": "Apache-2.0", "ss_v2": "False"}
     assert found(tmp_path, notes) == []
     assert [one.rule for one in found(tmp_path, notes | {"modelspec.trigger_phrase": "zwx person"})] == ["trigger"]
+    trained = {"ss_tag_frequency": json.dumps({"set": {"zwx": 30}}), "trained_words": json.dumps(["zwx"])}
+    assert "caption-words" not in {one.rule for one in found(tmp_path, trained)}
+    assert "caption-words" in {one.rule for one in found(tmp_path, trained | {"trained_words": "[]"})}
+
+
+def test_very_many_names_are_read_soon(tmp_path):
+    entry = {"dtype": "F16", "shape": [0, 1], "data_offsets": [0, 0]}
+    stem = "lora_unet_down_blocks_0_attentions_{}_proj_in.lora_down.weight"
+    notes = {"__metadata__": {f"k{n}": "v" for n in range(20_000)}}
+    file = raw(tmp_path / "a.safetensors", notes | {stem.format(n): entry for n in range(20_000)})
+    started = time.process_time()
+    said, findings, _ = of_file(file)
+    assert time.process_time() - started < 3 and "20000 layers" in said and [one.count for one in findings] == [20_000]

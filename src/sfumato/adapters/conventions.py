@@ -60,7 +60,7 @@ _MODELS = {
     "AnimateDiff": r"(unet\.|base_model\.model\.)*(down|up|mid)_blocks?\.(\d\.)?motion_modules\.",
     "a language model": r"(base_model\.model\.)+(model|transformer|gpt_neox)\.",
 }
-_MODEL = {model: re.compile(said) for model, said in _MODELS.items()}
+_MODEL = re.compile("|".join(f"(?P<model{number}>{said})" for number, said in enumerate(_MODELS.values())))  # one pass: see _KIND
 
 # kohya writes every dot as an underscore; these are the words that had one before.
 _WORDS = (
@@ -88,10 +88,9 @@ def other_kind(key: str) -> str | None:
 def other_model(keys: Iterable[str]) -> tuple[str, str] | None:
     """The model that factors are of by their names, and one such key, where it is not Stable Diffusion 1.x or 2.x."""
     for key in keys:
-        if suffix(key)[1] in ("A", "B"):
-            found = next((model for model, pattern in _MODEL.items() if pattern.match(key)), None)
-            if found:
-                return found, key
+        if (found := _MODEL.match(key)) and suffix(key)[1] in ("A", "B"):
+            number = next(number for number in range(len(_MODELS)) if found[f"model{number}"] is not None)
+            return list(_MODELS)[number], key
     return None
 
 
@@ -116,7 +115,9 @@ def suffix(key: str) -> tuple[str, str]:
 
     PEFT puts the adapter's own name (``default``) before ``weight`` where a whole model's weights are saved.
     """
-    plain = re.sub(r"\.(lora_[AB])\.[\w-]+\.weight$", r".\1.weight", key)
+    if not key.endswith((".weight", ".alpha")):
+        return key, ""
+    plain = re.sub(r"\.(lora_[AB])\.[\w-]+\.weight$", r".\1.weight", key) if ".lora_" in key else key
     return next(((plain.removesuffix(end), part) for end, part in _SUFFIXES.items() if plain.endswith(end)), (key, ""))
 
 

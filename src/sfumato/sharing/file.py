@@ -87,6 +87,8 @@ def of_header(header: Header, held: Weights, shown: str) -> list[Finding]:
         said.update(keys)
         texts_said.update(several)
 
+    if set(facts.get("tags", ())) <= {word for key in scrub.KEEP["trigger"] if key in stays for word in reading.texts_of(stays[key])}:
+        facts.pop("tags", None)  # nothing but the trigger, which is said as such
     by_rule: dict[str, tuple[list[str], set[str]]] = {}
     for kind, rule in _RULE.items():
         value, keys = facts.get(kind), where.get(kind, [])
