@@ -129,3 +129,11 @@ def test_a_comparison_names_who_follows_best_unless_nothing_could_be_learned():
     assert found.notes[0].index("sealed") < found.notes[0].index("public") < found.notes[0].index("no control")
     few = verdict.of_comparison(tables, "nothing is learned in 80 steps")
     assert "80 steps" in few.headline and "sealed" not in few.headline and few.state == "open"
+
+
+def test_a_gate_that_stays_open_says_what_was_asked_and_found_and_that_people_may_be_too_few():
+    for name in ("person", "picture"):
+        gate = Gate(name, None, "less than so much", "that much", False)
+        found = verdict.of([gate], {"a": SCORED}, DERIVED, asked=gates.thresholds(), effort="quick", every=("a",))
+        first = next(note for note in found.notes if note.startswith(f"{name}: "))
+        assert gate.asked in first and gate.found in first and any("--gates" in note for note in found.notes) == (name == "person")

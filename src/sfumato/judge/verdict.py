@@ -86,7 +86,10 @@ def _of(
     if open_ or not passed:
         what = "could not be asked" if silent and not open_ else "could not be tested"
         headline = f"Not shown to be safe to upload: {', '.join(open_ or silent) or 'every gate'} {what}, and that is no pass."
-        return Verdict("open", headline, tuple(notes), tuple(_more(open_, attacks, effort, every)))
+        why = [f"{gate.name}: {gate.found}; asked: {gate.asked}" for gate in checked if gate.name in open_]
+        if "person" in open_:
+            why.append("where people are too few, a gate of your own says what you accept: --gates FILE, copied from those that ship")
+        return Verdict("open", headline, tuple(why + notes), tuple(_more(open_, attacks, effort, every)))
     but = f" Not asked, and nothing is said of it: {', '.join(silent)}." if silent else ""
     headline = f"Passed: {', '.join(passed)}.{but} That says what these attacks got, at effort {effort}: it is no guarantee."
     return Verdict("passed", headline, tuple(notes), (_leave(settings, standing),))
