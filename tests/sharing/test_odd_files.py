@@ -69,6 +69,12 @@ def test_settings_that_hold_sentences_go_and_unreadable_ones_are_found_and_go(tm
         assert of_file(tmp_path / "b.safetensors")[1] == []
 
 
+@pytest.mark.parametrize("trigger", ["\x1b[2Jall is well", "zwx \u202eeno", "zwx " * 200])
+def test_a_trigger_that_is_none_is_a_finding_and_goes(tmp_path, trigger):
+    assert "free-text" in {one.rule for one in found(tmp_path, {"modelspec.trigger_phrase": trigger})}
+    assert cleaned({"modelspec.trigger_phrase": trigger}) == {}
+
+
 def test_what_a_key_hides_by_being_there_twice_is_found_and_goes(tmp_path):
     findings = found(tmp_path, {"lora_adapter_metadata": '{"r": "petra novak", "r": 4}'})
     assert {one.rule for one in findings} >= {"adapter-settings"} and "petra novak" in str(findings)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from sfumato.adapters.notes import PATH
 from sfumato.core.errors import UserError
 from sfumato.core.header import Header, header_bytes, read_header
-from sfumato.core.outside import open_bytes, parse_json
+from sfumato.core.outside import open_bytes, parse_json, printable
 
 WHAT = "tensors as .safetensors"
 LIMIT = 2**40
@@ -139,7 +139,12 @@ def cleaned(notes: dict[str, str], keep: Iterable[str] = USUAL, *, name: str = "
 def _may(note: str, value: str) -> bool:
     """Whether a note that may stay holds what such a note holds."""
     shape = _SHAPE.get(note)
-    return len(value) <= LONGEST and not PATH.search(value) and (shape is None or shape.fullmatch(value) is not None)
+    return (
+        len(value) <= LONGEST
+        and printable(value) == value
+        and not PATH.search(value)
+        and (shape is None or shape.fullmatch(value) is not None)
+    )
 
 
 def settings_in(note: str) -> dict[str, Any]:

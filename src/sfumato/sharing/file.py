@@ -102,6 +102,8 @@ def of_header(header: Header, held: Weights, shown: str) -> list[Finding]:
         note(rule, texts, places)
     if facts.get("triggers"):
         note("trigger", facts["triggers"], where["triggers"])
+        if odd := [key for key in scrub.KEEP["trigger"] if key in read and key not in stays]:
+            note("free-text", [read[key] for key in odd], odd)  # too long for a trigger, or it moves a terminal's cursor
     for picture in pictures:
         note("header-picture", [f"{picture.suffix}, {len(picture.data)} bytes"], [picture.note])
     if "thumbnail" in facts and "modelspec.thumbnail" not in said:
