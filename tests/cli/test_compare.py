@@ -67,7 +67,7 @@ def test_people_get_lines_and_machines_one_object(compared):
     _, _, out, err = compared()
     assert out == "" and "A =  0.50 [0.40, 0.60]" in err and "4,097 bytes up a picture" in err and "compare.html" in err
     _, _, out, _ = compared("--json")
-    assert set(json.loads(out)) == {"schemes", "sd15"}  # every run stays in the file
+    assert set(json.loads(out)) == {"schema", "schemes", "sd15"}  # every run stays in the file
 
 
 def test_a_condition_is_asked_for_by_name_and_what_does_not_fit_is_left_out_or_refused(compared, tmp_path):

@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_with_its_own_secret_seed(run, quick, make_folder, 
     ("wrong", "said"),
     [
         (("-o", "lora.ckpt"), "ends in .safetensors"),
-        (("-o", "x.safetensors", "--format", "zip"), "diffusers, kohya"),
+        (("-o", "x.safetensors", "--format", "zip"), "'diffusers', 'kohya'"),
         (("-o", "x.safetensors", "--trigger", " "), "a word each"),
         (("-o", "x.safetensors", "--rank", "0"), "rank 0"),
         (("-o", "x.safetensors", "--targets", "nope"), "no layer of unet"),

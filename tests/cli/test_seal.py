@@ -135,7 +135,7 @@ def test_bits_that_there_are_not_and_crops_that_there_are_not_are_refused_by_nam
     folder = make_folder(count=2)
     for how, named in ((("--bits", 4), ("--bits 4", "16", "8")), (("--crop", "fit"), ("center", "pad", "none"))):
         code, _, err = run("seal", folder, "-o", tmp_path / "r", "--owner", "me", *how)
-        assert code == 2 and all(word in err for word in named) and "expected:" in err and not (tmp_path / "r").exists()
+        assert code == 2 and all(word in err for word in named) and not (tmp_path / "r").exists()
 
 
 def test_oblong_pictures_are_cropped_padded_or_refused(run, make_folder, mini, tmp_path):
