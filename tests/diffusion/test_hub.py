@@ -36,8 +36,8 @@ def test_one_that_refuses_or_never_answers_is_named():
         hub.reach(connect=refuse)
     started = time.monotonic()
     with pytest.raises(hub.Unreachable, match="within"):
-        hub.reach(seconds=0.05, connect=lambda host, port: time.sleep(1))
-    assert time.monotonic() - started < 0.9
+        hub.reach(seconds=0.05, connect=lambda host, port: time.sleep(10))
+    assert time.monotonic() - started < 9
 
 
 def test_a_proxy_is_asked_in_its_place(monkeypatch):

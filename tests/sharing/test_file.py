@@ -87,6 +87,6 @@ def test_a_large_file_is_read_by_its_header_alone(tmp_path):
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + 2**32)  # four gigabytes that take no place
-    started = time.perf_counter()
+    started = time.process_time()
     _, findings, _ = of_file(path)
-    assert rules(findings) == {"seed"} and time.perf_counter() - started < 1
+    assert rules(findings) == {"seed"} and time.process_time() - started < 1
