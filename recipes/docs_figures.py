@@ -179,7 +179,7 @@ SCHEMES = {"no_control": "no control", "sealed": "**`sealed`**", "sealed-derived
 
 
 def _arms() -> list[str]:
-    from sfumato.studies.compare import ARMS
+    from sfumato.studies.compare_arms import ARMS
 
     return ["no_control", *ARMS]
 

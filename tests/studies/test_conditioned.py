@@ -6,7 +6,7 @@ import pytest
 from sfumato.core.errors import UserError
 from sfumato.owner.folder import read_folder
 from sfumato.pictures.store import PictureSet
-from sfumato.studies import arms, compare, conditioned
+from sfumato.studies import arms, compare_arms, conditioned
 from sfumato.studies.compare import CompareConfig
 from sfumato.studies.owners import write_folder
 
@@ -28,8 +28,8 @@ def test_an_arm_that_would_have_to_find_a_supplied_condition_is_refused(tmp_path
         assert "canny" in stop.value.fix
     with pytest.raises(UserError, match="without folders"):
         CompareConfig(condition="given", arms=("sealed",))
-    assert CompareConfig(arms=compare.fitting("given"), **given).condition == "given"
-    assert compare.fitting("scribble") == tuple(compare.ARMS) and CompareConfig(condition="scribble").condition == "scribble"
+    assert CompareConfig(arms=compare_arms.fitting("given"), **given).condition == "given"
+    assert compare_arms.fitting("scribble") == tuple(compare_arms.ARMS) and CompareConfig(condition="scribble").condition == "scribble"
 
 
 def test_a_supplied_condition_is_shown_and_the_pictures_edges_are_the_measure(base):

@@ -6,7 +6,7 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -32,33 +32,15 @@ from sfumato.judge.metrics.frechet import frechet_distance
 from sfumato.judge.metrics.probes import Probes, background_agreement, fit_probes, wilson
 from sfumato.judge.report import pages
 from sfumato.pictures import store
-from sfumato.records.defaults import DERIVED_SEAL_STEP
 from sfumato.schemes._wire import Job, Outcome
 from sfumato.server.fit import TrainConfig
 from sfumato.studies import arms, audit_folder, conditioned, footprint, own_pictures, spec, speed
+from sfumato.studies.compare_arms import ARMS, KNOWN, check_arms, check_known, resolved
 from sfumato.studies.owners import OWNERS, write_folder
 
 YOURS = "yours"  # the domain of folders that somebody brings
 DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k", YOURS: "your own folders"}
 FEW = 200  # steps below which next to nothing is learned
-ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "public": ("public", {}),
-    "synthetic": ("synthetic", {}),
-    "centralised": ("centralised", {}),
-    "fedavg": ("fedavg", {}),
-    "split": ("split", {}),
-    "oneway": ("oneway", {}),
-    "sealed": ("sealed", {}),
-    "sealed-derived": ("sealed", {"condition": "derived", "seal_step": DERIVED_SEAL_STEP}),
-}
-ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sealed-int8": ("sealed", {"bits": 8}),
-    "unsealed": ("sealed", {"seal_step": None, "condition_step": None}),  # as oneway, but for h: picture and condition come apart
-    "oneway-identity": ("oneway", {"activation": "identity"}),
-    "oneway-empty": ("oneway", {"context": "empty"}),
-    "fedprox": ("fedavg", {"proximal_mu": 0.01}),
-}
-KNOWN = ARMS | ABLATIONS
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"domains": ("own",), "pictures": 200, "conditions": 64, "steps": 80},
     "default": {"domains": ("own", "shifted"), "pictures": 400, "conditions": 200, "steps": 400},
@@ -93,32 +75,9 @@ class CompareConfig:
         if self.steps < 1 or any(seed < 0 for seed in self.seeds):
             raise UserError(f"{self.steps} steps, seeds {self.seeds}", expected="at least 1 step, and seeds from 0 up")
         conditioned.supplied(self.condition)  # there is such a condition
-        _check_known(self.domains, DOMAINS, "domain")
+        check_known(self.domains, DOMAINS, "domain")
         check_arms(self.arms)
         conditioned.check(self.condition, {name: resolved(name) for name in self.arms}, folders=bool(self.folders))
-
-
-def check_arms(arms: tuple[str, ...]) -> None:
-    """Raise UserError for an arm that there is not."""
-    _check_known(arms, KNOWN, "scheme")
-
-
-def _check_known(names: tuple[str, ...], known: Mapping[str, object], what: str) -> None:
-    unknown = [name for name in names if spec.name_of(name) not in known]
-    if unknown:
-        raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")
-
-
-def resolved(arm: str) -> tuple[str, dict[str, Any]]:
-    """The scheme of an arm, and its options with the arm's own."""
-    known, own = spec.parse(arm)
-    return KNOWN[known][0], KNOWN[known][1] | own
-
-
-def fitting(condition: str) -> tuple[str, ...]:
-    """The arms of a comparison that have this condition."""
-    given = conditioned.supplied(condition)
-    return tuple(name for name in ARMS if not (given and conditioned.extracts(*resolved(name))))
 
 
 def run(

@@ -26,7 +26,7 @@ from sfumato.owner.folder import read_folder
 from sfumato.owner.seal import seal
 from sfumato.records.record import SealSettings
 from sfumato.schemes.sealed import seal_settings
-from sfumato.studies import audit_folder, compare, conditioned, exposure, frontier, own_pictures
+from sfumato.studies import audit_folder, compare, compare_arms, conditioned, exposure, frontier, own_pictures
 from sfumato.studies.compare import YOURS, CompareConfig
 from sfumato.studies.exposure import ExposureConfig
 
@@ -74,7 +74,7 @@ def run(
     own_pictures.check_place(out, config.folders)
     if config.public is None:
         exposure.check_public("tiny", next(iter(points.values())))
-    beside = tuple(name for name in frontier.LEARNED if name in compare.fitting(config.condition))
+    beside = tuple(name for name in frontier.LEARNED if name in compare_arms.fitting(config.condition))
     sized = CompareConfig(
         domains=(YOURS,), folders=config.folders, arms=(*beside, *points), pictures=config.pictures, conditions=config.conditions,
         steps=config.steps, seeds=(config.seed,), condition=config.condition,
@@ -102,8 +102,8 @@ def settings_of(word: str, condition: str) -> SealSettings:
     Raises:
         UserError: a scheme that makes no records, options that are not the seal's, or a condition that no server can find.
     """
-    compare.check_arms((word,))
-    scheme, options = compare.resolved(word)
+    compare_arms.check_arms((word,))
+    scheme, options = compare_arms.resolved(word)
     if scheme != "sealed":
         raise UserError(f"--point {word}", expected="sealed or sealed-derived with their options: records that can be attacked")
     conditioned.check(condition, {word: (scheme, options)}, folders=True)

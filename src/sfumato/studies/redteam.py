@@ -51,13 +51,8 @@ from sfumato.studies import answers, leaks, line_up, spec
 SERVER_STEPS: dict[Effort, int] = {"glance": 60, "quick": 200, "full": 500}
 POOLS = ("recombined", "unseen_part")
 NUMBERS = ("score", "low", "high", "prior_only", "chance", "p")  # what every judged target must have
-OUTCOMES = (
-    "scored",
-    "failed",
-    "not tested",
-    "left out",
-    "not asked",
-)  # of an attack's variants, the first of these is shown; then "no channel"
+# Of an attack's variants, the first of these is shown; then "no channel".
+OUTCOMES = ("scored", "failed", "not tested", "left out", "not asked")
 CEILING = ("", "ceiling")  # the cell of no scheme and no attack: the true latents, decoded
 
 
