@@ -14,7 +14,6 @@ from sfumato.cli.main import app
 from sfumato.owner.picture_file import CROPS
 from sfumato.records.presets import LEVELS
 from sfumato.server.fit import TrainConfig
-from sfumato.sharing import formats as reports
 
 COMMANDS = {" ".join(path): command for path, command in _help.walk(_help.built(app))}
 CHOSEN = [
@@ -33,7 +32,6 @@ CHOSEN = [
         (_choices.Crop, CROPS),
         (_choices.Privacy, LEVELS),
         (_choices.AdapterFormat, adapters.FORMATS),
-        (_choices.ReportFormat, ("table", *reports.names())),
     ],
 )
 def test_what_is_offered_is_what_its_owner_takes(choices, owner):

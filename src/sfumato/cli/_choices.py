@@ -46,17 +46,6 @@ class AdapterFormat(StrEnum):
     KOHYA = "kohya"
 
 
-class ReportFormat(StrEnum):
-    """``sharing.formats.names()``, and the table for a terminal."""
-
-    TABLE = "table"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    HTML = "html"
-    SARIF = "sarif"
-    JUNIT = "junit"
-
-
 class AdapterPrecision(StrEnum):
     """What ``adapters.dreambooth`` computes in."""
 

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click import Choice
 
-from sfumato.cli._choices import ReportFormat
+from sfumato.sharing import formats
 
 if TYPE_CHECKING:
     from sfumato.sharing.finding import Report
 
-FORMATS = "Of the report; a table is for a terminal."
+TABLE = "table"  # for a terminal; the others are a file each
+FORMATS = (TABLE, *formats.names())
 
 
 def command(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files (.safetensors of any program) and folders.")],
-    form: Annotated[ReportFormat, typer.Option("--format", help=FORMATS)] = ReportFormat.TABLE,
+    form: Annotated[str, typer.Option("--format", click_type=Choice(FORMATS), help="How the report is written.")] = TABLE,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report there, and a table to the terminal.")] = None,
     policy: Annotated[Path | None, typer.Option(help="TOML: which level fails, and what passes, for which reason, until when.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="An earlier report as JSON: what stands there passes.")] = None,
@@ -34,22 +36,19 @@ def command(
     from sfumato.api.audit import audit
     from sfumato.cli import _output
     from sfumato.core import finished
-    from sfumato.sharing import formats
 
-    form = ReportFormat.JSON if as_json else form
+    form = "json" if as_json else form
     if out is not None:
         finished.keep(out, overwrite=overwrite)
-    if form is not ReportFormat.TABLE:
-        formats.check(form.value)
     report = audit(paths, policy=policy, baseline=baseline)
-    text = "" if form is ReportFormat.TABLE else formats.written(report, form.value)
+    text = "" if form == TABLE else formats.written(report, form)
     if out is not None:
         from sfumato.core.artifact import write_atomic
 
         write_atomic(out, (text or formats.written(report, "markdown")).encode(), private=True)
     elif text:
         _output.show(text.rstrip("\n"))
-    if form is ReportFormat.TABLE or out is not None:
+    if form == TABLE or out is not None:
         _table(report)
         if out is not None:
             _output.say(f"{out}: the report. It quotes what it found: share it with care")

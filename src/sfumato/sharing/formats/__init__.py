@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
 from sfumato.core.errors import UserError
-from sfumato.sharing.finding import Report
+
+if TYPE_CHECKING:
+    from sfumato.sharing.finding import Report
 
 
 def names() -> list[str]:
