@@ -17,18 +17,13 @@ def names() -> list[str]:
     return sorted(module.name.removeprefix("as_") for module in iter_modules(__path__))
 
 
-def check(form: str) -> None:
-    """Refuse a format that is none.
+def written(report: Report, form: str) -> str:
+    """The report as text of a format.
 
     Raises:
-        UserError: with the formats that there are.
+        UserError: there is no such format.
     """
     if form not in names():
         raise UserError(f"--format {form!r}", expected=", ".join(["table", *names()]))
-
-
-def written(report: Report, form: str) -> str:
-    """The report as text of a format; ``UserError`` where there is no such."""
-    check(form)
     text: str = import_module(f"{__name__}.as_{form}").write(report)
     return text.encode("utf-8", "backslashreplace").decode()  # names of files and texts of notes may hold half a character
