@@ -3,6 +3,7 @@
 python benchmarks/many_lora.py                             # the tiny base, K = 1 ... 64
 python benchmarks/many_lora.py --json many_lora.json       # and write the figures there
 python benchmarks/many_lora.py --precision bf16            # both sides under autocast
+python benchmarks/many_lora.py --sd15 --batch 1 --prior-batch 0 --precision bf16 --k 1 4 16   # SD 1.5's shapes: for a GPU
 
 What is trained is what the study of shared weights trains: five pictures and one of the class in a step, UNet and text encoder.
 Rounds are interleaved, so that a busy machine slows every side; figures are medians over rounds, each of a few steps after a warm-up.
@@ -30,8 +31,16 @@ from sfumato.core.device import choose_device
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.quiet import quiet_libraries
+from sfumato.diffusion.shapes import sd15_base
 
 WARM_UP = 2
+
+
+def base_of(options: dict[str, Any]) -> Base:
+    """The base that is asked for: one by its name, or SD 1.5's shapes with random weights."""
+    return (
+        sd15_base(side=options["side"], device=choose_device()) if options["sd15"] else load_base(options["base"], device=choose_device())
+    )
 
 
 def tasks_of(base: Base, count: int, *, prior: bool) -> list[Task]:
@@ -66,7 +75,7 @@ def work(asked: Any, answers: Any, together: Any, options: dict[str, Any]) -> No
     """A process of the second baseline: one thread, waits for the other one before it starts."""
     quiet_libraries()
     torch.set_num_threads(1)
-    base = load_base(options["base"], device=choose_device())
+    base = base_of(options)
     while (steps := asked.get()) is not None:
         together.wait()
         answers.put(seconds_a_step(base, 1, steps, options, stacked=False))
@@ -79,7 +88,7 @@ def measure(options: dict[str, Any]) -> dict[str, Any]:
     for process in pair:
         process.start()
     torch.set_num_threads(options["threads"])
-    base = load_base(options["base"], device=choose_device())
+    base = base_of(options)
     alone: list[float] = []
     beside: list[float] = []
     many: dict[int, list[float]] = {k: [] for k in options["k"]}
@@ -103,6 +112,7 @@ def measure(options: dict[str, Any]) -> dict[str, Any]:
     baselines = {"one_process": hourly(alone), "two_one_thread_processes": hourly(beside)}
     best = max(baselines.values())
     return {
+        "peak_bytes": torch.cuda.max_memory_allocated() if base.unet.device.type == "cuda" else None,
         "adapters_per_hour": {"sequential": baselines, "stacked": {str(k): hourly(seconds) for k, seconds in many.items()}},
         "speedup": {str(k): hourly(seconds) / best for k, seconds in many.items()},
         "seconds_per_adapter_step": {"one_process": alone, "two_one_thread_processes": beside, **{str(k): s for k, s in many.items()}},
@@ -115,6 +125,8 @@ def measure(options: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="tiny")
+    parser.add_argument("--sd15", action="store_true", help="SD 1.5's shapes with random weights, in place of a base")
+    parser.add_argument("--side", type=int, default=32, help="of SD 1.5's latents")
     parser.add_argument("--k", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8, help="adapter steps that are timed in a round, at least")

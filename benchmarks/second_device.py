@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ import numpy as np
 import torch
 
 from sfumato._version import __version__
+from sfumato.core import registry
 from sfumato.core.device import choose_device, choose_precision
+from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.quiet import quiet_libraries
@@ -72,6 +75,17 @@ class Stages:
         return [f"{name}: {why}" for name, why in self.failed.items() if "device" in why.lower()]
 
 
+def ready(arms: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``arms`` that can run here: federated averaging needs an extra."""
+    found = []
+    for name in arms:
+        asked = getattr(registry.get("schemes", compare.KNOWN[name][0]), "ready", lambda: None)
+        with suppress(UserError):
+            asked()
+            found.append(name)
+    return tuple(found)
+
+
 def measure(size: dict[str, Any], work: Path) -> dict[str, Any]:
     stages = Stages()
     base = stages.run("load", lambda: load_base(device=choose_device()))
@@ -103,13 +117,15 @@ def measure(size: dict[str, Any], work: Path) -> dict[str, Any]:
     bare = stages.run("seal without conditions", lambda: sealed("bare", condition_step=None, derived=True))
     stages.run("derive", lambda: derive.if_needed(bare, base, seed=0, precision=precision, work=work / "derived"))
     stages.run("attack", attacked)
-    stages.run("compare", lambda: compare.run(compare.CompareConfig(**size["compare"]), work / "compare"))
+    arms = ready(size["compare"].get("arms", tuple(compare.ARMS)))
+    stages.run("compare", lambda: compare.run(compare.CompareConfig(**size["compare"] | {"arms": arms}), work / "compare"))
     return {
         "device": torch.cuda.get_device_name(base.unet.device) if base.unet.device.type == "cuda" else str(base.unet.device),
         "precision": precision,
         "torch": torch.__version__,
         "seconds": stages.seconds,
         "total": sum(stages.seconds.values()),
+        "arms": arms,
         "failed": stages.failed,
         "device_errors": stages.device_errors(),
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from sfumato._version import __version__
-from sfumato.core.device import choose_precision
+from sfumato.core.device import choose_device, choose_precision
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.quiet import quiet_libraries
 from sfumato.diffusion.shapes import sd15_base
@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     quiet_libraries()
     torch.set_num_threads(args.threads)
-    base = sd15_base(side=args.side) if args.sd15 else load_base()
+    base = sd15_base(side=args.side, device=choose_device()) if args.sd15 else load_base(device=choose_device())
     batch = args.batch or (1 if args.sd15 else 32)
     figures = measure(
         base, batch=batch, rounds=args.rounds, steps=args.steps, precision=args.precision,

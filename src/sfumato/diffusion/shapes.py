@@ -9,6 +9,7 @@ import torch
 
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base
+from sfumato.diffusion.placement import at_home
 from sfumato.diffusion.schedule import Schedule
 
 
@@ -60,8 +61,11 @@ def sd15() -> Shapes:
         return shapes_of(sd15_base())
 
 
-def sd15_base(*, side: int = 64) -> Base:
-    """Stable Diffusion 1.5's published configuration with random weights, for latents of ``side``: of no use but to be timed."""
+def sd15_base(*, side: int = 64, device: str | None = None) -> Base:
+    """Stable Diffusion 1.5's published configuration with random weights, for latents of ``side``: of no use but to be timed.
+
+    ``device`` is where its networks go; by default they stay where they are made.
+    """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -83,9 +87,10 @@ def sd15_base(*, side: int = 64) -> Base:
     bar = (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64, device="cpu") ** 2).cumprod(0)
     with torch.device("cpu"):
         schedule = Schedule(bar)
+    vae, unet, text = (_frozen(part, device) for part in (vae, unet, text))
     return Base(
-        name="stable-diffusion-1.5", vae=_frozen(vae), schedule=schedule, prediction_type="epsilon", side=side, unet=_frozen(unet),
-        text_encoder=_frozen(text), tokenizer=_Tokens(77),
+        name="stable-diffusion-1.5", vae=vae, schedule=schedule, prediction_type="epsilon", side=side, unet=unet,
+        text_encoder=text, tokenizer=_Tokens(77),
     )  # fmt: skip
 
 
@@ -101,8 +106,9 @@ class _Tokens:
         return SimpleNamespace(input_ids=torch.ones((len(prompts), self.model_max_length), dtype=torch.long))
 
 
-def _frozen(module: Any) -> Any:
-    return module.eval().requires_grad_(False)
+def _frozen(module: Any, device: str | None) -> Any:
+    module = module.eval().requires_grad_(False)
+    return module if device is None else at_home(module.to(device))
 
 
 def _count(module: Any) -> int:

@@ -41,10 +41,13 @@ def measure(
     """
     loops = {"usual": _usual(base, batch, seed), "sealed": _sealed(base, batch, seed)}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
+    peak: dict[str, int] = {}
     done, total = 0, rounds * len(loops) * (steps + 1)
     for _ in range(rounds):
         for name, (prepare, step, optimiser, model) in loops.items():
             prepare()
+            if base.unet.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(base.unet.device)
             for number in range(steps + 1):
                 started = time.perf_counter()
                 with autocast(base.unet.device, precision):
@@ -58,12 +61,15 @@ def measure(
                     seconds[name].append(time.perf_counter() - started)
                 done += 1
                 on_step(done, total)
+            if base.unet.device.type == "cuda":
+                peak[name] = torch.cuda.max_memory_allocated(base.unet.device)
     _ours(base)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "server_ratio": medians["usual"] / medians["sealed"],
         "seconds_per_step": medians,
         "spread": {name: [min(values), max(values)] for name, values in seconds.items()},
+        **({"peak_bytes": peak} if peak else {}),
         "batch": batch,
         "precision": precision,
         "pixels": base.size,
