@@ -19,7 +19,7 @@ import torch
 from sfumato.core.randomness import generator
 from sfumato.diffusion.schedule import Schedule
 from sfumato.judge.audit import matching
-from sfumato.studies.audited import BLOCK, chosen
+from sfumato.studies.records.audited import BLOCK, chosen
 
 
 def main(arguments: list[str]) -> dict[str, object]:

@@ -39,8 +39,9 @@ from sfumato.server import derive
 from sfumato.server.fit import TrainConfig
 from sfumato.server.generate import generate
 from sfumato.server.train import train
-from sfumato.studies import compare, exposure
 from sfumato.studies.owners import write_folder
+from sfumato.studies.records import audit
+from sfumato.studies.training import compare
 
 SIZES: dict[str, dict[str, Any]] = {
     "usual": {"people": 60, "each": 5, "steps": 200, "drawn": 16, "attacks": (), "public": 200, "compare": compare.SIZES["quick"]},
@@ -108,8 +109,8 @@ def measure(size: dict[str, Any], work: Path) -> dict[str, Any]:
         )
 
     def attacked() -> Any:
-        asked = exposure.ExposureConfig(attacks=size["attacks"], people=size["public"], each=4, controlnet=work / "net")
-        return exposure.run(work / "records", folder, work / "attack", asked, asked={"attacks": {}})
+        asked = audit.AuditConfig(attacks=size["attacks"], people=size["public"], each=4, controlnet=work / "net")
+        return audit.run(work / "records", folder, work / "attack", asked, asked={"attacks": {}})
 
     records = stages.run("seal", lambda: sealed("records", condition_step=200))
     stages.run("train", lambda: train(records, base, work / "net", config))

@@ -18,7 +18,7 @@ from sfumato.core.device import choose_device, choose_precision
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.quiet import quiet_libraries
 from sfumato.diffusion.shapes import sd15_base
-from sfumato.studies.speed import measure
+from sfumato.studies.training.step_time import measure
 
 
 def main() -> None:

@@ -20,7 +20,8 @@ from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.quiet import quiet_libraries
 from sfumato.server.export import PROVENANCE, work_folder
-from sfumato.studies import arms, demo
+from sfumato.studies import demo
+from sfumato.studies.training.held_out import HeldOut
 
 ENDS = (0.4, 0.6, 0.8)
 EXAMPLE = "sfumato-demo/controlnet"  # what is noted as the network's place: where it lies on this machine is nobody's affair
@@ -31,7 +32,7 @@ def compare(folder: Path, *, conditions: int, seed: int) -> dict[str, Any]:
     base = load_base()
     controlnet, settings = load_latent_controlnet(folder)
     m = max(owner["settings"]["condition_step"] for owner in provenance(folder)["owners"])
-    held_out = arms.HeldOut.draw(base, demo.STYLE, conditions, condition="canny", seed=seed)
+    held_out = HeldOut.draw(base, demo.STYLE, conditions, condition="canny", seed=seed)
     clean = base.encode_pixels(held_out.conditions)
     drawn = sealed_noise.apply(clean, m, base.schedule, noise=InsecureNoise(seed)).float()
     mean = settings | {"control_guidance_end": 1.0, "condition_scale": float(base.schedule.alpha(m))}

@@ -179,7 +179,7 @@ SCHEMES = {"no_control": "no control", "sealed": "**`sealed`**", "sealed-derived
 
 
 def _arms() -> list[str]:
-    from sfumato.studies.compare_arms import ARMS
+    from sfumato.studies.training.arms import ARMS
 
     return ["no_control", *ARMS]
 
@@ -212,7 +212,7 @@ def ablations() -> list[str]:
 
 @as_table
 def schemes_full() -> list[str]:
-    from sfumato.studies.compare import DOMAINS, YOURS
+    from sfumato.studies.training.compare import DOMAINS, YOURS
 
     runs, rows = read("compare_full.json")["runs"], []
     drawn = [domain for domain in DOMAINS if domain != YOURS]
@@ -264,7 +264,7 @@ def best_attack(attacks: dict[str, Any], target: str, pool: str) -> str:
 
 @as_table
 def attacks() -> list[str]:
-    from sfumato.studies.redteam import MatrixConfig
+    from sfumato.studies.records.matrix import MatrixConfig
 
     table = read("matrix.json")["matrix"]
     columns = [("picture", "recombined"), ("condition", "recombined"), ("person", "recombined"), ("person", "unseen_part")]

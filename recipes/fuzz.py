@@ -46,7 +46,7 @@ from sfumato.core.errors import UserError
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.base import Base, load_base
 from sfumato.owner.folder import read_folder
-from sfumato.owner.identity import owner_folder, signing_key
+from sfumato.owner.keys import owner_folder, signing_key
 from sfumato.owner.seal import seal
 from sfumato.records import manifest as manifests
 from sfumato.records import privacy, reader

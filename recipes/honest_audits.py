@@ -23,7 +23,7 @@ from scipy.stats import beta
 
 from sfumato.core import registry
 from sfumato.core.randomness import SecureNoise, generator
-from sfumato.defences.base import seal
+from sfumato.defences.pipeline import seal
 from sfumato.diffusion.base import load_codec
 from sfumato.judge.audit import records as audit
 from sfumato.pictures import store

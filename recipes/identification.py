@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato import __version__
-from sfumato.accounting import gaussian, ledger
+from sfumato.accounting import accountant, gaussian
 from sfumato.core.artifact import write_json
 
 EPSILONS = (1, 4, 21)
@@ -24,7 +24,7 @@ def bounds() -> dict[str, dict[str, Any]]:
     """By epsilon: mu, and the bound by the number of candidates."""
     found = {}
     for epsilon in EPSILONS:
-        mu = gaussian.target_mu(epsilon, ledger.DELTA)
+        mu = gaussian.target_mu(epsilon, accountant.DELTA)
         found[f"epsilon {epsilon}"] = {"mu": mu} | {f"of {m}": gaussian.identification(m, mu) for m in CANDIDATES}
     return found
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "identification.json")
     asked = parser.parse_args()
     guess = {f"of {m}": 1 / m for m in CANDIDATES}
-    made = {"command": "python recipes/identification.py", "version": __version__, "delta": ledger.DELTA, "guess": guess, **bounds()}
+    made = {"command": "python recipes/identification.py", "version": __version__, "delta": accountant.DELTA, "guess": guess, **bounds()}
     write_json(asked.out, made)
 
 

@@ -23,7 +23,7 @@ import torch
 from sfumato.attacker.records import base as attacks
 from sfumato.core.artifact import write_json
 from sfumato.diffusion.base import load_base
-from sfumato.studies import pace
+from sfumato.studies.records import pace
 
 LEARN = ("direct_identity", "inverse_network", "own_controlnet", "pooling")
 

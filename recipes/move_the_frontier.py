@@ -39,16 +39,17 @@ from sfumato.records.reader import Records
 from sfumato.schemes import centralised
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
-from sfumato.studies import arms, leaks, line_up, redteam
-from sfumato.studies.compare import DOMAINS
 from sfumato.studies.owners import OWNERS
+from sfumato.studies.records import cell, matrix, people, scenarios
+from sfumato.studies.training.compare import DOMAINS
+from sfumato.studies.training.held_out import HeldOut
 
 CONDITION = "canny"
 STYLES = ("own", "shifted")
 ATTACKS = ("linear_mmse", "direct_identity", "pooling:records")  # the baseline, and those that get most people at every point
 FROM_PAIRS = ("linear_mmse",)  # takes public latents for what private ones were before the noise
 Before = Callable[[Base, Public, torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
-Victims = Callable[[], tuple[leaks.Private, dict[str, Truth], dict[str, Prior], list[object]]]
+Victims = Callable[[], tuple[scenarios.Private, dict[str, Truth], dict[str, Prior], list[object]]]
 
 
 def as_it_is(base: Base, public: Public, z_0: torch.Tensor, c: torch.Tensor, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -132,9 +133,9 @@ WAYS = {
 }
 
 
-def sealing(way: Way, base: Base, public: Public, seal_step: int) -> leaks.Push:
+def sealing(way: Way, base: Base, public: Public, seal_step: int) -> scenarios.Push:
     """What is done to latents before they leave."""
-    seal = leaks.mechanism("sealed", base, seal_step=seal_step, condition_step=way.condition_step)
+    seal = scenarios.mechanism("sealed", base, seal_step=seal_step, condition_step=way.condition_step)
 
     def push(z_0: torch.Tensor, c: torch.Tensor, draws: torch.Generator) -> Scenario:
         return seal(*way.before(base, public, z_0, c, draws), draws)
@@ -155,7 +156,7 @@ def adherence(way: Way, style: str, base: Base, public: Public, args: argparse.N
     A reader takes the better of the two, as whoever exports a ControlNet would.
     """
     pools = [store.load(DOMAINS[style], pool, args.pictures, seed=args.seed, per_identity=4) for pool in OWNERS.values()]
-    z_0, c = line_up.latents_of(base, np.concatenate([pool.images for pool in pools]), CONDITION)
+    z_0, c = people.latents_of(base, np.concatenate([pool.images for pool in pools]), CONDITION)
     records = records_of(sealing(way, base, public, args.seal_step)(z_0, c, generator(args.seed, 1)))
     if way.public:
         seen = store.load(DOMAINS["own"], "public", len(records), seed=args.seed + 1, per_identity=4)
@@ -167,11 +168,11 @@ def adherence(way: Way, style: str, base: Base, public: Public, args: argparse.N
     shutil.rmtree(work)
     if way.residuals == "above n":
         found = {**found, "control_guidance_end": 1 - args.seal_step / base.schedule.steps}
-    held_out = arms.HeldOut.draw(base, DOMAINS[style], args.conditions, condition=CONDITION, seed=args.seed)
+    held_out = HeldOut.draw(base, DOMAINS[style], args.conditions, condition=CONDITION, seed=args.seed)
     score = partial(held_out.score, base, net, found, precision=choose_precision())
     shown = {"as they are": score().adherence}
     if way.attacked:
-        own = line_up.latents_of(base, held_out.images, CONDITION)
+        own = people.latents_of(base, held_out.images, CONDITION)
         shown["as those of the records"] = score(latents=way.before(base, public, *own, generator(args.seed, 2))[1]).adherence
     return max(shown.values(), key=lambda one: one["mean"]) | {"shown": shown}
 
@@ -188,12 +189,12 @@ def recognised(
     adapted = known.having(replace(public, z_0=z_0, c=c))
     found = {}
     for row in attacks:
-        answer, _ = redteam.attack(
+        answer, _ = cell.attack(
             adapted if row in FROM_PAIRS else known, row, base, args.work, condition=CONDITION, effort="quick", seed=args.seed,
             tell=lambda done, total: None,
         )  # fmt: skip
-        cell = redteam.cell(answer, truths, priors, base, condition=CONDITION, seed=args.seed)
-        found[row] = {pool: kept.get("person") for pool, kept in cell["pools"].items()} if "pools" in cell else cell["why"]
+        scores = cell.score(answer, truths, priors, base, condition=CONDITION, seed=args.seed)
+        found[row] = {pool: kept.get("person") for pool, kept in scores["pools"].items()} if "pools" in scores else scores["why"]
     return found
 
 
@@ -219,8 +220,8 @@ def run(args: argparse.Namespace, ways: dict[str, Way], attacks: tuple[str, ...]
         "interval": "95 %, bootstrap",
         "version": __version__,
     }
-    public = line_up.attackers(base, args.public, 8, condition=CONDITION, seed=args.seed)
-    victims = cache(partial(line_up.victims, base, public, redteam.POOLS, args.people, args.each, condition=CONDITION, seed=args.seed))
+    public = people.attackers(base, args.public, 8, condition=CONDITION, seed=args.seed)
+    victims = cache(partial(people.victims, base, public, matrix.POOLS, args.people, args.each, condition=CONDITION, seed=args.seed))
     for name, way in ways.items():
         row = figures["ways"].setdefault(name, {})
         jobs: dict[str, Callable[[], Any]] = {

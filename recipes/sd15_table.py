@@ -12,7 +12,7 @@ from sfumato._version import __version__
 from sfumato.core.artifact import write_json
 from sfumato.diffusion.quiet import quiet_libraries
 from sfumato.diffusion.shapes import sd15
-from sfumato.studies import footprint
+from sfumato.studies.training import footprint
 
 DOCS = Path(__file__).parent.parent / "docs"
 

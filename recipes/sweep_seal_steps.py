@@ -34,7 +34,8 @@ from sfumato.records.reader import Records
 from sfumato.schemes import centralised
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import Captioned, train
-from sfumato.studies import arms, demo
+from sfumato.studies import demo
+from sfumato.studies.training.held_out import HeldOut
 
 SEAL_STEPS: tuple[int | None, ...] = (None, 200, 400, 600, 800)
 CONDITION_STEPS: tuple[int | None, ...] = (None, 200, 400, 600)
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         "version": __version__,
         "interval": "95 %, paired bootstrap over conditions",
     }
-    held_out = arms.HeldOut.draw(base, demo.STYLE, args.conditions, condition="canny", seed=args.seed)
+    held_out = HeldOut.draw(base, demo.STYLE, args.conditions, condition="canny", seed=args.seed)
     figures["f1_vae"] = float(held_out.f1_vae.mean())
     pools = [store.load(demo.STYLE, pool, args.pictures, seed=args.seed, per_identity=4) for pool in demo.OWNERS.values()]
     private, captions = centralised.from_pictures(

@@ -22,7 +22,7 @@ from typing import Any
 LOADED = (
     "torch", "diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition",
     "transformers.models.clip.modeling_clip", "transformers.models.clip.tokenization_clip", "sfumato.adapters.dreambooth",
-    "sfumato.owner.seal", "sfumato.server.train", "sfumato.studies.redteam",
+    "sfumato.owner.seal", "sfumato.server.train", "sfumato.studies.records.matrix",
 )  # fmt: skip
 
 

@@ -22,9 +22,9 @@ def test_every_stage_runs_and_is_timed(module: Any, home: Path, monkeypatch: Any
     monkeypatch.setenv("SFUMATO_DEVICE", "cpu")
     owners_here(monkeypatch)
     few_steps(monkeypatch, derive, generate, steps=2)
-    load, measure = module.compare.store.load, module.compare.speed.measure
+    load, measure = module.compare.store.load, module.compare.step_time.measure
     monkeypatch.setattr(module.compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))  # of 1200 probes
-    monkeypatch.setattr(module.compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
+    monkeypatch.setattr(module.compare.step_time, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     monkeypatch.setattr(sys, "argv", ["second_device.py", "--small"])
     with pytest.raises(SystemExit) as stop:
         module.main()

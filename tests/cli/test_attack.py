@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sfumato.studies import audit_folder, exposure, redteam
+from sfumato.studies.records import audit, audit_folder, matrix
 
 CELL = {
     "target": "picture", "effective": True, "score": 0.5, "low": 0.4, "high": 0.6, "prior_only": 0.2, "chance": 0.1, "n": 9,
@@ -41,7 +41,7 @@ def test_the_gates_decide_the_exit_code(run, monkeypatch, tmp_path, home, code, 
             "verdict": VERDICT, "gates_from": how["gates_from"], "matched": "ledger", "standing": "release", "withdrawn": "",
         }  # fmt: skip
 
-    monkeypatch.setattr(exposure, "run", fake)
+    monkeypatch.setattr(audit, "run", fake)
     monkeypatch.setattr(audit_folder.manifest, "read", lambda folder: None)
     (tmp_path / "recs").mkdir()
     (tmp_path / "recs" / "manifest.json").write_text("{}")
@@ -64,7 +64,7 @@ def test_the_matrix_is_another_question(run, monkeypatch, tmp_path, words):
         assert config.schemes == ("sealed",) and config.effort == "full" and set(config.attacks) == {"fsha"}
         return {"matrix": {"sealed": {"algebraic": CELL}}, "leaks": {"sealed": {"Latents": 1}}, "settings": MATRIX_SETTINGS}
 
-    monkeypatch.setattr(redteam, "run", fake)
+    monkeypatch.setattr(matrix, "run", fake)
     how = (*words, "--scheme", "sealed", "--effort", "full", "--attacks", "fsha", "--out", tmp_path)
     code, out, err = run(*how, "--json")
     assert code == 0 and json.loads(out)["matrix"]["sealed"]["algebraic"]["n"] == 9

@@ -9,7 +9,8 @@ import pytest
 
 from sfumato.attacker.weights import _autoencoder as autoencoder
 from sfumato.diffusion.base import load_base
-from sfumato.studies import weights
+from sfumato.studies.lora import files as lora_files
+from sfumato.studies.lora import study
 
 ROW = {"outcome": "scored", "top1": 0.4, "low": 0.3, "high": 0.5, "n": 50, "verdict": "effective",
        "identity_similarity": {"mean": 0.25, "low": 0.2, "high": 0.3, "n": 50},
@@ -20,14 +21,14 @@ ROW = {"outcome": "scored", "top1": 0.4, "low": 0.3, "high": 0.5, "n": 50, "verd
 def test_below_the_gate_nothing_was_shown(run, monkeypatch, tmp_path, passed, code):
     asked = {}
 
-    def study(base, config, work, out, attackers, **how):
+    def run_study(base, config, work, out, attackers, **how):
         asked.update(config=config, how=how, attackers=attackers)
         return {
             "attacks": {"prior_sampling:class_prompt": ROW, "x": {"outcome": "no channel", "why": "no Trained", "n": 0}}, "owner": ROW,
             "floor": {**ROW, "top1": 0.0}, "chance": 0.005, "gate": {"passed": passed, "asked": "much"}, "settings": {},
         }  # fmt: skip
 
-    monkeypatch.setattr(weights, "study", study)
+    monkeypatch.setattr(study, "run", run_study)
     how = (
         "attack-weights",
         "evaluate",
@@ -77,7 +78,7 @@ def test_who_of_a_line_up_comes_first_is_said_with_what_that_means(run, monkeypa
     answer = {"header": {}, "pictures": "x.png", "scores": {}, "budget": {}, "failed": {}, "unknown keys": [],
               "line up": {"candidates": 7, "pictures of each": 2, "ranked": ranked, "failed": failed}}  # fmt: skip
     asked = {}
-    monkeypatch.setattr(weights, "attack_files", lambda *a, **how: asked.update(how) or {"files": {"a.safetensors": answer}})
+    monkeypatch.setattr(lora_files, "attack_files", lambda *a, **how: asked.update(how) or {"files": {"a.safetensors": answer}})
     how = ("attack-weights", "run", tmp_path / "a.safetensors", "--candidates", tmp_path / "people", "--work", tmp_path / "work")
     got, _, err = run(*how)
     assert got == code and asked["candidates"] == tmp_path / "people" and asked["work"] == tmp_path / "work"
@@ -101,7 +102,7 @@ def test_who_of_a_line_up_comes_first_is_said_with_what_that_means(run, monkeypa
 def test_exit_codes_tell_what_was_found_from_what_could_not_be_read(run, monkeypatch, tmp_path, answers, code):
     whole = {"pictures": "p", "scores": {}, "budget": {}}
     files = {f"{k}.safetensors": {**whole, **answer} for k, answer in enumerate(answers)}
-    monkeypatch.setattr(weights, "attack_files", lambda *a, **how: {"files": files})
+    monkeypatch.setattr(lora_files, "attack_files", lambda *a, **how: {"files": files})
     got, _, err = run("attack-weights", "run", *files, "--out", tmp_path / "out")
     assert got == code and ("x.png" in err) is any("written out" in answer for answer in answers)
 

@@ -5,8 +5,8 @@ import re
 
 from sfumato.attacker.records import base as known
 from sfumato.cli import _attacks, attack
-from sfumato.studies import pace
-from sfumato.studies.audited import AUDITED
+from sfumato.studies.records import pace
+from sfumato.studies.records.audited import AUDITED
 
 
 def test_every_attack_is_listed_with_what_it_needs_and_asks(run):

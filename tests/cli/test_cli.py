@@ -216,7 +216,7 @@ def test_a_release_whose_past_is_unbounded_is_not_audited_as_if_it_were_bounded(
 def test_a_signed_lie_about_the_noise_is_found_out(run, make_folder, mini, tmp_path, home):
     from dataclasses import replace
 
-    from sfumato.owner import identity
+    from sfumato.owner import keys
     from sfumato.records import manifest as manifests
     from sfumato.records import privacy
 
@@ -224,7 +224,7 @@ def test_a_signed_lie_about_the_noise_is_found_out(run, make_folder, mini, tmp_p
     run("seal", make_folder(count=2), "-o", records, "--owner", "a", "--base", mini, *STEPS, "--clip", 8, "--condition-clip", 8)
     manifest = manifests.read(records)
     entries = [replace(release, alpha=0.01, sigma=0.9999) for release in privacy.entries(manifest.privacy)]
-    manifests.write(replace(manifest, privacy=privacy.statement(entries)), records, identity.signing_key(identity.owner_folder("a", None)))
+    manifests.write(replace(manifest, privacy=privacy.statement(entries)), records, keys.signing_key(keys.owner_folder("a", None)))
     code, _, err = run("inspect", records, "--base", mini)
     assert code == 2 and "claims noise" in err
 
@@ -233,7 +233,7 @@ def test_an_audit_holds_the_records_against_the_claim(run, make_folder, mini, tm
     from dataclasses import replace
 
     from sfumato.judge.audit import repeats
-    from sfumato.owner import identity
+    from sfumato.owner import keys
     from sfumato.records import manifest as manifests
     from sfumato.records import shard as shards
 
@@ -255,7 +255,7 @@ def test_an_audit_holds_the_records_against_the_claim(run, make_folder, mini, tm
     entry, data = shards.pack(sealed | {"z_n": sealed["z_n"][:1].expand_as(sealed["z_n"]).clone()})
     (records / manifest.shards[0].file).unlink()
     (records / entry.file).write_bytes(data)
-    key = identity.signing_key(identity.owner_folder("a", None))
+    key = keys.signing_key(keys.owner_folder("a", None))
     manifests.write(replace(manifest, shards=(entry,)), records, key)
     code, out, _ = run("inspect", records, "--audit")
     assert code == 1 and "REFUTED by what anybody can see" in out and "signature good" in out

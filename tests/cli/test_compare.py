@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sfumato.cli import main as cli
-from sfumato.studies import compare, compare_arms
+from sfumato.studies.training import arms, compare
 
 ROW = {"adherence": {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 64}, "bytes_up_per_picture": 4097.2, "private_pictures": 8}
 FIGURES = {"schemes": {"no_control": {"adherence": ROW["adherence"]}, "sealed": ROW}, "sd15": {}, "runs": {"own/sealed/0": ROW}}
@@ -47,7 +47,7 @@ def test_each_size_is_the_one_that_is_promised(compared, tmp_path, flag, size):
     assert code == 0 and out == tmp_path / "out"
     for name, value in compare.SIZES[size].items():
         assert getattr(config, name) == value
-    assert config.arms == tuple(compare_arms.ARMS)
+    assert config.arms == tuple(arms.ARMS)
 
 
 def test_schemes_can_be_chosen(compared):
@@ -72,11 +72,11 @@ def test_people_get_lines_and_machines_one_object(compared):
 
 def test_a_condition_is_asked_for_by_name_and_what_does_not_fit_is_left_out_or_refused(compared, tmp_path):
     ((config, _),), code, _, _ = compared("--condition", "scribble")
-    assert code == 0 and config.condition == "scribble" and config.arms == tuple(compare_arms.ARMS)
+    assert code == 0 and config.condition == "scribble" and config.arms == tuple(arms.ARMS)
     folder = str(tmp_path / "a")
     ((config, _),), code, _, err = compared(folder, "--condition", "given")
     gone = {"public", "synthetic", "sealed-derived"}
-    assert code == 0 and set(config.arms) == set(compare_arms.ARMS) - gone and all(name in err for name in gone)
+    assert code == 0 and set(config.arms) == set(arms.ARMS) - gone and all(name in err for name in gone)
     wrong = [(folder, "--condition", "given", "--scheme", "public"), ("--condition", "given"), ("--condition", "outlines")]
     for words, word in zip(wrong, ("public", "without folders", "'outlines'"), strict=True):
         asked, code, _, err = compared(*words)

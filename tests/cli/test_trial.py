@@ -12,7 +12,7 @@ from sfumato.core.errors import RecordError
 from sfumato.judge import verdict
 from sfumato.records import manifest as manifests
 from sfumato.records import reader
-from sfumato.studies import line_up
+from sfumato.studies.records import people
 
 LEAVES, STAYS = ("--seal-step", 300, "--condition-step", 100), ("--seal-step", 900, "--derive")
 GATES = '[structure]\nforbidden = ["Conditions"]\nreleases = 1\n'
@@ -21,8 +21,8 @@ GATES = '[structure]\nforbidden = ["Conditions"]\nreleases = 1\n'
 @pytest.fixture
 def loop(run, make_folder, mini, tmp_path, monkeypatch):
     """Commands on one folder of pictures, and gates that conditions at any step fail."""
-    drawn = line_up.prior
-    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 2}))
+    drawn = people.prior
+    monkeypatch.setattr(people, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 2}))
     pictures, public, gates = make_folder(count=6), make_folder("public", count=60, seed=0), tmp_path / "gates.toml"
     gates.write_text(GATES)
 

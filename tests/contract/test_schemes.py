@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from sfumato.core import registry
-from sfumato.studies import compare_arms
+from sfumato.studies.training import arms
 
 SCHEMES = registry.names("schemes")
 
@@ -33,8 +33,8 @@ def test_an_owner_never_needs_more_of_a_base_than_its_codec_and_its_words(name):
 
 
 def test_every_arm_of_a_comparison_is_a_registered_scheme():
-    assert {scheme for scheme, _ in compare_arms.KNOWN.values()} <= set(SCHEMES)
-    assert {scheme for scheme, _ in compare_arms.ARMS.values()} == set(SCHEMES)  # none is forgotten in the default table
+    assert {scheme for scheme, _ in arms.KNOWN.values()} <= set(SCHEMES)
+    assert {scheme for scheme, _ in arms.ARMS.values()} == set(SCHEMES)  # none is forgotten in the default table
 
 
 def test_an_unknown_scheme_is_answered_with_the_known():

@@ -11,7 +11,8 @@ from sfumato.attacker.records import base as attacks
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.shapes import sd15
 from sfumato.records import presets
-from sfumato.studies import footprint, frontier
+from sfumato.studies import frontier
+from sfumato.studies.training import footprint
 from tests_support import load_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sfumato.cli import main as cli
-from sfumato.studies import line_up
+from sfumato.studies.records import people
 from tests_support import load_recipe
 
 example = load_recipe("owner_loop", folder="examples")
@@ -15,8 +15,8 @@ example = load_recipe("owner_loop", folder="examples")
 @pytest.fixture
 def loop(make_folder, mini, home, tmp_path, monkeypatch, capsys):
     """Run the example in this process, at a glance; gives (exit code, what it said, ``loop.json``)."""
-    drawn = line_up.prior
-    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 2}))
+    drawn = people.prior
+    monkeypatch.setattr(people, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 2}))
     pictures, public = make_folder(count=6), make_folder("public", count=60, seed=0)
 
     said: list[str] = []

@@ -8,7 +8,7 @@ from sfumato.attacker.knowledge import Candidates, Copies, Latents, Scenario
 from sfumato.attacker.records.base import Guess
 from sfumato.core.randomness import generator
 from sfumato.judge import shuffle
-from sfumato.studies import redteam
+from sfumato.studies.records import cell
 
 N = 200
 
@@ -27,7 +27,7 @@ def hits(monkeypatch, given, tmp_path):
     def share(run, effort="quick"):
         module = type("Stub", (), {"NEEDS": (Latents, Candidates), "COUNT": {"quick": N, "full": N}, "run": staticmethod(run)})
         monkeypatch.setattr(attempts.registry, "get", lambda package, name: module)
-        answer, _ = redteam.attack(given, "stub", None, tmp_path, condition="canny", effort=effort, seed=3, tell=print)
+        answer, _ = cell.attack(given, "stub", None, tmp_path, condition="canny", effort=effort, seed=3, tell=print)
         return float((answer.scores.argmax(1) == torch.arange(len(answer.scores))).float().mean())
 
     return share

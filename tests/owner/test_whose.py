@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sfumato.core.errors import UserError
-from sfumato.owner import identity, whose
+from sfumato.owner import keys, whose
 from sfumato.owner.release_ledger import Entry, ReleaseLedger
 
 
@@ -19,8 +19,8 @@ def pictures(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for image, path in zip(images, paths, strict=True):
         Image.fromarray(image).save(path)
-    folder = identity.ledger_folder(tmp_path / "home")
-    ledger = ReleaseLedger(folder, identity.ledger_key(folder))
+    folder = keys.ledger_folder(tmp_path / "home")
+    ledger = ReleaseLedger(folder, keys.ledger_key(folder))
     for digest, rows in (("a", [2, 0]), ("b", [1])):
         names, files = [ledger.name(images[row]) for row in rows], [ledger.file_name(paths[row]) for row in rows]
         ledger.append(Entry("r", digest, len(rows), 10, names, files, None))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sfumato.core.errors import PrivacyError, UserError
-from sfumato.owner import identity, withdraw
+from sfumato.owner import keys, withdraw
 from sfumato.owner import seal as sealing
 from sfumato.owner.folder import read_folder
 from sfumato.owner.release_ledger import Entry, ReleaseLedger
@@ -102,10 +102,10 @@ def test_who_cannot_know_is_refused(run, tmp_path, home):
             with pytest.raises(UserError, match="no ledger on this machine"):
                 withdraw.find(out, store=store)
             assert not store.exists()
-    identity.ledger_key(identity.ledger_folder(elsewhere))
+    keys.ledger_key(keys.ledger_folder(elsewhere))
     with pytest.raises(UserError, match="whose key is not on this machine"):
         withdraw.withdraw(out, store=elsewhere)
-    identity.signing_key(identity.owner_folder("alice", elsewhere))  # another alice
+    keys.signing_key(keys.owner_folder("alice", elsewhere))  # another alice
     with pytest.raises(UserError, match="whose key is not on this machine"):
         withdraw.withdraw(out, store=elsewhere)
     shutil.copy(home / "owners/alice/signing.key", elsewhere / "owners/alice/signing.key")

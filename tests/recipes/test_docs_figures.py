@@ -84,10 +84,10 @@ def test_who_made_figures_is_said_with_command_file_and_version(docs):
 
 
 def test_a_method_without_figures_shows_as_not_measured(monkeypatch):
-    from sfumato.studies import compare_arms
+    from sfumato.studies.training import arms
 
     recipe = load_recipe("docs_figures")
-    monkeypatch.setattr(compare_arms, "ARMS", {**compare_arms.ARMS, "brand_new": ("brand_new", {})})
+    monkeypatch.setattr(arms, "ARMS", {**arms.ARMS, "brand_new": ("brand_new", {})})
     for table in ("schemes", "schemes_full"):
         (line,) = (line for line in recipe.TABLES[table]() if line.startswith("| `brand_new` |"))
         assert "not measured" in line

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sfumato.attacker.records import base as attacks
-from sfumato.studies import pace
+from sfumato.studies.records import pace
 from tests_support import load_recipe
 
 recipe = load_recipe("measure_pace")

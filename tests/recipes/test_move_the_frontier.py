@@ -19,8 +19,8 @@ from sfumato.judge.metrics.adherence import edges_of
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.pictures import store
 from sfumato.server import derive, generate
-from sfumato.studies import line_up, redteam
-from sfumato.studies.leaks import Private
+from sfumato.studies.records import matrix, people
+from sfumato.studies.records.scenarios import Private
 from tests_support import few_steps, load_recipe
 
 
@@ -37,7 +37,7 @@ def base() -> Base:
 @pytest.fixture(scope="module")
 def public(base: Base) -> Public:
     drawn = store.load("open-peeps", "public", 24, seed=3)
-    z_0, c = line_up.latents_of(base, drawn.images, "canny")
+    z_0, c = people.latents_of(base, drawn.images, "canny")
     return Public(drawn.images, z_0, c, drawn.identities, drawn.captions)
 
 
@@ -107,8 +107,8 @@ def test_the_best_attack_is_named_and_failures_are_not_cells(recipe: Any) -> Non
 def test_attackers_know_the_way(recipe: Any, base: Base, public: Public, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs that are learned from as they are went the same way as the records; those that the mechanism treats did not go it twice."""
     seen: dict[str, Public] = {}
-    monkeypatch.setattr(recipe.redteam, "attack", lambda known, row, *a, **k: (seen.update({row: known[Public]}), None))
-    monkeypatch.setattr(recipe.redteam, "cell", lambda *a, **k: {"why": "nothing"})
+    monkeypatch.setattr(recipe.cell, "attack", lambda known, row, *a, **k: (seen.update({row: known[Public]}), None))
+    monkeypatch.setattr(recipe.cell, "score", lambda *a, **k: {"why": "nothing"})
     args = Namespace(people=2, each=1, seed=0, seal_step=600, work=tmp_path)
     victims = Private(public.images, public.z_0, public.c, [], []), {}, {}, []
     recipe.recognised(recipe.Way(before=recipe.blurred(2)), base, public, lambda: victims, args, ("linear_mmse", "direct_identity"))
@@ -120,10 +120,10 @@ def test_attackers_know_the_way(recipe: Any, base: Base, public: Public, tmp_pat
 def test_ways_are_measured_once_and_the_rest_goes_on_where_it_stopped(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
     few_steps(monkeypatch, generate, derive)
-    of, drawn, probes = Gallery.of, line_up.prior, line_up._probes
-    monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
-    monkeypatch.setattr(line_up, "_probes", lambda seed: probes(seed, count=120))
-    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
+    of, drawn, probes = Gallery.of, people.prior, people._probes
+    monkeypatch.setattr(matrix.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
+    monkeypatch.setattr(people, "_probes", lambda seed: probes(seed, count=120))
+    monkeypatch.setattr(people, "prior", lambda *a, **how: drawn(*a, **how, drawn=4))
     args = Namespace(
         json=tmp_path / "moved.json", work=tmp_path / "work", seal_step=600, pictures=4, steps=1, conditions=2, people=2, each=1, public=4,
         seed=0,

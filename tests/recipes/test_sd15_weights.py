@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from sfumato.adapters import dreambooth
 from sfumato.attacker.weights import _sampling as weights_sampling
 from sfumato.cli import main as cli
-from sfumato.studies import weights_judge
+from sfumato.studies.lora import judge
 from tests_support import few_steps, load_recipe
 
 recipe = load_recipe("sd15_weights")
@@ -35,8 +35,8 @@ def test_every_command_is_run_and_kept(mini, tmp_path, monkeypatch, capsys):
         assert stop.value.code in (None, 0, recipe.BELOW_THE_GATE)
         return {**json.loads(capsys.readouterr().out), "wall": 1.0}
 
-    load = weights_judge.store.load
-    monkeypatch.setattr(weights_judge.store, "load", lambda style, pool, count, **how: load(style, pool, min(count, 120), **how))
+    load = judge.store.load
+    monkeypatch.setattr(judge.store, "load", lambda style, pool, count, **how: load(style, pool, min(count, 120), **how))
     few_steps(monkeypatch, dreambooth, weights_sampling)
     monkeypatch.setattr(recipe, "command", here)
     out = tmp_path / "figures.json"

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from sfumato.core.errors import RecordError, UserError
-from sfumato.records.trust import check_owner, home, remember_owner
+from sfumato.core.home import home
+from sfumato.records.trust import check_owner, remember_owner
 
 
 def signed(owner, key):

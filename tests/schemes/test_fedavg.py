@@ -5,7 +5,7 @@ import builtins
 import pytest
 import torch
 
-from sfumato.accounting import ledger
+from sfumato.accounting import accountant
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -53,7 +53,7 @@ def test_two_rounds_are_two_weighted_averages_of_what_owners_make(job):
         assert (traffic.messages_up, traffic.messages_down) == (2, 2) and report["pictures"] == pictures
         assert 0 <= traffic.bytes_up - 2 * size <= 0.3 * size and 0 <= traffic.bytes_down - 2 * size <= 0.3 * size
         assert report["peak_bytes"] > 50e6 and report["flops"] > 0 and report["seconds"] > 0
-    assert outcome.online and all(row["guarantee"] == "none" for row in ledger.card(outcome.ledger))
+    assert outcome.online and all(row["guarantee"] == "none" for row in accountant.card(outcome.ledger))
 
 
 def test_a_proximal_term_holds_an_owner_near_the_server(base, make_folder):

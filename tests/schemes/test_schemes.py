@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionControlNetPipeline
 
-from sfumato.accounting import ledger
+from sfumato.accounting import accountant
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
@@ -79,10 +79,10 @@ def test_no_scheme_but_the_sealed_one_can_claim_a_number(job, base):
         if name in ("public", "synthetic"):
             assert left == ()
         elif name in ("sealed", "derived", "refreshed"):
-            assert math.isfinite(ledger.total(left)) and len(left) == (2 if name == "sealed" else 1)
+            assert math.isfinite(accountant.total(left)) and len(left) == (2 if name == "sealed" else 1)
         else:
-            assert math.isinf(ledger.total(left))
-            rows = ledger.card(left)
+            assert math.isinf(accountant.total(left))
+            rows = accountant.card(left)
             assert rows and all(row["guarantee"] == "none" for row in rows) and "epsilon" not in json.dumps(rows)
 
 

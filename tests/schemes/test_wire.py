@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from sfumato.accounting.ledger import Release
+from sfumato.accounting.accountant import Release
 from sfumato.core.artifact import metadata_of, to_bytes
 from sfumato.core.errors import UserError
 from sfumato.diffusion import controlnet as nets

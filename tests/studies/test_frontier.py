@@ -5,8 +5,10 @@ import pytest
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.records import presets
-from sfumato.studies import compare, frontier, redteam
+from sfumato.studies import frontier
 from sfumato.studies.frontier import FrontierConfig
+from sfumato.studies.records import matrix
+from sfumato.studies.training import compare
 
 
 def cell(score, high, *, guess=0.01):
@@ -104,7 +106,7 @@ class Halves:
     def __init__(self, monkeypatch, leaks=lambda seed: 0.1):
         self.trained, self.attacked, self.leaks = [], [], leaks
         monkeypatch.setattr(compare, "run", self.train)
-        monkeypatch.setattr(redteam, "run", self.attack)
+        monkeypatch.setattr(matrix, "run", self.attack)
         self.matrices = {}
 
     def train(self, config, out, **how):
@@ -177,6 +179,6 @@ def test_a_point_that_is_none_is_refused_before_anything_is_trained(word, tmp_pa
 
 def test_every_point_is_one_that_both_halves_know():
     compare.CompareConfig(arms=FrontierConfig().points)
-    redteam.MatrixConfig(schemes=FrontierConfig().points, attacks=FrontierConfig().attacks)
+    matrix.MatrixConfig(schemes=FrontierConfig().points, attacks=FrontierConfig().attacks)
     with pytest.raises(UserError, match="unknown scheme"):
         compare.CompareConfig(arms=("telepathy:n=3",))

@@ -7,8 +7,9 @@ import pytest
 from sfumato.core.errors import UserError
 from sfumato.records import manifest as manifests
 from sfumato.records.record import SealSettings
-from sfumato.studies import exposure, own_frontier
+from sfumato.studies import own_frontier
 from sfumato.studies.own_frontier import OwnConfig
+from sfumato.studies.records import audit
 
 POINTS = ("sealed-derived:seal_step=900", "sealed:seal_step=300,condition_step=100")
 WORTH = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 4}
@@ -47,7 +48,7 @@ def measured(base, make_folder, tmp_path, home, monkeypatch):
 
     monkeypatch.setattr(own_frontier, "load_base", lambda **how: base)
     monkeypatch.setattr(own_frontier.compare, "run", compared)
-    monkeypatch.setattr(exposure, "run", attacked)
+    monkeypatch.setattr(audit, "run", attacked)
     return folders, seen
 
 

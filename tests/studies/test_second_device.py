@@ -23,10 +23,11 @@ from sfumato.records.record import SealSettings
 from sfumato.server import derive, generate
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
-from sfumato.studies import audited, compare, exposure, line_up, redteam, speed
-from sfumato.studies.compare import CompareConfig
-from sfumato.studies.exposure import ExposureConfig
 from sfumato.studies.owners import write_folder
+from sfumato.studies.records import audit, audited, cell, matrix, people
+from sfumato.studies.records.audit import AuditConfig
+from sfumato.studies.training import compare, step_time
+from sfumato.studies.training.compare import CompareConfig
 from tests_support import few_steps
 
 ATTACKS = ("linear_mmse", "diffusion_prior:ddim", "own_controlnet:server", "direct_identity")
@@ -35,16 +36,16 @@ ATTACKS = ("linear_mmse", "diffusion_prior:ddim", "own_controlnet:server", "dire
 @pytest.fixture
 def second(monkeypatch, tmp_path, home):
     """Everything on the second device, everything small."""
-    of, drawn, measure, load, learn = Gallery.of, line_up.prior, speed.measure, compare.store.load, identity.train
+    of, drawn, measure, load, learn = Gallery.of, people.prior, step_time.measure, compare.store.load, identity.train
     monkeypatch.setenv("SFUMATO_DEVICE", "second")
-    monkeypatch.setattr(redteam.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
+    monkeypatch.setattr(matrix.guesses.Gallery, "of", lambda *a, **k: of(*a, **{**k, "minimum": 2}))
     monkeypatch.setattr(audited, "MINIMUM", 10)
-    monkeypatch.setattr(line_up, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
-    monkeypatch.setattr(redteam, "SERVER_STEPS", {"quick": 2})
+    monkeypatch.setattr(people, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
+    monkeypatch.setattr(cell, "SERVER_STEPS", {"quick": 2})
     monkeypatch.setitem(direct_identity.STEPS, "quick", 2)
-    monkeypatch.setattr(direct_identity, "LOOKING", 2)
+    monkeypatch.setattr(direct_identity, "PROBE_STEPS", 2)
     monkeypatch.setattr(identity, "train", lambda described, who, **how: learn(described, who, **how | {"steps": 2}))
-    monkeypatch.setattr(compare.speed, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
+    monkeypatch.setattr(compare.step_time, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))
     few_steps(monkeypatch, generate, derive, steps=2)
     with second_device():
@@ -70,8 +71,8 @@ def test_devices_never_meet_from_the_pictures_to_the_attack(second, pictures, tm
     conditions = np.zeros((2, base.size, base.size, 3), np.uint8)
     assert generate.generate(base, ["a", "b"], seed=0, controlnet=net, settings=found, conditions=conditions).shape == (2, 64, 64, 3)
 
-    figures = exposure.run(
-        tmp_path / "records", pictures, tmp_path / "out", ExposureConfig(attacks=ATTACKS, people=6, each=2), asked={"attacks": {}}
+    figures = audit.run(
+        tmp_path / "records", pictures, tmp_path / "out", AuditConfig(attacks=ATTACKS, people=6, each=2), asked={"attacks": {}}
     )
     cells = {name.partition("/")[2]: cell for name, cell in figures["cells"].items()}
     assert set(cells) == set(ATTACKS) and {cell["outcome"] for cell in cells.values()} == {"scored"}, json.dumps(cells, indent=1)

@@ -17,8 +17,8 @@ from sfumato.judge.gates import Gate, place, thresholds
 from sfumato.judge.scores import Row
 from sfumato.judge.verdict import Verdict
 from sfumato.owner.picture_file import Crop, crop_of
-from sfumato.studies import audit_folder, exposure
-from sfumato.studies.exposure import ExposureConfig
+from sfumato.studies.records import audit, audit_folder
+from sfumato.studies.records.audit import AuditConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ def attack(
     if effort not in EFFORTS:
         raise UserError(f"--effort {effort!r}", expected=" or ".join(EFFORTS))
     named = attacks if isinstance(attacks, str) else ",".join(attacks)
-    config = ExposureConfig(
+    config = AuditConfig(
         attacks=known.chosen(named), effort=effort, base=str(base), public=_path(public), controlnet=_path(controlnet),
         crop=None if crop is None else crop_of(crop),
     )  # fmt: skip
@@ -205,7 +205,7 @@ def attack(
     on_note(f"The audit goes to {where}. It holds your pictures and what attackers made of them: it is private, and never to be shared.")
     command = " ".join(["sfumato attack", str(records), "--truth", str(truth), *([] if named == "all" else ["--attacks", named])])
     command += ("" if crop is None else f" --crop {crop}") + f" --effort {effort}"
-    figures = exposure.run(
+    figures = audit.run(
         records, truth, where, config, asked=asked, gates_from=place(_path(gates)), command=command, say=on_note, tell=on_progress
     )  # fmt: skip
     return _result(where, figures)

@@ -12,7 +12,7 @@ from sfumato.core.artifact import sha256
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import Noise
 from sfumato.diffusion.base import DEFAULT, Codec
-from sfumato.owner import domain, identity, supplied
+from sfumato.owner import domain, keys, supplied
 from sfumato.owner import seal as owners
 from sfumato.owner.folder import Folder
 from sfumato.owner.picture_file import CROP, Crop, crop_of
@@ -196,4 +196,4 @@ def _trial_folder(folder: Path, settings: SealSettings, codec: Codec, crop: Crop
     """A private place for a trial of these pictures with these settings, the same each time."""
     more = () if crop == CROP else (crop,)
     said = sha256(repr((str(folder.resolve()), settings, codec.fingerprint, *more)).encode())
-    return identity.trials_folder() / f"{folder.resolve().name or 'pictures'}-{said[:10]}"
+    return keys.trials_folder() / f"{folder.resolve().name or 'pictures'}-{said[:10]}"

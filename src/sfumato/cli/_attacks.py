@@ -17,7 +17,7 @@ def listed(effort: str) -> list[Listed]:
     from sfumato.attacker import attempt as attempts
     from sfumato.attacker.records import base as known
     from sfumato.cli.outputs.attack import Listed
-    from sfumato.studies import pace
+    from sfumato.studies.records import pace
 
     found = []
     for row in known.rows():

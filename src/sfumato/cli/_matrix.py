@@ -22,15 +22,15 @@ def run(rows: tuple[str, ...], schemes: list[str] | None, effort: str, out: Path
     from sfumato.cli.outputs.matrix import Matrix
     from sfumato.core.device import choose_device
     from sfumato.core.errors import UserError
-    from sfumato.studies import redteam
+    from sfumato.studies.records import matrix
 
     chosen: dict[str, Any] = {"schemes": tuple(schemes)} if schemes else {}
-    config = redteam.MatrixConfig(attacks=rows, effort=effort, **chosen)  # type: ignore[arg-type]
+    config = matrix.MatrixConfig(attacks=rows, effort=effort, **chosen)  # type: ignore[arg-type]
     if jobs < 0:
         raise UserError(f"--jobs {jobs}", expected="a number of processes, or 0")
     jobs = jobs or (min(4, os.cpu_count() or 1) if choose_device() == "cpu" else 1)
     with _output.bar("getting ready", timed=False) as advance:
-        figures = redteam.run(config, out, jobs=jobs, command=f"sfumato matrix --effort {effort}", tell=advance.phase)
+        figures = matrix.run(config, out, jobs=jobs, command=f"sfumato matrix --effort {effort}", tell=advance.phase)
     found = Matrix.of(figures)
     if as_json:
         _output.emit(found)

@@ -11,7 +11,7 @@ import typer
 from sfumato.cli._choices import Lasting
 
 if TYPE_CHECKING:
-    from sfumato.studies.lora_people import PeopleConfig
+    from sfumato.studies.lora.people import PeopleConfig
 
 app = typer.Typer(no_args_is_help=True, help="Attack shared LoRA weights: train an attacker, run it on files, evaluate it on many people.")
 ENCODERS = "hypernet, invariant, probe, linear; constant, which reads nothing, is their control"
@@ -66,7 +66,7 @@ def train(
     started = time.monotonic()
     if out.suffix != ".safetensors":
         raise UserError(f"--out {out}", expected="a file name that ends in .safetensors")
-    from sfumato.studies import weights
+    from sfumato.studies.lora.attacker import base_of, card, is_first, train_attacker
 
     options = {
         "encoder": encoder,
@@ -78,19 +78,19 @@ def train(
         "seed": seed,
         **({"anchored": False, "log_step": False, "t_from": 0} if as_published else {}),
     }
-    loaded, config = weights.base_of(base), _people(public, quick, rank=rank, steps=steps, lr=lr, prior_batch=int(prior))
+    loaded, config = base_of(base), _people(public, quick, rank=rank, steps=steps, lr=lr, prior_batch=int(prior))
     with _output.bar("getting ready") as advance:
-        made = weights.train_attacker(loaded, config, work, out, options, overwrite=overwrite, tell=advance.phase)
-    if not weights.is_first():
+        made = train_attacker(loaded, config, work, out, options, overwrite=overwrite, tell=advance.phase)
+    if not is_first():
         return
     report = {
-        "out": str(out), "bytes": out.stat().st_size, "knowledge": weights.card(made), "seconds": time.monotonic() - started, **made.facts,
+        "out": str(out), "bytes": out.stat().st_size, "knowledge": card(made), "seconds": time.monotonic() - started, **made.facts,
     }  # fmt: skip
     if as_json:
         _output.emit(report)
         return
     _output.say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, encoder {encoder}")
-    for key, value in weights.card(made).items():
+    for key, value in card(made).items():
         _output.say(f"  {key:20} {value}")
 
 
@@ -127,20 +127,21 @@ def run(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
-    from sfumato.studies import weights
+    from sfumato.studies.lora.attacker import base_of
+    from sfumato.studies.lora.files import ATTACKED, attack_files
 
     if truth is not None and len(files) != 1:
         raise UserError(f"--truth with {len(files)} files", expected="one file: the pictures are one person's")
-    finished.keep(out / weights.ATTACKED, *(out / f"{path.stem}.png" for path in files), overwrite=overwrite)
+    finished.keep(out / ATTACKED, *(out / f"{path.stem}.png" for path in files), overwrite=overwrite)
     if steps is not None and steps < 1:
         raise UserError(f"--steps {steps}", expected="at least 1")
     if work is not None and candidates is None:
         raise UserError("--work without --candidates", expected="a line-up, which public people's adapters make sharper")
     if not kind.strip():
         raise UserError("--class with no word", expected="what is on the pictures, as a common word")
-    loaded = weights.base_of(base)
+    loaded = base_of(base)
     with _output.bar("attacking", len(files)) as advance:
-        found = weights.attack_files(
+        found = attack_files(
             loaded,
             files,
             attacker or [],
@@ -234,7 +235,8 @@ def evaluate(
 
     quiet_libraries()
     from sfumato.attacker.weights import base as known
-    from sfumato.studies import weights
+    from sfumato.studies.lora import study
+    from sfumato.studies.lora.attacker import base_of
 
     config = _people(public, quick, victims=victims, rank=rank, steps=steps, lr=lr, prior_batch=int(prior))
     if not attacker:
@@ -250,8 +252,8 @@ def evaluate(
     if quick:
         _output.say("--quick: a few people and steps, to see whether it runs. The figures mean nothing, and the gate will not be passed")
     with _output.bar("getting ready") as advance:
-        figures = weights.study(
-            weights.base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, only=only,
+        figures = study.run(
+            base_of(base), config, work, out, attacker or [], odd=odd, more=more, anyway=anyway or quick, only=only,
             effort=effort.value, command=" ".join(words), tell=advance.phase,
         )  # fmt: skip
     if as_json:
@@ -284,7 +286,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def _people(public: int, quick: bool, **more: Any) -> PeopleConfig:
     from sfumato.core.device import choose_precision
-    from sfumato.studies.lora_people import PeopleConfig
+    from sfumato.studies.lora.people import PeopleConfig
 
     precision = "bf16" if choose_precision() == "bf16" else "no"
     if quick:

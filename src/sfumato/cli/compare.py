@@ -42,8 +42,8 @@ def command(
     quiet_libraries()
     if quick and full:
         raise UserError("--quick and --full", expected="one of them, or neither")
-    from sfumato.studies.compare import DOMAINS, SIZES, YOURS, CompareConfig, few, run
-    from sfumato.studies.compare_arms import ARMS, fitting
+    from sfumato.studies.training.arms import ARMS, fitting
+    from sfumato.studies.training.compare import DOMAINS, SIZES, YOURS, CompareConfig, few, run
 
     size: dict[str, Any] = dict(SIZES["quick" if quick else "full" if full else "default"])
     words = ["sfumato compare", *(folder.name for folder in folders or ()), *(["--quick"] if quick else ["--full"] if full else [])]

@@ -157,10 +157,10 @@ def command(
 
 def _standing(manifest: Any) -> str:
     """What the records are: by their manifest, or withdrawn by the ledger of this machine, where this is a copy from before."""
-    from sfumato.owner import identity
+    from sfumato.owner import keys
     from sfumato.owner.release_ledger import ReleaseLedger
 
-    place = identity.existing_ledger()
+    place = keys.existing_ledger()
     if manifest.standing == "release" and place and manifest.release in ReleaseLedger(*place, look=True).withdrawn:
         return "withdrawn"
     standing: str = manifest.standing
@@ -169,9 +169,9 @@ def _standing(manifest: Any) -> str:
 
 def _person(manifest: Any) -> int | None:
     """How many pictures the person with most has: its owner's machine alone knows."""
-    from sfumato.owner import identity, release_folder
+    from sfumato.owner import keys, release_folder
 
-    place = identity.existing_ledger()
+    place = keys.existing_ledger()
     return release_folder.person_of(manifest.release, place[0]) if place else None
 
 

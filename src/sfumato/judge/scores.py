@@ -1,6 +1,6 @@
 """What attacks came to, as types: a matrix has a ``Row`` for each attack, and each row its cells.
 
-``studies.redteam.matrix`` writes them as JSON, with these names.
+``studies.records.matrix.table`` writes them as JSON, with these names.
 """
 
 from __future__ import annotations

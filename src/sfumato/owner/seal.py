@@ -20,17 +20,16 @@ import numpy as np
 import torch
 
 from sfumato._version import __version__
-from sfumato.accounting import gaussian
-from sfumato.accounting import ledger as accounts
+from sfumato.accounting import accountant, gaussian
 from sfumato.core import registry
 from sfumato.core.artifact import sync_folder
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.private import private
 from sfumato.core.progress import Tell
 from sfumato.core.randomness import Noise, SecureNoise
-from sfumato.defences import base as defences
+from sfumato.defences import pipeline
 from sfumato.diffusion.base import Codec
-from sfumato.owner import identity, release_folder
+from sfumato.owner import keys, release_folder
 from sfumato.owner.ballot_ledger import BallotLedger
 from sfumato.owner.folder import Example, Folder
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
@@ -92,10 +91,10 @@ def seal(
     """
     noise = noise or SecureNoise()
     _check_steps(settings, codec)
-    ledger_home = identity.ledger_folder(store)
+    ledger_home = keys.ledger_folder(store)
     with locked(ledger_home), ExitStack() as stack:
-        key = identity.signing_key(identity.owner_folder(owner, store))
-        name_key = identity.ledger_key(ledger_home)
+        key = keys.signing_key(keys.owner_folder(owner, store))
+        name_key = keys.ledger_key(ledger_home)
         released = ReleaseLedger(ledger_home, name_key)
         ledger = ReleaseLedger(ledger_home, name_key, trials=True) if trial else released
         public_key = manifests.public_hex(key)
@@ -114,9 +113,9 @@ def seal(
         if source.refused and not trial:
             source.refuse_rereleased()
         left = privacy.releases(settings, codec.schedule, secure=noise.secure)
-        mu = _finite(accounts.total(left))
+        mu = _finite(accountant.total(left))
         for names, z_0, c in _encoded(source.pending(noise, on_picture), codec, derived=settings.derived):
-            entry, data = shards.pack(defences.seal(z_0, c, settings, codec.schedule, noise=noise))
+            entry, data = shards.pack(pipeline.seal(z_0, c, settings, codec.schedule, noise=noise))
             release_folder.write_aside(aside / entry.file, data)
             pictures, files, conditions = (list(filter(None, column)) for column in zip(*names, strict=True))
             ledger.append(Entry(release, entry.sha256, entry.records, entry.bytes, pictures, files, mu, conditions))

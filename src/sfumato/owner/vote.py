@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.accounting import gaussian, ledger, votes
+from sfumato.accounting import accountant, gaussian, votes
 from sfumato.core import finished
 from sfumato.core.artifact import write_atomic
 from sfumato.core.errors import PrivacyError, UserError
 from sfumato.core.progress import Tell
 from sfumato.core.randomness import Noise, SecureNoise
 from sfumato.diffusion.base import Codec
-from sfumato.owner import identity
+from sfumato.owner import keys
 from sfumato.owner.ballot_ledger import BallotLedger, Cast
 from sfumato.owner.folder import Folder
 from sfumato.owner.release_ledger import ReleaseLedger, locked
@@ -43,7 +43,7 @@ class Plan:
 
     epsilon: float = 1.0
     rounds: int = 1
-    delta: float = ledger.DELTA
+    delta: float = accountant.DELTA
 
     def __post_init__(self) -> None:
         votes.sigma(self.epsilon, self.delta, self.rounds)
@@ -130,10 +130,10 @@ def vote(
     """
     menus.check_fit(menu, codec, name="the menu")
     noise, unit = noise or SecureNoise(), _unit(folder)
-    home = identity.ledger_folder(store)
+    home = keys.ledger_folder(store)
     with locked(home):
-        key = identity.signing_key(identity.owner_folder(owner, store))
-        name_key = identity.ledger_key(home)
+        key = keys.signing_key(keys.owner_folder(owner, store))
+        name_key = keys.ledger_key(home)
         released, cast = ReleaseLedger(home, name_key), BallotLedger(home, name_key)
         _check_agreed(cast, menu, owner, (unit, plan.epsilon, plan.delta, plan.rounds))
         voters = _look(folder, menu, codec, released, cast, unit, on_picture)

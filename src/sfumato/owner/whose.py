@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sfumato.core.errors import UserError
-from sfumato.owner import identity, release_folder
+from sfumato.owner import keys, release_folder
 from sfumato.owner.picture_file import CROP, Crop
 from sfumato.owner.release_ledger import ReleaseLedger
 
@@ -55,7 +55,7 @@ def named(release: str, digests: Sequence[str], *, store: Path | None = None) ->
     Raises:
         UserError: a ledger that is damaged.
     """
-    place = identity.existing_ledger(store)
+    place = keys.existing_ledger(store)
     if place is None or not digests:
         return None
     for trials in (False, True):
@@ -74,7 +74,7 @@ def crop_of(release: str, asked: Crop | None = None, *, store: Path | None = Non
     Raises:
         UserError: ``asked`` is not what the release was sealed with.
     """
-    place = identity.existing_ledger(store)
+    place = keys.existing_ledger(store)
     kept = None if place is None else release_folder.crop_of(release, place[0])
     if kept is not None and asked not in (None, kept):
         raise UserError(

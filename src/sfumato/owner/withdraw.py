@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfumato.core.errors import UserError
-from sfumato.owner import identity, release_folder
+from sfumato.owner import keys, release_folder
 from sfumato.owner.release_ledger import Entry, ReleaseLedger, locked
 from sfumato.records import manifest as manifests
 from sfumato.records.manifest import Manifest, ShardEntry
@@ -46,7 +46,7 @@ def find(folder: Path, *, store: Path | None = None) -> Withdrawn:
     Raises:
         UserError: records of another owner, of another ledger, or a trial; or no records, and none known.
     """
-    place = identity.existing_ledger(store)
+    place = keys.existing_ledger(store)
     if place is None:
         raise UserError("no ledger on this machine", expected="the machine, and the SFUMATO_HOME, that sealed these records")
     return _find(folder, ReleaseLedger(*place, look=True), place[0], store)
@@ -64,15 +64,15 @@ def withdraw(folder: Path, *, delete: bool = False, store: Path | None = None) -
         UserError: as ``find``; or a file that could not be changed, and then the release counts as before.
     """
     find(folder, store=store)
-    home = identity.ledger_folder(store)
+    home = keys.ledger_folder(store)
     with locked(home):
-        ledger = ReleaseLedger(home, identity.ledger_key(home))
+        ledger = ReleaseLedger(home, keys.ledger_key(home))
         found = _find(folder, ledger, home, store)
         entries = ledger.of_release(found.release)
         if delete:
             found = replace(found, deleted=_delete(folder, entries, whole=found.manifest is not None))
         elif found.manifest is not None and found.manifest.standing == "release":
-            key = identity.existing_signing_key(found.manifest.owner, store)
+            key = keys.existing_signing_key(found.manifest.owner, store)
             assert key is not None
             manifests.write(replace(found.manifest, standing="withdrawn"), folder, key)
         ledger.withdraw(found.release, said=SAID)
@@ -98,7 +98,7 @@ def _find(folder: Path, ledger: ReleaseLedger, home: Path, store: Path | None) -
 def _check(folder: Path, manifest: Manifest, ledger: ReleaseLedger, store: Path | None) -> None:
     if manifest.standing == "trial":
         raise UserError(f"{folder}: a trial", expected="a release", fix="remove the folder: a trial is not counted")
-    key = identity.existing_signing_key(manifest.owner, store)
+    key = keys.existing_signing_key(manifest.owner, store)
     if key is None or manifests.public_hex(key) != manifest.public_key:
         raise UserError(
             f"{folder}: records of {manifest.owner!r}, whose key is not on this machine",

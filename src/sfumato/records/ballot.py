@@ -18,7 +18,7 @@ import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from sfumato.accounting import gaussian, ledger, votes
+from sfumato.accounting import accountant, gaussian, votes
 from sfumato.core.errors import RecordError, UserError
 from sfumato.core.outside import parse_json, printable, read_bytes
 from sfumato.records.manifest import OWNER_NAME, check_types
@@ -173,5 +173,5 @@ def card(ballot: Ballot, *, before: float = 0.0, unbounded: str = "") -> list[st
 
 def _line(mu: float, delta: float, unit: str, what: str) -> str:
     epsilon = gaussian.epsilon(delta, mu)
-    note = " VACUOUS: it rules next to nothing out" if epsilon > ledger.VACUOUS else ""
-    return f"{what}: epsilon {epsilon:.4g} at delta {delta:g}{note}; {ledger.identified(mu, unit)} [unit: {unit}; relation: {RELATION}]"
+    note = " VACUOUS: it rules next to nothing out" if epsilon > accountant.VACUOUS else ""
+    return f"{what}: epsilon {epsilon:.4g} at delta {delta:g}{note}; {accountant.identified(mu, unit)} [unit: {unit}; relation: {RELATION}]"

@@ -12,8 +12,8 @@ from typing import Any
 
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import UserError
+from sfumato.core.home import home
 from sfumato.records.record import SealSettings
-from sfumato.records.trust import home
 
 LEVELS = ("low", "medium", "high")
 DEFAULT = "medium"  # of seal, where nothing else is asked for

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
-from sfumato.accounting import ledger
+from sfumato.accounting import accountant
+from sfumato.accounting.accountant import Release
 from sfumato.accounting.gaussian import epsilon
-from sfumato.accounting.ledger import Release
 from sfumato.diffusion.schedule import Schedule
 from sfumato.records.record import SealSettings
 
@@ -36,7 +36,7 @@ def _leaving(settings: SealSettings) -> list[tuple[str, int | None, float | None
 
 
 def statement(
-    left: Sequence[Release], *, others: int = 0, others_mu: float | None = 0.0, withdrawn: int = 0, delta: float = ledger.DELTA
+    left: Sequence[Release], *, others: int = 0, others_mu: float | None = 0.0, withdrawn: int = 0, delta: float = accountant.DELTA
 ) -> dict[str, Any]:
     """The exact guarantee, or the word "none" and why; either way with the ledger that it follows from.
 
@@ -58,7 +58,7 @@ def statement(
         gaps = ["an earlier release of a picture had no bound, or noise from a seed"]
     if gaps or others_mu is None:
         return {"guarantee": "none", "why": "; ".join(gaps), **common}
-    mu = ledger.total(left, earlier=others_mu)
+    mu = accountant.total(left, earlier=others_mu)
     return {
         "guarantee": "gaussian-dp",
         "unit": UNIT if len(left) > 1 else ALONE,
@@ -88,7 +88,7 @@ def check(found: dict[str, Any], settings: SealSettings, *, secure: bool) -> Non
             raise ValueError(f"a ledger entry for the {what} that is not that of the settings")
         if release.void != ("" if secure else SEEDED):
             raise ValueError("a ledger that does not say whether its noise comes from a seed")
-    delta = _number(found, "delta") if found.get("guarantee") != "none" else ledger.DELTA
+    delta = _number(found, "delta") if found.get("guarantee") != "none" else accountant.DELTA
     withdrawn = found.get("withdrawn", 0)
     if type(withdrawn) is not int or not 0 <= withdrawn <= WITHDRAWN:
         raise ValueError("withdrawn releases are a count")
@@ -144,8 +144,8 @@ def describe(found: dict[str, Any]) -> str:
     return (
         f"epsilon {found['epsilon']:.4g} at delta {found['delta']:g} (unit: {found['unit']}; relation: {found['relation']}; "
         f"{clips}; releases: {found['releases']} as of this one)"
-        + ("; vacuous as a guarantee" if found["epsilon"] > ledger.VACUOUS else "")
-        + f"; {ledger.identified(found['mu'], found['unit'])}"
+        + ("; vacuous as a guarantee" if found["epsilon"] > accountant.VACUOUS else "")
+        + f"; {accountant.identified(found['mu'], found['unit'])}"
         + (f". {said}" if said else "")
     )
 
@@ -190,11 +190,11 @@ def card(found: dict[str, Any], *, fingerprint: str = "", person: int | None = N
     if found["guarantee"] == "none":
         return [*said, f"guarantee: none, for any unit ({found['why']})"]
     pictures = (SUPPOSED if person is None else person,)
-    rows = ledger.card(
+    rows = accountant.card(
         left, earlier=earlier, earlier_count=count, pictures=[k for k in pictures if k > 1], distances=distances(fingerprint)
     )
     whose = f"How many pictures of one person there are is not known here: {SUPPOSED} are supposed; of more it is less private."
-    return [*said, *ledger.lines(rows), *([whose] if person is None else ()), *ledger.MEANING]
+    return [*said, *accountant.lines(rows), *([whose] if person is None else ()), *accountant.MEANING]
 
 
 def _noise(release: Release) -> str:

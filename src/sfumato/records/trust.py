@@ -9,7 +9,7 @@ from typing import Protocol
 
 from sfumato.core.artifact import read_json, write_json
 from sfumato.core.errors import RecordError, UserError
-from sfumato.core.home import home as home
+from sfumato.core.home import home
 from sfumato.core.lock import held
 
 KEY = re.compile("[0-9a-f]{64}")

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol
 
 import torch
 
-from sfumato.accounting.ledger import Release
+from sfumato.accounting.accountant import Release
 from sfumato.core import registry
 from sfumato.core.artifact import from_bytes, metadata_of, read_json, to_bytes, write_json
 from sfumato.core.errors import UserError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.accounting.ledger import Release
+from sfumato.accounting.accountant import Release
 from sfumato.core import registry
 from sfumato.diffusion.base import Base, Codec, load_codec
 from sfumato.diffusion.schedule import CLEAN

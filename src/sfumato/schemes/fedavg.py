@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from sfumato.accounting.ledger import Release
+from sfumato.accounting.accountant import Release
 from sfumato.core import training
 from sfumato.core.device import autocast, choose_precision
 from sfumato.core.errors import UserError

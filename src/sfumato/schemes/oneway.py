@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.accounting.ledger import Release
+from sfumato.accounting.accountant import Release
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise, Noise, SecureNoise, generator
 from sfumato.diffusion import controlnet as nets

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.accounting.ledger import Release
+from sfumato.accounting.accountant import Release
 from sfumato.core import checkpoint
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import generator

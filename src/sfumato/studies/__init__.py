@@ -1,0 +1,1 @@
+"""Whole experiments. Attacks on records, shared LoRA weights and training each have a room; above them stands what needs several."""

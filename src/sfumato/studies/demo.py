@@ -31,8 +31,8 @@ from sfumato.records import privacy, reader
 from sfumato.schemes import centralised
 from sfumato.server.fit import TrainConfig
 from sfumato.server.train import train
-from sfumato.studies import arms
 from sfumato.studies.owners import OWNERS, write_folder
+from sfumato.studies.training.held_out import Arm, HeldOut
 
 STYLE = "open-peeps"
 _MARK = ".sfumato-demo.json"
@@ -183,8 +183,8 @@ def _judge(
     base: Base, controls: dict[str, tuple[Any, dict[str, Any]]], config: DemoConfig, tell: TellOf
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Generate under held-out conditions in every arm, and score the edges of what came out."""
-    held_out = arms.HeldOut.draw(base, STYLE, config.conditions, condition=config.condition, seed=config.seed)
-    results: dict[str, arms.Arm] = {}
+    held_out = HeldOut.draw(base, STYLE, config.conditions, condition=config.condition, seed=config.seed)
+    results: dict[str, Arm] = {}
     precision = choose_precision(base.unet.device)
     for name, (controlnet, settings) in {"no_control": (None, None), **controls}.items():
         on_step = partial(tell, f"generating {name.replace('_', ' ')}")

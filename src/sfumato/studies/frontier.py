@@ -19,9 +19,11 @@ from sfumato.core.errors import UserError
 from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import load_base
 from sfumato.records import presets
-from sfumato.studies import compare, leaks, redteam, spec
-from sfumato.studies.compare import CompareConfig
-from sfumato.studies.redteam import MatrixConfig
+from sfumato.studies import spec
+from sfumato.studies.records import matrix, scenarios
+from sfumato.studies.records.matrix import MatrixConfig
+from sfumato.studies.training import compare
+from sfumato.studies.training.compare import CompareConfig
 
 SEALED = tuple(f"sealed:seal_step={n},condition_step={m}" for n in (400, 600, 700, 800, 900) for m in (200, 400, 600))
 DERIVED = tuple(f"sealed-derived:seal_step={n}" for n in (600, 700, 800, 900))
@@ -73,7 +75,7 @@ def run(
     base = load_base(device=choose_device())
     for word in config.points:
         name, options = spec.parse(word)
-        leaks.mechanism(name, base, **options)
+        scenarios.mechanism(name, base, **options)
     domains = ("own", "shifted") if config.shifted else ("own",)
     trained = _trained(config, domains, (*LEARNED, *config.points), out, command, tell)
     attacked: dict[str, Any] = {}
@@ -115,7 +117,7 @@ def _attacked(
         schemes=schemes, attacks=attacks, effort=config.effort, people=config.people, each=config.each, public=config.public,
         records=config.records, seed=seed,
     )  # fmt: skip
-    return redteam.run(sized, out, command=command, tell=tell)
+    return matrix.run(sized, out, command=command, tell=tell)
 
 
 def _wanted(name: str, attacks: tuple[str, ...]) -> tuple[str, ...]:

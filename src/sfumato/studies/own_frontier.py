@@ -18,6 +18,7 @@ from sfumato.attacker.attempt import Effort
 from sfumato.core.artifact import write_json
 from sfumato.core.device import choose_device
 from sfumato.core.errors import UserError
+from sfumato.core.private import private
 from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import Base, load_base
 from sfumato.judge import gates
@@ -26,9 +27,11 @@ from sfumato.owner.folder import read_folder
 from sfumato.owner.seal import seal
 from sfumato.records.record import SealSettings
 from sfumato.schemes.sealed import seal_settings
-from sfumato.studies import audit_folder, compare, compare_arms, conditioned, exposure, frontier, own_pictures
-from sfumato.studies.compare import YOURS, CompareConfig
-from sfumato.studies.exposure import ExposureConfig
+from sfumato.studies import frontier
+from sfumato.studies.records import audit
+from sfumato.studies.records.audit import AuditConfig
+from sfumato.studies.training import arms, compare, conditioned, own_pictures
+from sfumato.studies.training.compare import YOURS, CompareConfig
 
 OWNER = "calibration"  # that signs the trials
 TARGETS = ("picture", "condition", "person")  # whose gates decide; others rest on attacks that are not run here
@@ -37,7 +40,7 @@ SUPPLIED = tuple(f"sealed:seal_step={n},condition_step={m}" for n, m in ((600, 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnConfig:
-    """Whose pictures, which points, and how large: of training as in ``CompareConfig``, of attacks as in ``ExposureConfig``.
+    """Whose pictures, which points, and how large: of training as in ``CompareConfig``, of attacks as in ``AuditConfig``.
 
     Attributes:
         folders: one an owner.
@@ -73,14 +76,14 @@ def run(
     points = {word: settings_of(word, config.condition) for word in words}
     own_pictures.check_place(out, config.folders)
     if config.public is None:
-        exposure.check_public("tiny", next(iter(points.values())))
-    beside = tuple(name for name in frontier.LEARNED if name in compare_arms.fitting(config.condition))
+        audit.check_public("tiny", next(iter(points.values())))
+    beside = tuple(name for name in frontier.LEARNED if name in arms.fitting(config.condition))
     sized = CompareConfig(
         domains=(YOURS,), folders=config.folders, arms=(*beside, *points), pictures=config.pictures, conditions=config.conditions,
         steps=config.steps, seeds=(config.seed,), condition=config.condition,
     )  # fmt: skip
     base = load_base(device=choose_device())
-    with audit_folder.private(out):
+    with private(out):
         trained = compare.run(sized, out / "compare", command=command, tell=tell)
         rows = trained[YOURS]
         found = {word: _point(word, settings, rows[word], config, base, out, say, tell) for word, settings in points.items()}
@@ -102,8 +105,8 @@ def settings_of(word: str, condition: str) -> SealSettings:
     Raises:
         UserError: a scheme that makes no records, options that are not the seal's, or a condition that no server can find.
     """
-    compare_arms.check_arms((word,))
-    scheme, options = compare_arms.resolved(word)
+    arms.check_arms((word,))
+    scheme, options = arms.resolved(word)
     if scheme != "sealed":
         raise UserError(f"--point {word}", expected="sealed or sealed-derived with their options: records that can be attacked")
     conditioned.check(condition, {word: (scheme, options)}, folders=True)
@@ -122,16 +125,16 @@ def _point(
         tell(f"{word}: sealing a trial", 0, 0)
         listed = read_folder(folder, size=base.size, condition=settings.condition)
         seal(listed, place / "trial", owner=OWNER, codec=base, settings=settings, trial=True)
-        how = ExposureConfig(attacks=config.attacks, effort=config.effort, public=config.public, seed=config.seed)
-        audit = exposure.run(place / "trial", folder, place / "attack", how, asked=asked, say=say, tell=tell)
-        found = gates.check(asked, audit["attacks"], audit["leaks"], unasked=audit["unasked"])
-        public = [gates.Gate(**gate) for gate in audit["gates"] if gate["name"] not in asked]  # weak attackers, unread records
-        audits.append(audit)
+        how = AuditConfig(attacks=config.attacks, effort=config.effort, public=config.public, seed=config.seed)
+        attacked = audit.run(place / "trial", folder, place / "attack", how, asked=asked, say=say, tell=tell)
+        found = gates.check(asked, attacked["attacks"], attacked["leaks"], unasked=attacked["unasked"])
+        public = [gates.Gate(**gate) for gate in attacked["gates"] if gate["name"] not in asked]  # weak attackers, unread records
+        audits.append(attacked)
         checked += [*found, *public]
     return {
-        "adherence": row["adherence"], "seen": {target: best_of([audit["attacks"] for audit in audits], target) for target in TARGETS},
+        "adherence": row["adherence"], "seen": {target: best_of([one["attacks"] for one in audits], target) for target in TARGETS},
         "gates": gates.as_rows(checked), "passed": {0: True, 1: False, 2: None}[gates.exit_code(checked)],
-        "failed": sorted({name for audit in audits for name, one in gates.variants(audit["attacks"]) if one["outcome"] == "failed"}),
+        "failed": sorted({name for each in audits for name, one in gates.variants(each["attacks"]) if one["outcome"] == "failed"}),
         "pages": [str(Path("points") / f"{pages.named(word)}-{number}" / "attack" / "attack.html") for number in range(1, len(audits) + 1)],
     }  # fmt: skip
 

@@ -11,7 +11,7 @@ from sfumato.attacker.records import gradient_inversion
 from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
-from sfumato.studies import leaks
+from sfumato.studies.records import scenarios
 from tests_support import acting_controlnet
 
 SHAPE = (1, 4, 3, 3)
@@ -115,7 +115,7 @@ def test_one_small_picture_s_gradients_give_it_away(tiny, people, monkeypatch):
     small = (slice(None), slice(None), slice(4, 12), slice(4, 12))
     public = replace(public, z_0=public.z_0[small], c=public.c[small])
     z_0, c = z_0[3:4][small], c[3:4][small]
-    update = leaks.update_of(tiny, z_0, c, torch.tensor([20]), torch.randn(z_0.shape, generator=generator(8)))
+    update = scenarios.update_of(tiny, z_0, c, torch.tensor([20]), torch.randn(z_0.shape, generator=generator(8)))
     noise = {k: g.std() * torch.randn(g.shape, generator=generator(9, i)) for i, (k, g) in enumerate(update.gradients.items())}
 
     inverting = gradient_inversion._inverting

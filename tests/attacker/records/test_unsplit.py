@@ -10,7 +10,7 @@ from sfumato.attacker.records._invert import redraw
 from sfumato.attacker.records.base import Guess, attempt
 from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
-from sfumato.studies import leaks
+from sfumato.studies.records import scenarios
 
 N = 6
 
@@ -61,7 +61,7 @@ def test_conditions_are_found_behind_the_real_entrance(tiny, people, monkeypatch
     """Split learning as it is, with nothing granted but the layers' sizes and public pictures: better than the mean condition."""
     monkeypatch.setitem(unsplit.ROUNDS, "quick", (6, 20))
     public, _, z_0, c = (part if k < 2 else part[:8] for k, part in enumerate(people))
-    sent = leaks.mechanism("split", tiny)(z_0, c, generator(7))
+    sent = scenarios.mechanism("split", tiny)(z_0, c, generator(7))
     shape = Architecture(lambda draws: nets.Entrance.of(nets.new_controlnet(tiny, generator=draws)))
     guess, blind = (
         attempt("unsplit", Scenario(sent[Latents], a, shape, public))

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from sfumato.accounting import gaussian, ledger
-from sfumato.accounting.ledger import Release
+from sfumato.accounting import accountant, gaussian
+from sfumato.accounting.accountant import Release
 from sfumato.judge.audit import mechanism
 from sfumato.judge.audit.mechanism import audit, sealing
 
@@ -65,7 +65,7 @@ def test_what_is_vacuous_or_not_claimed_is_not_auditable():
 def test_the_audited_mechanism_is_the_one_that_seals(base):
     """The same numbers as the owner's own path, draw for draw."""
     from sfumato.core.randomness import InsecureNoise
-    from sfumato.defences.base import seal
+    from sfumato.defences.pipeline import seal
     from sfumato.records import privacy
     from sfumato.records.record import SealSettings
 
@@ -75,7 +75,7 @@ def test_the_audited_mechanism_is_the_one_that_seals(base):
     noise = InsecureNoise(4)
     for release, latents, sealed in zip(privacy.releases(settings, base.schedule), (z_0, c), wanted.values(), strict=True):
         assert torch.equal(sealing(latents, release, noise).half(), sealed)
-    assert ledger.total(privacy.releases(settings, base.schedule)) > 0
+    assert accountant.total(privacy.releases(settings, base.schedule)) > 0
 
 
 @pytest.mark.parametrize(("errors", "draws"), [(0, 100), (3, 100), (100, 100)])

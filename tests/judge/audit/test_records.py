@@ -9,7 +9,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sfumato.core.randomness import InsecureNoise, SecureNoise
-from sfumato.defences.base import seal
+from sfumato.defences.pipeline import seal
 from sfumato.diffusion.base import load_codec
 from sfumato.judge.audit import records as audit
 from sfumato.judge.audit.records import ANYBODY, FORGERIES, NOBODY, OWNER

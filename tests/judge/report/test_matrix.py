@@ -4,7 +4,7 @@ import numpy as np
 
 from sfumato.judge.report import matrix as report
 from sfumato.judge.report import pages
-from sfumato.studies import redteam
+from sfumato.studies.records import matrix
 
 
 def cell(score, target="picture", **more):
@@ -26,7 +26,7 @@ def figures():
     }
     settings = {"people": 100, "pools": ["a", "b"], "each": 2, "public": 9, "effort": "quick"}
     return {
-        "settings": settings, "cells": cells, "matrix": redteam.matrix(cells), "leaks": {"sealed": {"Latents": 1}}, "command": "x",
+        "settings": settings, "cells": cells, "matrix": matrix.table(cells), "leaks": {"sealed": {"Latents": 1}}, "command": "x",
         "ceiling": {"a": {"picture": cell(0.97)}}, "interval": "95 %", "correction": "Holm",
     }  # fmt: skip
 

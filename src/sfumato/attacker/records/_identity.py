@@ -1,4 +1,4 @@
-"""The attacker's own eye for people: a head of its own on public people of its own, never the judge's."""
+"""The attacker's own identity head: trained on public people of its own, never the judge's."""
 
 from __future__ import annotations
 

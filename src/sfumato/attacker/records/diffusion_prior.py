@@ -1,7 +1,7 @@
 """The base itself as the prior: it knows what pictures look like, and goes on from the record at its step.
 
 Variants: ``mean``, the one-step posterior mean; ``ddim``, the one picture that the record flows to; ``sample``, a draw of the posterior;
-``best``, the middle one of several draws, by the attacker's own eye for people; ``tuned``, DDIM after the base was fine-tuned on public
+``best``, the middle one of several draws, by the attacker's own identity head; ``tuned``, DDIM after the base was fine-tuned on public
 pictures of the same kind. Captions that leaked are used. Closest study: arXiv 2403.07588.
 """
 

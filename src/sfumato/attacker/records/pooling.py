@@ -1,7 +1,7 @@
 """All records of one person, read together: k pictures of a person are k chances.
 
 Variants: ``records``, each is read as in ``direct_identity``; ``pictures``, each becomes a picture as in ``diffusion_prior:ddim``, and the
-attacker's own eye for people looks at that. What the records of a person say is averaged.
+attacker's own identity head looks at that. What the records of a person say is averaged.
 """
 
 from __future__ import annotations

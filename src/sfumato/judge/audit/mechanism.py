@@ -14,9 +14,9 @@ import torch
 from scipy.special import ndtri
 from scipy.stats import beta
 
-from sfumato.accounting import ledger
+from sfumato.accounting import accountant
+from sfumato.accounting.accountant import Release
 from sfumato.accounting.gaussian import epsilon
-from sfumato.accounting.ledger import Release
 from sfumato.core.randomness import InsecureNoise
 from sfumato.defences import latent_clip, sealed_noise
 from sfumato.diffusion.schedule import Schedule
@@ -40,7 +40,7 @@ def audit(
     mechanism: Mechanism = sealing,
     draws: int = 200_000,
     confidence: float = 0.999,
-    delta: float = ledger.DELTA,
+    delta: float = accountant.DELTA,
 ) -> dict[str, Any]:
     """Bound from below what really leaves with ``left``, against what its ledger claims (replace-one).
 
@@ -58,13 +58,13 @@ def audit(
     Returns:
         ``auditable`` and, where it is true, the claimed and the measured mu and epsilon, and ``refuted``.
     """
-    claimed = ledger.total(left)
+    claimed = accountant.total(left)
     gaps = [release.gap for release in left if release.gap]
     if gaps:
         return {"auditable": False, "why": f"nothing is claimed ({'; '.join(gaps)})"}
     claim = epsilon(delta, claimed)
-    if claim > ledger.VACUOUS:
-        return {"auditable": False, "why": f"a claim above {ledger.VACUOUS:g} is vacuous, and no number of draws refutes it"}
+    if claim > accountant.VACUOUS:
+        return {"auditable": False, "why": f"a claim above {accountant.VACUOUS:g} is vacuous, and no number of draws refutes it"}
     noise = InsecureNoise(insecure_seed)
     score = {sign: torch.zeros(draws, dtype=torch.float64) for sign in (1, -1)}
     for release in left:

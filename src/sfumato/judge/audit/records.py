@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sfumato.accounting.ledger import Release
+from sfumato.accounting.accountant import Release
 from sfumato.core.randomness import generator
 from sfumato.judge.audit import noise, repeats, residual
 from sfumato.judge.audit.noise import Claim, Finding

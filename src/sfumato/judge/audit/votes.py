@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from sfumato.accounting import gaussian, ledger, votes
+from sfumato.accounting import accountant, gaussian, votes
 from sfumato.core.randomness import InsecureNoise, Noise
 from sfumato.judge.audit.mechanism import upper_limit
 
@@ -41,7 +41,7 @@ class VoteAudit:
 
 def audit(
     epsilon: float, rounds: int, *, insecure_seed: int, noiser: Noiser = votes.noised, draws: int = 20_000, confidence: float = 0.999,
-    delta: float = ledger.DELTA, others: int = 40,
+    delta: float = accountant.DELTA, others: int = 40,
 ) -> VoteAudit:  # fmt: skip
     """Bound from below what ``rounds`` ballots leak of one person, against ``epsilon`` for all of them.
 
