@@ -8,7 +8,8 @@ from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery
 from sfumato.studies.lora import judge as judging
-from sfumato.studies.lora import people, study
+from sfumato.studies.lora import files as lora_files
+from sfumato.studies.lora import people
 from sfumato.studies.lora.people import PeopleConfig
 from tests_support import few_steps
 
@@ -43,7 +44,7 @@ def test_a_copy_of_a_private_picture_is_seen_as_one(judge, victims):
     assert copied["nearest private"] == pytest.approx(0, abs=1e-6) and copied["nearest other"] > 1e-3
     assert copied["identity"] > other["identity"] and copied["hit"] and not other["hit"]
     assert copied["rank"] == 1 < other["rank"]
-    assert study._near(victim.pictures.images[:1], victim.pictures.images)["nearest private picture"] == pytest.approx(0, abs=1e-6)
+    assert lora_files._near(victim.pictures.images[:1], victim.pictures.images)["nearest private picture"] == pytest.approx(0, abs=1e-6)
 
 
 def test_line_ups_hold_people_of_the_victims_own_pool(judge, victims):

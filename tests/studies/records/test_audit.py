@@ -16,7 +16,7 @@ from sfumato.owner.seal import seal
 from sfumato.pictures import store
 from sfumato.records.record import SealSettings
 from sfumato.studies.owners import write_folder
-from sfumato.studies.records import audit, audited, matrix, people
+from sfumato.studies.records import audit, audited, cell, matrix, people
 from sfumato.studies.records.audit import AuditConfig
 
 ATTACKS = ("algebraic", "linear_mmse", "linkage:exact")
@@ -200,8 +200,8 @@ def test_one_picture_is_too_little_to_say_anything(base, make_folder, tmp_path, 
 
 
 def test_the_attacker_has_the_controlnet_that_a_server_would_train(sealed, pictures, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(matrix, "SERVER_STEPS", {"quick": 2})
-    monkeypatch.setattr(matrix, "choose_precision", lambda: "no")  # a process trains in one precision, and other tests have chosen
+    monkeypatch.setattr(cell, "SERVER_STEPS", {"quick": 2})
+    monkeypatch.setattr(cell, "choose_precision", lambda: "no")  # a process trains in one precision, and other tests have chosen
     monkeypatch.setitem(matrix.attacks.attack("own_controlnet").STEPS, "quick", 2)
     asked = replace(config, attacks=("own_controlnet:server",))
     found = audit.run(sealed(), pictures, tmp_path / "out", asked, asked={})

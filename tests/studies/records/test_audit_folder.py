@@ -5,6 +5,7 @@ import stat
 import pytest
 
 from sfumato.core.errors import UserError
+from sfumato.core.private import private
 from sfumato.studies.records import audit_folder
 
 
@@ -21,12 +22,12 @@ def folders(tmp_path):
 
 def test_all_of_it_is_private_whatever_wrote_it(folders):
     out = folders[0] / "deep" / "out"
-    with audit_folder.private(out):
+    with private(out):
         (out / "pictures").mkdir()
         (out / "pictures" / "truth.npy").write_bytes(b"x")
     (out / "attack.html").write_text("of an earlier release")
     (out / "attack.html").chmod(0o644)
-    with audit_folder.private(out):
+    with private(out):
         pass
     assert mode(out) == mode(out / "pictures") == 0o700
     assert mode(out / "pictures" / "truth.npy") == mode(out / "attack.html") == 0o600
