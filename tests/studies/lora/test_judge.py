@@ -7,8 +7,8 @@ from sfumato.adapters import dreambooth
 from sfumato.core.errors import UserError
 from sfumato.diffusion.base import load_base
 from sfumato.judge.metrics.identity import Gallery
-from sfumato.studies.lora import judge as judging
 from sfumato.studies.lora import files as lora_files
+from sfumato.studies.lora import judge as judging
 from sfumato.studies.lora import people
 from sfumato.studies.lora.people import PeopleConfig
 from tests_support import few_steps
