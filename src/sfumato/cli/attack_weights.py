@@ -118,6 +118,8 @@ def run(
 ) -> None:
     """Attack shared files: what the header says, pictures of who is in the weights, and who of --candidates it is.
 
+    The attack is that of sfumato audit FILE --base BASE, which also gives a verdict, with intervals where private pictures are given.
+
     Exit code 1: a header tells of who was trained on (triggers, captions, folders, a picture); else 2: a file could not be read or
     attacked; 0: every file was attacked, and no header tells.
     """
@@ -127,6 +129,7 @@ def run(
     from sfumato.diffusion.quiet import quiet_libraries
 
     quiet_libraries()
+    _output.say(f"sfumato audit FILE --base {base} does this, too, and says how sure it is")
     from sfumato.studies.lora.attacker import base_of
     from sfumato.studies.lora.files import ATTACKED, attack_files
 
@@ -157,8 +160,11 @@ def run(
     if as_json:
         _output.emit(found)
     else:
-        for name, answer in found["files"].items():
-            for line in _answer(name, answer):
+        from sfumato.cli.audit import finding_lines
+        from sfumato.sharing.file import of_file
+
+        for path, (name, answer) in zip(files, found["files"].items(), strict=True):
+            for line in (*_answer(name, answer), *(finding_lines(of_file(path)[1]) if path.is_file() else ())):
                 _output.say(line)
         _output.say(
             "guarantee none: whoever has such a file can try this, and better attacks. docs/results/weights.md says how far they got"
@@ -185,7 +191,6 @@ def _answer(name: str, answer: dict[str, Any]) -> list[str]:
     if header.get("triggers"):
         lines.append(f"  THE HEADER NAMES THE TRIGGER: {', '.join(header['triggers'])}")
     lines += [f"  A PICTURE LIES IN THE HEADER, written out as it is: {path}" for path in answer.get("written out", [])]
-    lines += [f"  in the header: {key:20} {value}" for key, value in header.items()]
     lines += [f"  unknown keys: {', '.join(answer['unknown keys'])}"] if answer.get("unknown keys") else []
     for row, budget in answer.get("budget", {}).items():
         near = answer["scores"].get(row)

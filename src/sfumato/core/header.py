@@ -38,12 +38,14 @@ class Header:
         tensors: by name, type and shape.
         hidden: bytes of the file that belong to no tensor.
         beside: what tensors' entries hold beyond type, shape and place, which loaders do not look at, as JSON by tensor.
+        places: by name, the bytes of the file that are the tensor: where they begin and end.
     """
 
     notes: dict[str, str]
     tensors: dict[str, tuple[str, tuple[int, ...]]]
     hidden: int
     beside: dict[str, str] = field(default_factory=dict)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_header(data: bytes, *, name: str = "the file", size: int | None = None) -> Header:
@@ -84,6 +86,7 @@ def read_header(data: bytes, *, name: str = "the file", size: int | None = None)
         tensors={key: (kind, shape) for key, (kind, shape, _, _) in places.items()},
         hidden=body - covered,
         beside={key: json.dumps(more) for key, entry in said.items() if (more := {k: v for k, v in entry.items() if k not in _KEYS})},
+        places={key: (8 + length + begin, 8 + length + end) for key, (_, _, begin, end) in places.items()},
     )
 
 

@@ -30,14 +30,12 @@ SENTENCE = 3  # words from which on a text is shown
 _USER = re.compile(r"(?:/home/|/Users/|[A-Za-z]:[\\/]+Users[\\/]+|\\Users\\)([^\s\\/\"',;]+)")
 _NOBODY = frozenset(("user", "users", "public", "runner", "root", "ubuntu", "jovyan", "admin", "default", "shared"))
 _OF_TRAINING = re.compile(r"(ss|modelspec|sshs)[_.].+|training_info|software|version|ot_\w+|trained_words|name|framework")
+WHO, WHICH = "who or what is in the weights", "whether a given picture was trained on"
 OPEN = (
+    Untested(what=WHO, why="no base was given", how="sfumato audit FILE --base BASE"),
     Untested(
-        what="who or what is in the weights", why="nobody asked a base or an attacker",
-        how="sfumato attack-weights run FILE --base BASE",
-    ),
-    Untested(
-        what="whether a given picture was trained on", why="the private pictures were not given",
-        how="sfumato attack-weights run FILE --truth PICTURES",
+        what=WHICH, why="the private pictures were not given",
+        how="sfumato audit FILE --base BASE --private PICTURES --holdout OTHERS",
     ),
 )  # fmt: skip
 

@@ -80,6 +80,62 @@ class Untested:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One figure of a file's weights.
+
+    Attributes:
+        what: its name: ``spectrum of the UNet``, ``membership by pia``.
+        path: the file, as it was named.
+        said: a line for a person, with the figure.
+        value, low, high: the figure and its 95 % interval, where it has one.
+        chance: what a guess gets, where that is known.
+        n: how many pictures, layers or people it rests on.
+        knew: what whoever measured had beside the file; empty where that was nothing.
+    """
+
+    what: str
+    path: str
+    said: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    n: int = 0
+    knew: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A row of pictures: what a page shows and other formats name.
+
+    Attributes:
+        path: the file that they are about.
+        label: what they are, for people and screen readers.
+        url: the pictures, as ``data:``; it stands on pages alone.
+    """
+
+    path: str
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What was found of one file by whoever looks at weights.
+
+    Attributes:
+        findings, untested, measured, shown: as in ``Report``.
+        answered: questions (``Untested.what``) that are not open any more.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    untested: tuple[Untested, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    shown: tuple[Shown, ...] = ()
+    answered: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """What came of an audit.
 
@@ -89,6 +145,8 @@ class Report:
         untested: what stays open.
         fail_on: the lowest level that fails.
         files, bytes: how many were looked at.
+        measured: figures of the weights.
+        shown: pictures that a page shows.
     """
 
     audited: dict[str, str]
@@ -97,6 +155,8 @@ class Report:
     fail_on: Level = "low"
     files: int = 0
     bytes: int = 0
+    measured: tuple[Measured, ...] = ()
+    shown: tuple[Shown, ...] = ()
     schema: int = field(default=SCHEMA)
 
     @property
@@ -106,6 +166,21 @@ class Report:
         return tuple(one for one in self.findings if one.level in worst and not one.ignored)
 
     @property
+    def attacked(self) -> bool:
+        """Whether anybody with a base looked at weights, and what came of it was held against the truth."""
+        return any(one.knew and one.low is not None for one in self.measured)
+
+    @property
+    def level(self) -> str:
+        """The verdict in a word: ``high``, ``medium``, ``low`` or ``not tested``, which is never clean.
+
+        ``low`` is said of what was attacked to no avail, too, for no attack is the last.
+        """
+        worst = next((level for level in LEVELS[:-1] for one in self.failing if one.level == level), "")
+        open_ = any(one.asked for one in self.untested) or not self.attacked
+        return worst or ("not tested" if open_ else "low")
+
+    @property
     def exit_code(self) -> int:
         """1 where a finding fails, else 2 where something that was asked could not be tested, else 0."""
         if self.failing:
@@ -113,8 +188,10 @@ class Report:
         return 2 if any(one.asked for one in self.untested) else 0
 
     def as_json(self) -> dict[str, Any]:
-        """For JSON: the same fields, and the exit code."""
-        return {**asdict(self), "failing": len(self.failing), "exit_code": self.exit_code}
+        """For JSON: the same fields without pictures, the verdict's level, and the exit code."""
+        said = asdict(self)
+        said["shown"] = [{"path": one.path, "label": one.label} for one in self.shown]
+        return {**said, "level": self.level, "failing": len(self.failing), "exit_code": self.exit_code}
 
 
 def sorted_by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -32,6 +32,10 @@ RULES: dict[str, Rule] = {
     "other-note": Rule(level="low", reveals="Notes that no loader asks for."),
     "tensor-name": Rule(level="medium", reveals="A name that somebody chose, in a tensor's name.", fix=""),
     "trigger": Rule(level="note", reveals="The word that calls what it learned; its users need it.", fix=""),
+    # in the weights, held against the private pictures
+    "trained-on": Rule(level="high", certain=False, reveals="Which pictures it was trained on can be told.", fix=""),
+    "near-copy": Rule(level="high", certain=False, reveals="It draws pictures that come near to private ones.", fix=""),
+    "identity": Rule(level="high", certain=False, reveals="What it draws is like the people on the private pictures.", fix=""),
     # in a folder
     "training-pictures": Rule(level="high", reveals="Pictures.", fix="leave out"),
     "captions-file": Rule(level="high", reveals="Captions and names of pictures.", fix="leave out"),

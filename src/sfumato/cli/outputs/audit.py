@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sfumato.cli.outputs._base import Output
-from sfumato.sharing.finding import Finding, Level, Untested
+from sfumato.sharing.finding import Finding, Level, Measured, Untested
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A row of pictures, which the page alone shows.
+
+    Attributes:
+        path: the file that they are about.
+        label: what they are.
+    """
+
+    path: str
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +32,9 @@ class Audit(Output):
         untested: what stays open, which is never clean.
         fail_on: the lowest level that fails.
         files, bytes: how many were looked at.
+        measured: figures of the weights.
+        shown: rows of pictures that ``--format html`` shows.
+        level: the verdict.
         failing: how many findings fail.
         exit_code: as the command ends.
     """
@@ -28,6 +45,9 @@ class Audit(Output):
     fail_on: Level
     files: int
     bytes: int
+    measured: tuple[Measured, ...]
+    shown: tuple[Shown, ...]
+    level: Literal["high", "medium", "low", "not tested"]
     failing: int
     exit_code: int
 

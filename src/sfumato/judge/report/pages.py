@@ -81,9 +81,10 @@ def data_url(image: Image.Image) -> str:
 
 
 def write_page(path: Path, template: str, values: dict[str, Any]) -> None:
-    """Render ``judge/report/templates/<template>`` and write it atomically."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    """Render ``judge/report/templates/<template>``, which fills ``assets/pages/base.html``, and write it atomically."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(loader=PackageLoader("sfumato.judge.report"), autoescape=True, undefined=StrictUndefined)
+    loader = ChoiceLoader([PackageLoader("sfumato.judge.report"), PackageLoader("sfumato", "assets/pages")])
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters["plainly"] = words.plainly
     write_atomic(path, environment.get_template(template).render(**values).encode())

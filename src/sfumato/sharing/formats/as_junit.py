@@ -14,13 +14,17 @@ _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def write(report: Report) -> str:
     """One suite; what is no character of XML is escaped."""
     failing = set(report.failing)
+    cases = sum(map(len, (report.findings, report.untested, report.audited, report.measured)))
     suite = ElementTree.Element(
-        "testsuite", name="sfumato audit", tests=str(len(report.findings) + len(report.untested) + len(report.audited)),
+        "testsuite", name="sfumato audit", tests=str(cases),
         failures=str(len(failing)), skipped=str(len(report.untested)),
     )  # fmt: skip
     for path, said in report.audited.items():
         case = ElementTree.SubElement(suite, "testcase", classname=_plain(path), name="read")
         ElementTree.SubElement(case, "system-out").text = _plain(said)
+    for figure in report.measured:
+        case = ElementTree.SubElement(suite, "testcase", classname=_plain(figure.path), name=_plain(figure.what))
+        ElementTree.SubElement(case, "system-out").text = _plain(figure.said)
     for one in report.findings:
         case = ElementTree.SubElement(suite, "testcase", classname=_plain(one.path), name=_plain(f"{one.rule} {one.place}".strip()))
         if one in failing:

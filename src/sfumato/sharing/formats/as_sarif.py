@@ -27,6 +27,7 @@ def write(report: Report) -> str:
     }  # fmt: skip
     notes = [{"level": "warning" if one.asked else "note", "message": {"text": f"not tested: {one.what} ({one.why})"}}
              for one in report.untested]  # fmt: skip
+    notes += [{"level": "note", "message": {"text": f"measured: {one.what}, {one.path}: {one.said}"}} for one in report.measured]
     run = {
         "tool": {"driver": driver}, "results": [_result(one, used) for one in report.findings],
         "invocations": [{"executionSuccessful": report.exit_code != 2, "exitCode": report.exit_code,

@@ -31,7 +31,7 @@ from sfumato.studies.lora import attacker, evaluate
 from sfumato.studies.lora.candidates import rank, read_candidates
 from sfumato.studies.lora.people import CLASS_PROMPT, PeopleConfig
 
-BASE = "the base itself, same prompt"
+PRIVATE, BASE = "private", "the base itself, same prompt"
 ATTACKED = "attack.json"  # what came of attack_files
 
 
@@ -98,12 +98,35 @@ def _pictures(data: bytes, sheet: Path) -> list[str]:
     return written
 
 
-def _one(
-    base: Base, adapter: Adapter, encoders: dict[str, Autoencoder], sheet: Path, *, header: dict[str, Any], real: np.ndarray | None,
+def _one(base: Base, adapter: Adapter, encoders: dict[str, Autoencoder], sheet: Path, **how: Any) -> dict[str, Any]:
+    """``attacked``, with the pictures written to ``sheet``."""
+    answer, shown = attacked(base, adapter, encoders, **how)
+    write_atomic(sheet, pages.png(pages.contact_sheet(shown)))
+    return {**answer, "pictures": str(sheet)}
+
+
+def attacked(
+    base: Base, adapter: Adapter, encoders: dict[str, Autoencoder], *, header: dict[str, Any], real: np.ndarray | None,
     steps: int | None, seed: int, prompt: str, effort: Effort,
-) -> dict[str, Any]:  # fmt: skip
+) -> tuple[dict[str, Any], list[tuple[str, np.ndarray]]]:  # fmt: skip
     """What anybody gets by sampling, with the trigger where the header gives it away; then what each encoder reads. One that comes to
-    nothing takes nothing from the others."""
+    nothing takes nothing from the others.
+
+    Args:
+        base: that the adapter was trained on.
+        adapter: the shared one.
+        encoders: trained attackers by encoder.
+        header: facts of the file's header, of which trigger and steps are used.
+        real: private pictures uint8 ``(N, H, W, 3)``, to hold the guesses against.
+        steps: for how many it was trained, where that is known otherwise.
+        seed, prompt, effort: of the attacks.
+
+    Returns:
+        the answer, and rows of pictures: first, where ``real`` was given, these as ``PRIVATE`` and what the base draws as ``BASE``.
+
+    Raises:
+        UserError: the adapter is one of another base.
+    """
     check_fits(adapter, base)
     known = Scenario(base, Published(adapter), Class(prompt))
     if (told := header.get("steps") if steps is None else steps) is not None:
@@ -115,7 +138,7 @@ def _one(
     for name, model in encoders.items():
         kind = model.config.encoder
         rows.append((f"network_autoencoder:{name}", f"network_autoencoder:{kind}", known.having(Trained({kind: model}))))
-    shown = [] if real is None else [("private", real)]
+    shown = [] if real is None else [(PRIVATE, real)]
     answer: dict[str, Any] = {"unknown keys": list(adapter.unknown), "scores": {}, "budget": {}, "failed": {}}
     if real is not None:
         shown.append((BASE, evaluate.drawn(base, prompt, effort, seed)))
@@ -129,8 +152,7 @@ def _one(
         answer["budget"][label] = guess.budget
         if real is not None:
             answer["scores"][label] = _near(guess.images, real)
-    write_atomic(sheet, pages.png(pages.contact_sheet(shown)))
-    return {**answer, "pictures": str(sheet)}
+    return answer, shown
 
 
 def _near(images: np.ndarray, real: np.ndarray) -> dict[str, float]:
