@@ -2,6 +2,10 @@
 
 import json
 
+import numpy as np
+import pytest
+
+from adapters_support import adapter_of
 from sharing_support import DIALECTS, LEAKS, notes_of, write
 
 
@@ -41,3 +45,35 @@ def test_what_scrub_cannot_do_is_said(run, tmp_path):
     assert code == 0 and file.read_bytes() == before and "ss_seed" in err
     code, _, err = run("scrub", str(file.parent), "-o", str(tmp_path / "clean"), "--keep", "rank")
     assert code == 0 and (tmp_path / "clean" / "a.safetensors").exists() and "the same by hash" in err
+
+
+def test_a_copy_is_told_and_what_cannot_be_compared_ends_with_2(run, tmp_path):
+    file = write(tmp_path / "a.safetensors", DIALECTS["kohya sd1"][0], {})
+    other = write(tmp_path / "b.safetensors", DIALECTS["kohya sd2"][0], {})
+    code, out, _ = run("audit", str(file), "--like", str(file))
+    assert code == 0 and "a copy" in out and "effective rank" in out and "NOT TESTED. Nothing found beside the weights" in out
+    code, out, _ = run("audit", str(file), "--like", str(file), "--like", str(other), "--json")
+    said = json.loads(out)
+    assert code == 2 and said["level"] == "not tested" and said["measured"][-1]["value"] > 0.99
+    assert run("audit", str(file), "--like", str(tmp_path / "none"))[0] == 2
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("--private", "x"), "--private without --base"), (("--attacker", "x"), "--attacker without --base"),
+    (("--base", "tiny", "--holdout", "x"), "--holdout without --private"), (("--base", "tiny", "--class", " "), "--class"),
+])  # fmt: skip
+def test_what_asks_for_more_is_refused_at_once(run, tmp_path, words, said):
+    file = write(tmp_path / "a.safetensors", DIALECTS["kohya sd1"][0], {})
+    code, _, err = run("audit", str(file), *words)
+    assert code == 2 and said in err
+
+
+def test_with_a_base_the_weights_are_asked(run, tmp_path, mini, base, monkeypatch):
+    from sfumato.adapters import formats
+    from sfumato.studies.lora import files
+
+    images = np.zeros((2, base.size, base.size, 3), np.uint8)
+    monkeypatch.setattr(files, "attacked", lambda *a, **how: ({"failed": {}}, [("prior_sampling:class_prompt", images)]))
+    formats.write(adapter_of(base), tmp_path / "a.safetensors")
+    code, out, _ = run("audit", str(tmp_path / "a.safetensors"), "--base", str(mini), "--format", "html")
+    assert code == 0 and 'alt="drawn by prior_sampling:class_prompt"' in out and "The attacker knew the file, the base" in out

@@ -30,7 +30,7 @@ def command(
         list[Path] | None, typer.Option(help="A file that attack-weights train wrote; may be given again. [default: shipped, for tiny]")
     ] = None,
     private: Annotated[Path | None, typer.Option(help="The pictures that it was trained on, for --base: what comes back?")] = None,
-    holdout: Annotated[Path | None, typer.Option(help="Pictures like them, not trained on: are they told apart?")] = None,
+    holdout: Annotated[Path | None, typer.Option(help="Others of the same people, not trained on: are they told apart?")] = None,
     kind: Annotated[str | None, typer.Option("--class", help="What is on them, in a word. [default: peep for tiny, else person]")] = None,
     seed: Annotated[int, typer.Option(help="Of the attacker's draws.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")] = False,

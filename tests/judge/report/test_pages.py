@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sfumato
 from sfumato.judge.report import pages
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
+SHARED = Path(sfumato.__file__).parent / "assets" / "pages"
 
 
 def test_labels_name_files_on_any_system():
@@ -35,18 +37,23 @@ def test_a_strip_carries_its_label_as_text_and_no_row_of_pictures_is_drawn_with_
     assert set(np.unique(np.asarray(drawn))) == {0, 255}  # the pictures and the gaps: no letters
 
 
-@pytest.mark.parametrize("template", sorted(path.name for path in TEMPLATES.glob("[!_]*.html")))
-def test_every_page_can_be_read_in_the_dark_and_on_a_narrow_screen(template):
+@pytest.mark.parametrize("page", [*sorted(TEMPLATES.glob("*.html")), SHARED / "audit.html"], ids=lambda path: path.stem)
+def test_every_page_can_be_read_in_the_dark_and_on_a_narrow_screen(page):
     """Colours come from one place, which knows both schemes; tables scroll in a box; the verdict stands before everything else."""
-    source = (TEMPLATES / template).read_text()
-    assert '{% include "_style.html" %}' in source and "<style>" not in source and not re.search(r"color: ?#|background: ?#", source)
-    assert source.count("<table") == source.count('<div class="scroll"><table>') == source.count("</table></div>")
-    body = source.partition("<h1>")[2]
-    assert body.index("{{ banner(verdict) }}") < min(body.index(tag) for tag in ("<p", "<h2", "<table") if tag in body)
+    source = page.read_text()
+    assert source.startswith('{% extends "base.html" %}') and "<style>" not in source and not re.search(r"color: ?#|background: ?#", source)
+    assert source.count("<table") == source.count("{% call scroll(") == source.count("</table>{% endcall %}")
+    assert "{% block title %}" in source and "<h1" not in source
+
+
+def test_the_verdict_stands_first_and_the_page_says_what_it_is():
+    base = (SHARED / "base.html").read_text()
+    assert '<html lang="en">' in base and "<main>" in base and "width=device-width" in base
+    assert base.index("<h1>") < base.index("{{ banner(verdict) }}") < base.index("{% block main %}")
 
 
 def test_every_colour_has_a_dark_one():
-    style = (TEMPLATES / "_style.html").read_text()
+    style = (SHARED / "base.html").read_text()
     light, _, dark = style.partition("prefers-color-scheme: dark")
     names = set(re.findall(r"(--[a-z-]+):", light))
     assert names and names == set(re.findall(r"(--[a-z-]+):", dark.partition("body {")[0]))
@@ -55,6 +62,6 @@ def test_every_colour_has_a_dark_one():
 def test_a_banner_shows_state_notes_and_commands(tmp_path):
     from jinja2 import Environment, PackageLoader
 
-    parts = Environment(loader=PackageLoader("sfumato.judge.report"), autoescape=True).get_template("_parts.html").module
+    parts = Environment(loader=PackageLoader("sfumato", "assets/pages"), autoescape=True).get_template("parts.html").module
     shown = parts.banner({"state": "failed", "headline": "no <upload>", "notes": ["because"], "commands": ["sfumato seal"]})
     assert 'class="banner bad"' in shown and "no &lt;upload&gt;" in shown and "because" in shown and "<code>sfumato seal</code>" in shown

@@ -2,13 +2,13 @@
 
 A drawn picture is a near-copy where it lies much nearer to a private one than any picture does that the adapter has not seen. Without such
 pictures the base's own, for the same words, stand in. Distances are of EfficientNet-Lite0's features: they see what is shown, not each
-pixel. Identities are told by the head that ships, which learned on drawings: it is asked first whether it tells these people at all.
+pixel. Identities are told by the head that ships, which learned on drawings: it is asked first whether it tells these people at all. An
+adapter draws one face, whoever's it is, so that its pictures count once: they are held against as many faces as there are other people.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from sfumato.features.efficientnet import features
 from sfumato.judge.metrics.identity import judges
@@ -16,11 +16,12 @@ from sfumato.judge.metrics.probes import wilson
 from sfumato.judge.report import pages
 from sfumato.sharing.file import WHO
 from sfumato.sharing.finding import Finding, Measured, Seen, Shown, Untested
-from sfumato.studies.lora.members import LEVEL, interval, share
+from sfumato.studies.lora.members import LEVEL, share
 from sfumato.studies.lora.question import Owned, Question
 
 NEAR = 0.5  # of the distance of the nearest picture that it has not seen
 FITS = 0.8  # share of pairs of one person that the judge must put above pairs of two
+OTHERS = 20  # people in --holdout from which on being likest of all is beyond chance
 PAIRS = 6  # of drawn and private pictures that are shown
 
 
@@ -60,10 +61,9 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _identity(question: Question, drawn: np.ndarray, floor: np.ndarray, private: Owned, holdout: Owned | None) -> Seen:
-    """How like the private people what it draws is, against what the base draws."""
+    """How like the private people what it draws is, against how like other people are."""
     asked = f"likeness to the people, {question.path}"
     embedded = _unit(judges().embed(private.images))
-    names = list(dict.fromkeys(private.people))
     if holdout is None:
         return _open(asked, "without --holdout nothing tells whether the judge of identity fits these pictures")
     fits = _fit(embedded, private.people, _unit(judges().embed(holdout.images)), holdout.people)
@@ -71,16 +71,33 @@ def _identity(question: Question, drawn: np.ndarray, floor: np.ndarray, private:
         return _open(asked, "two pictures of one person and pictures of other people are needed to see whether the judge fits")
     if fits < FITS:
         return _open(asked, f"the judge of identity puts {fits:.2f} of pairs of these people right, {FITS} are asked: it does not fit")
-    people = _unit(np.stack([embedded[[one == name for one in private.people]].mean(axis=0) for name in names]))
-    own, base = ((_unit(judges().embed(images)) @ people.T).max(axis=1) for images in (drawn, floor))
-    value, low, high = interval(own, base)
-    p = float(stats.mannwhitneyu(own, base, alternative="greater").pvalue)
-    said = f"cosine {own.mean():.2f}, of what the base draws {base.mean():.2f}; "
-    said += f"{value:.2f} [{low:.2f}, {high:.2f}] of pairs in this order, chance 0.50 (p {p:.2g})"
-    n = len(own) + len(base)
-    measured: Measured = question.measured("likeness to the people", said, n=n, value=value, low=low, high=high, chance=0.5)
+    people = _centres(embedded, private.people)
+    others = _unit(judges().embed(holdout.images))
+    usual = (_centres(others, _each(holdout.people)) @ people.T).max(axis=1)
+    own = float((_unit(judges().embed(drawn).mean(axis=0, keepdims=True)) @ people.T).max())
+    base = float((_unit(judges().embed(floor).mean(axis=0, keepdims=True)) @ people.T).max())
+    more = int((usual >= own).sum())
+    p = (1 + more) / (1 + len(usual))
+    value, low, high = wilson(len(usual) - more, len(usual))
+    said = (
+        f"cosine {own:.2f}, of what the base draws {base:.2f}; more than {len(usual) - more} of {len(usual)} other people are (p {p:.2g})"
+    )
+    measured: Measured = question.measured("likeness to the people", said, n=len(usual), value=value, low=low, high=high, chance=0.5)
+    if len(usual) < OTHERS:
+        few = _open(asked, f"not resolvable with {len(usual)} other people: with {OTHERS} the likest of them all would be beyond chance")
+        return Seen(measured=(measured,), untested=few.untested)
     found = (question.finding("identity", measured),) if p < LEVEL else ()
     return Seen(findings=found, measured=(measured,))
+
+
+def _each(names: tuple[str, ...]) -> tuple[str, ...]:
+    """People's names, of pictures of nobody one each."""
+    return tuple(name or f"picture {number}" for number, name in enumerate(names))
+
+
+def _centres(embedded: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Each person's mean, of length 1, ``(P, D)``."""
+    return _unit(np.stack([embedded[[one == name for one in names]].mean(axis=0) for name in dict.fromkeys(names)]))
 
 
 def _fit(own: np.ndarray, own_names: tuple[str, ...], other: np.ndarray, other_names: tuple[str, ...]) -> float | None:
