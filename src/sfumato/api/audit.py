@@ -89,8 +89,8 @@ def _weigh(
         raise UserError("--class with no word", expected="what is on the pictures, as a common word")
     from sfumato.studies.lora.audit import weigher
 
-    own, other = (None if folder is None else Path(folder) for folder in (private, holdout))
-    return weigher(base, trained=attackers, private=own, holdout=other, likes=likes, kind=kind, seed=seed)
+    own, unseen = (None if folder is None else Path(folder) for folder in (private, holdout))
+    return weigher(base, trained=attackers, private=own, holdout=unseen, likes=likes, kind=kind, seed=seed)
 
 
 def _paths(said: str | Path | Iterable[str | Path]) -> tuple[Path, ...]:

@@ -21,7 +21,7 @@ from sfumato.attacker.weights.membership import STATISTICS
 from sfumato.diffusion.base import Base
 from sfumato.judge.metrics import significance
 from sfumato.sharing.file import WHICH
-from sfumato.sharing.finding import Finding, Measured, Seen, Untested
+from sfumato.sharing.finding import Finding, Level, Measured, Seen, Untested
 from sfumato.studies.lora.question import Owned, Question
 
 LEVEL = 0.05
@@ -72,7 +72,7 @@ def _findings(question: Question, measured: tuple[Measured, ...], adjusted: dict
     if not passed:
         return ()
     best = max(passed, key=lambda one: one.value or 0.0)
-    level = "high" if (best.value or 0.0) >= CLEAR else "medium"
+    level: Level = "high" if (best.value or 0.0) >= CLEAR else "medium"
     return (question.finding("trained-on", best, level=level),)
 
 
