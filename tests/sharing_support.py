@@ -97,7 +97,7 @@ def notes_of(*rules):
 def write(path, shapes, notes, kind=torch.float16):
     """A file of random values."""
     draws = torch.Generator().manual_seed(0)
-    tensors = {name: torch.randn(shape, generator=draws).to(kind) for name, shape in shapes.items()}
+    tensors = {name: (torch.randn(shape, generator=draws) if shape else torch.tensor(2.0)).to(kind) for name, shape in shapes.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(to_bytes(tensors, notes))
     return path

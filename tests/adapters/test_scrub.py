@@ -135,3 +135,23 @@ def test_a_private_files_copy_is_private(tmp_path):
     file.chmod(0o600)
     scrub(file, tmp_path / "b.safetensors")
     assert (tmp_path / "b.safetensors").stat().st_mode & 0o077 == 0
+
+
+def test_a_trigger_in_a_folders_name_alone_is_said_to_be_lost_and_can_be_kept(tmp_path):
+    kohya = {"ss_dataset_dirs": json.dumps({"5_sks person": {"n_repeats": 5, "img_count": 9}}), "ss_network_dim": "4"}
+    file, out = written(tmp_path / "a.safetensors", kohya), tmp_path / "b.safetensors"
+    assert scrub(file, None).lost == ("sks person",)
+    assert scrub(file, None, keep=("rank",)).lost == ()  # whoever leaves triggers out wants none
+    kept = scrub(file, out, trigger="sks person")
+    assert kept.lost == () and metadata_of(out.read_bytes()) == {"modelspec.trigger_phrase": "sks person", "ss_network_dim": "4"}
+    assert scrub(written(tmp_path / "c.safetensors", kohya | {"trained_words": "sks person, sks"}), None).lost == ()
+    renamed = tmp_path / "d.safetensors"
+    scrub(written(tmp_path / "c.safetensors", kohya | {"trained_words": "anna"}), renamed, trigger="zwx")
+    assert metadata_of(renamed.read_bytes()) == {"modelspec.trigger_phrase": "zwx", "ss_network_dim": "4"}
+
+
+@pytest.mark.parametrize("trigger", ["", "  ", "/home/anna/x", "x" * 600, "a\x1b[2J"])
+def test_a_trigger_that_no_header_should_hold_is_refused(tmp_path, trigger):
+    with pytest.raises(UserError, match="--trigger"):
+        scrub(written(tmp_path / "a.safetensors", {}), tmp_path / "b.safetensors", trigger=trigger)
+    assert not (tmp_path / "b.safetensors").exists()

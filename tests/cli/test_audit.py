@@ -77,3 +77,19 @@ def test_with_a_base_the_weights_are_asked(run, tmp_path, mini, base, monkeypatc
     formats.write(adapter_of(base), tmp_path / "a.safetensors")
     code, out, _ = run("audit", str(tmp_path / "a.safetensors"), "--base", str(mini), "--format", "html")
     assert code == 0 and 'alt="drawn by prior_sampling:class_prompt"' in out and "The attacker knew the file, the base" in out
+
+
+def test_scrub_says_what_is_lost_and_what_is_not_in_the_copy(run, tmp_path):
+    kohya = {"ss_tag_frequency": json.dumps({"5_sks person": {"sks person": 20}})}
+    file = write(tmp_path / "in" / "a.safetensors", DIALECTS["kohya sd1"][0], kohya)
+    code, _, err = run("scrub", str(file), "-o", str(tmp_path / "b.safetensors"))
+    assert code == 0 and "--trigger 'sks person'" in err
+    code, _, err = run("scrub", str(file), "-o", str(tmp_path / "c.safetensors"), "--trigger", "sks person")
+    assert code == 0 and "folder's name" not in err
+    code, out, _ = run("audit", str(tmp_path / "c.safetensors"))
+    assert code == 0 and "sks person" in out
+    (tmp_path / "in" / "bad.safetensors").write_bytes(b"no")
+    code, _, err = run("scrub", str(file.parent), "-o", str(tmp_path / "clean"))
+    assert code == 2 and "bad.safetensors: NOT IN THE COPY" in err and (tmp_path / "clean" / "a.safetensors").exists()
+    code, out, _ = run("scrub", str(file.parent), "--dry-run", "--json")
+    assert code == 2 and set(json.loads(out)["bad"]) == {"bad.safetensors"}

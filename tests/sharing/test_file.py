@@ -90,3 +90,19 @@ def test_a_large_file_is_read_by_its_header_alone(tmp_path):
     started = time.process_time()
     _, findings, _ = of_file(path)
     assert rules(findings) == {"seed"} and time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(("tags", "more", "found"), [
+    ({"1_sks": {"sks": 1}}, {}, set()), ({"sks": {"sks": 1}}, {}, set()),
+    ({"trigger": {"sks": 1}}, {"modelspec.trigger_phrase": "sks"}, set()),
+    ({"trigger": {"sks": 1}}, {}, {"folder-name", "caption-words"}),  # nothing says that this is the trigger
+    ({"1_our kitchen": {"sks": 1}}, {"modelspec.trigger_phrase": "sks"}, {"folder-name"}),
+    ({"1_sks": {"sks": 1, "kitchen": 1}}, {}, {"folder-name", "caption-words"}),
+    ({"5_sks": {"sks": 20}}, {}, {"folder-name", "caption-words"}),
+    ({"1_sks": {"sks": 1}}, {"ss_dataset_dirs": '{"1_sks": {"img_count": 1}}'}, {"folder-name", "caption-words", "set-size"}),
+])  # fmt: skip
+def test_a_trigger_where_others_look_for_it_is_no_folder(tmp_path, tags, more, found):
+    file = write(tmp_path / "a.safetensors", DIALECTS["simpletuner"][0], {"ss_tag_frequency": json.dumps(tags)} | more)
+    _, findings, _ = of_file(file)
+    assert rules(findings) == found
+    assert found or [one.examples for one in findings if one.rule == "trigger"] == [("sks",)]

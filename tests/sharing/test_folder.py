@@ -1,14 +1,18 @@
 """An output folder: what should not be in it is found by name, what may be in it by what it says; links are not followed."""
 
+import errno
+import os
 import time
 
 import pytest
 from PIL import Image, PngImagePlugin
 
+from sfumato.adapters import scrub
 from sfumato.core.errors import UserError
 from sfumato.sharing import folder as folders
 from sfumato.sharing import secrets
 from sfumato.sharing.clean import folder as clean
+from sfumato.sharing.file import header_of
 from sfumato.sharing.folder import kind_of, of_folder
 from sharing_support import DIALECTS, notes_of, write
 
@@ -71,15 +75,51 @@ def test_a_clean_copy_holds_what_loading_takes(output, tmp_path):
     assert clean(output, None, keep=("rank",)) == done and not [path for path in tmp_path.iterdir() if "partial" in path.name]
 
 
-def test_a_copy_that_cannot_be_made_leaves_nothing(output, tmp_path):
+def left_over(*folders):
+    return [path for folder in folders for path in folder.iterdir() if path.suffix in (".partial", ".before")]
+
+
+def test_a_bad_file_is_named_and_the_others_are_copied(output, tmp_path):
+    out = tmp_path / "clean"
+    whole = clean(output, None, keep=())
     (output / "bad.safetensors").write_bytes(b"no")
-    for out in (tmp_path / "clean", output / "clean"):
-        with pytest.raises(UserError):
-            clean(output, out, keep=())
-        assert not out.exists() and not [path for path in (*tmp_path.iterdir(), *output.iterdir()) if "partial" in path.name]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no weights"):
-        clean(tmp_path / "empty", tmp_path / "clean", keep=())
+    (output / "model_index.json").write_text("{")
+    os.mkfifo(output / "tokenizer" / "merges.txt")
+    out.mkdir()
+    (out / "before").write_text("an older copy")
+    done = clean(output, out, keep=())
+    assert set(done.bad) == {"bad.safetensors", "model_index.json", "tokenizer/merges.txt"} and all(done.bad.values())
+    assert done.cleaned == whole.cleaned and done.copied == whole.copied
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == {*done.cleaned, *done.copied}
+    assert left_over(tmp_path) == []
+
+
+def test_a_copy_that_cannot_be_made_leaves_what_was_there(output, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="inside"):
+        clean(output, output / "clean", keep=())
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.safetensors").write_bytes(b"no")
+    for folder, why in ((tmp_path / "bad", "a.safetensors: only 2 bytes"), (tmp_path, "--trigger")):
+        with pytest.raises(UserError, match=why):
+            clean(folder, tmp_path.parent / "clean", keep=(), trigger=" " if folder == tmp_path else None)
+    out = tmp_path / "clean"
+    out.mkdir()
+    (out / "before").write_text("an older copy")
+
+    def full(*a, **how):
+        raise UserError("no room") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scrub, "scrub", full)
+    with pytest.raises(UserError, match="no room"):
+        clean(output, out, keep=())
+    assert (out / "before").exists() and left_over(tmp_path, tmp_path.parent, output) == []
+
+
+def test_a_trigger_is_written_into_adapters_alone(output, tmp_path):
+    out = tmp_path / "clean"
+    done = clean(output, out, keep=("rank",), trigger="sks person")
+    assert done.cleaned["adapter.safetensors"].kept.count("modelspec.trigger_phrase") == 1
+    assert "sks person" in header_of(out / "adapter.safetensors").notes.values()
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,11 @@ def facts_of(header: Header) -> dict[str, Any]:
     for kind, key in TIMES.items():
         note(kind, _time(notes.get(key, "")), key)
 
+    stand_in = _stand_in(objects, facts.get("triggers", []))
+    if stand_in:
+        objects = {key: found for key, found in objects.items() if key != "ss_tag_frequency"}
+        note("triggers", list(dict.fromkeys([*facts.get("triggers", []), *stand_in])), *TEXTS["triggers"])
+        where["triggers"] = sorted({*where["triggers"], "ss_tag_frequency"})
     tags = _tags(objects)
     note("tags", dict(tags.most_common()), "ss_tag_frequency", "ss_datasets")
     note("captions", [tag for tag, _ in tags.most_common() if len(tag.split()) >= _SENTENCE], "ss_tag_frequency", "ss_datasets")
@@ -77,7 +82,8 @@ def facts_of(header: Header) -> dict[str, Any]:
     left_out = {*of_class, *(str(subset["image_dir"]) for subset in subsets if subset.get("is_reg") and subset.get("image_dir"))}
     shown = [match[1] for name in named if name not in left_out and (match := _REPEATS.fullmatch(name))]
     words += [word for word in shown if not any(other.endswith(f" {word}") for other in shown)]  # "dog" beside "zwx dog" is the class
-    note("triggers", list(dict.fromkeys([*facts.get("triggers", []), *words])), *TEXTS["triggers"], *FOLDERS, "ss_datasets")
+    if words:
+        note("triggers", list(dict.fromkeys([*facts.get("triggers", []), *words])), *TEXTS["triggers"], *FOLDERS, "ss_datasets")
     prompts = {key: [part["prompt"] for part in _walk(found) if isinstance(part.get("prompt"), str)] for key, found in objects.items()}
     note("sample_prompts", _different(prompts), *(key for key, found in prompts.items() if found))
     thumbnail = notes.get("modelspec.thumbnail", "")
@@ -112,6 +118,22 @@ def texts_of(note: str, *, keys: bool = True) -> list[str]:
         elif isinstance(one, list):
             waiting += one
     return list(texts)
+
+
+_ANY = ("trigger", "triggers", "dataset", "tags", "1")  # what programs without folders put where kohya's have a folder's name
+
+
+def _stand_in(objects: dict[str, Any], triggers: list[str]) -> list[str]:
+    """The trigger where ``ss_tag_frequency`` holds it alone, under its own name or none: no folder was called so. Other programs write it
+    for those that look for a trigger there. kohya's own files name their folders elsewhere, too."""
+    said = objects.get("ss_tag_frequency")
+    if not isinstance(said, dict) or len(said) != 1 or any(key in objects for key in ("ss_dataset_dirs", "ss_datasets")):
+        return []
+    ((name, tags),) = said.items()
+    words = list(tags) if isinstance(tags, dict) else []
+    shown = match[1] if (match := _REPEATS.fullmatch(name)) else name
+    alone = len(words) == 1 and tags[words[0]] == 1
+    return words if alone and (shown == words[0] or (shown in _ANY and words[0] in triggers)) else []
 
 
 def _inside(objects: dict[str, Any], key: str) -> Any:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sfumato.adapters.notes import PATH
+from sfumato.adapters.notes import PATH, facts_of
 from sfumato.core.errors import UserError
 from sfumato.core.header import Header, header_bytes, read_header
 from sfumato.core.outside import open_bytes, parse_json, printable
@@ -30,6 +30,8 @@ LIMIT = 2**40
 CHUNK = 2**22
 LARGEST = 1e12  # number in PEFT's settings
 LONGEST = 500  # characters of a note that stays
+TRIGGER = "modelspec.trigger_phrase"  # where a trigger is written
+NOTES = 2**22  # characters of all notes that are searched for a trigger
 
 # What a user of the model may need, and the notes that say it. ``format`` names the library that wrote the tensors; loaders ask.
 KEEP: dict[str, tuple[str, ...]] = {
@@ -81,6 +83,7 @@ class Scrubbed:
         hidden: bytes that belonged to no tensor.
         tensors: their number.
         sha256: of all tensors' bytes, each with its name, type and shape: the same of both files.
+        lost: triggers that stood in names of folders and the like alone, and are not in the copy: its users need them.
     """
 
     kept: tuple[str, ...]
@@ -88,23 +91,26 @@ class Scrubbed:
     hidden: int
     tensors: int
     sha256: str
+    lost: tuple[str, ...] = ()
 
 
-def scrub(path: Path, out: Path | None, *, keep: Iterable[str] = USUAL) -> Scrubbed:
+def scrub(path: Path, out: Path | None, *, keep: Iterable[str] = USUAL, trigger: str | None = None) -> Scrubbed:
     """Write a clean copy of ``path`` to ``out``, whole or not at all; with ``out`` None only say what it would leave out.
 
     Args:
         path: a safetensors file.
         out: the copy; ``path`` itself is replaced.
         keep: what stays of ``KEEP``.
+        trigger: words to write as the trigger, in place of what the header says.
 
     Raises:
-        UserError: no safetensors file, a word that is not in ``KEEP``, tensors that overlap, or a copy that came out otherwise.
+        UserError: a trigger that no header should hold; no safetensors file, a word that is not in ``KEEP``,
+            tensors that overlap, or a copy that came out otherwise.
     """
     words = chosen(keep)
     with open_bytes(path, what=WHAT, limit=LIMIT) as (file, size):
         header, entries, begin = _read(file, size, str(path))
-        notes = cleaned(header.notes, words, name=str(path))
+        notes = with_trigger(cleaned(header.notes, words, name=str(path)), trigger)
         places, at = {}, 0
         for name, (start, end) in sorted(entries.items(), key=lambda item: (*item[1], item[0])):
             places[name] = (start, end, at)
@@ -114,8 +120,9 @@ def scrub(path: Path, out: Path | None, *, keep: Iterable[str] = USUAL) -> Scrub
             _write(file, out, header, notes, places, begin, private=_private(path), expected=digest)
     changed = [key for key in header.notes if header.notes[key] != notes.get(key)]
     return Scrubbed(
-        kept=tuple(sorted(notes)), dropped=tuple(sorted(changed)), hidden=header.hidden, tensors=len(header.tensors), sha256=digest
-    )
+        kept=tuple(sorted(notes)), dropped=tuple(sorted(changed)), hidden=header.hidden, tensors=len(header.tensors), sha256=digest,
+        lost=lost(header, notes) if "trigger" in words else (),
+    )  # fmt: skip
 
 
 def chosen(keep: Iterable[str]) -> tuple[str, ...]:
@@ -134,6 +141,27 @@ def cleaned(notes: dict[str, str], keep: Iterable[str] = USUAL, *, name: str = "
         if key in notes and (said := settings(settings_in(notes[key]))):
             left[key] = json.dumps(said, sort_keys=True)
     return dict(sorted(left.items()))
+
+
+def with_trigger(notes: dict[str, str], trigger: str | None) -> dict[str, str]:
+    """The notes with ``trigger`` as the only one that they say; as they are where it is None.
+
+    Raises:
+        UserError: a trigger that is empty, too long, a path, or that moves a terminal's cursor.
+    """
+    if trigger is None:
+        return notes
+    if not trigger.strip() or not _may(TRIGGER, trigger):
+        raise UserError(f"--trigger {trigger[:60]!r}", expected=f"one or a few words, at most {LONGEST} characters, and no path")
+    return dict(sorted({**{key: value for key, value in notes.items() if key not in KEEP["trigger"]}, TRIGGER: trigger}.items()))
+
+
+def lost(header: Header, notes: dict[str, str]) -> tuple[str, ...]:
+    """Triggers that ``header`` tells and that stand nowhere in ``notes``: kohya's stand in names of folders alone."""
+    said = sum(len(note) for note in header.notes.values())
+    known = facts_of(header).get("triggers", []) if said <= NOTES else []
+    kept = "\n".join(notes[key] for key in KEEP["trigger"] if key in notes)
+    return tuple(word for word in known if word not in kept and _may(TRIGGER, word))
 
 
 def _may(note: str, value: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfumato.adapters import scrub as files
@@ -25,12 +25,14 @@ class Scrubbed:
             of its tensors, which is the same of both files.
         copied: files of a folder that are as they were.
         left_out: files of a folder that are not in the copy, and why.
+        bad: files of a folder that should be in it and could not be read, and why.
     """
 
     out: Path | None
     files: dict[str, files.Scrubbed]
     copied: tuple[str, ...] = ()
     left_out: dict[str, str]
+    bad: dict[str, str] = field(default_factory=dict)
 
 
 def scrub(
@@ -38,6 +40,7 @@ def scrub(
     out: str | Path | None = None,
     *,
     keep: Iterable[str] = USUAL,
+    trigger: str | None = None,
     in_place: bool = False,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -54,6 +57,8 @@ def scrub(
         keep: what stays in headers: some of ``trigger``, ``base``, ``rank``, ``alpha``,
             ``license`` (these by default), ``title``, ``author``, ``hash``, ``base-name``,
             ``steps``.
+        trigger: words to write as the trigger of an adapter: kohya's often stands in names of
+            folders alone, which go.
         in_place: replace the file itself; not for folders.
         dry_run: only say what would go.
         overwrite: replace what ``out`` holds.
@@ -83,7 +88,7 @@ def scrub(
             target = target / source.name
         finished.keep(target, overwrite=overwrite)
     if source.is_dir():
-        found = clean.folder(source, target, keep=words, on_file=on_file)
-        return Scrubbed(out=target, files=found.cleaned, copied=found.copied, left_out=found.left_out)
+        found = clean.folder(source, target, keep=words, trigger=trigger, on_file=on_file)
+        return Scrubbed(out=target, files=found.cleaned, copied=found.copied, left_out=found.left_out, bad=found.bad)
     on_file(source.name)
-    return Scrubbed(out=target, files={source.name: files.scrub(source, target, keep=words)}, left_out={})
+    return Scrubbed(out=target, files={source.name: files.scrub(source, target, keep=words, trigger=trigger)}, left_out={})

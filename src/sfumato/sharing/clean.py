@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -34,15 +35,29 @@ class Cleaned:
     cleaned: dict[str, Scrubbed] = field(default_factory=dict)
     copied: tuple[str, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
 
 
-def folder(source: Path, out: Path | None, *, keep: Iterable[str], on_file: Callable[[str], None] = lambda name: None) -> Cleaned:
+def folder(
+    source: Path, out: Path | None, *, keep: Iterable[str], trigger: str | None = None,
+    on_file: Callable[[str], None] = lambda name: None,
+) -> Cleaned:  # fmt: skip
     """Write the copy to ``out``, whole or not at all; with ``out`` None only say what would be in it.
 
+    A file that should be in it and cannot be read is in ``bad``, with why, and not in the copy.
+
+    Args:
+        source: the folder.
+        out: the copy, which is replaced.
+        keep: what stays in headers.
+        trigger: words that each adapter's header names as its trigger.
+        on_file: told about each file.
+
     Raises:
-        UserError: ``out`` lies in ``source``, or a file of weights cannot be read.
+        UserError: ``out`` lies in ``source``, or there is nothing in it that can be shared.
     """
     words, done, copied = tuple(keep), Cleaned(), []
+    scrub.with_trigger({}, trigger)
     if out is not None and out.resolve().is_relative_to(source.resolve()):
         raise UserError(f"{out}: inside {source}", expected="a place outside of what is copied")
     if out is None:
@@ -54,31 +69,62 @@ def folder(source: Path, out: Path | None, *, keep: Iterable[str], on_file: Call
         for path, link in walk(source):
             name = path.relative_to(source).as_posix()
             on_file(name)
-            why = "a link" if link else _why(path, name)
-            if why:
-                done.left_out[name] = why
-                continue
             target = None if aside is None else aside / name
-            if path.suffix.lower() == ".safetensors":
-                done.cleaned[name] = scrub.scrub(path, target, keep=words)
-                continue
-            data = _settings(path) if _SETTINGS.fullmatch(path.name) else read_bytes(path, what="a file", limit=_AS_THEY_ARE)
-            copied.append(name)
-            if target is not None:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
+            try:
+                why = "a link" if link else _why(path, name)
+                if why:
+                    done.left_out[name] = why
+                elif path.suffix.lower() == ".safetensors":
+                    done.cleaned[name] = scrub.scrub(path, target, keep=words, trigger=trigger if _adapter(path) else None)
+                else:
+                    _copy(path, target)
+                    copied.append(name)
+            except UserError as error:
+                if getattr(error.__cause__, "errno", None) in _OURS:
+                    raise
+                done.bad[name] = error.got
+            except OSError as error:
+                if error.errno in _OURS:
+                    raise
+                done.bad[name] = error.strerror or str(error)
         if not done.cleaned:
-            raise UserError(f"{source}: no weights in it that could be shared", expected="at least one safetensors file")
+            first = next(iter(done.bad.items()), None)
+            got = f"{source}: no weights in it that could be shared" + (f" ({first[0]}: {first[1]})" if first else "")
+            raise UserError(got, expected="at least one safetensors file")
         if aside is not None and out is not None:
-            if out.exists():
-                shutil.rmtree(out)
-            aside.chmod(0o755)
-            aside.rename(out)
+            _put(aside, out)
     finally:
         if aside is not None and aside.exists():
             shutil.rmtree(aside)
     done.copied = tuple(copied)
     return done
+
+
+_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no room: the copy, not a file, is what is wrong
+
+
+def _adapter(path: Path) -> bool:
+    return bool(weights.of_header(files.header_of(path)).kinds)
+
+
+def _copy(path: Path, target: Path | None) -> None:
+    """A file beside the weights, without names where it holds settings."""
+    data = _settings(path) if _SETTINGS.fullmatch(path.name) else read_bytes(path, what="a file", limit=_AS_THEY_ARE)
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def _put(aside: Path, out: Path) -> None:
+    """Put the copy where it belongs; what was there goes only once the copy stands in its place."""
+    aside.chmod(0o755)
+    if not out.exists():
+        aside.rename(out)
+        return
+    before = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".before"))
+    out.rename(before / out.name)
+    aside.rename(out)
+    shutil.rmtree(before)
 
 
 def _why(path: Path, name: str) -> str:

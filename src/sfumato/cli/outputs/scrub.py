@@ -17,12 +17,14 @@ class Scrub(Output):
         files: of each file that was cleaned, its notes kept and dropped, hidden bytes and the hash of its tensors.
         copied: files of a folder that are as they were.
         left_out: files of a folder that are not in the copy, and why.
+        bad: files of a folder that should be in it and could not be read, and why.
     """
 
     out: str | None
     files: dict[str, Scrubbed]
     copied: tuple[str, ...]
     left_out: dict[str, str]
+    bad: dict[str, str]
 
 
 OUTPUTS = (Scrub,)
