@@ -1,6 +1,7 @@
 """What ``sfumato audit`` finds before and after ``sfumato scrub``: every planted leak in files of every dialect.
 
-    python recipes/audit_table.py    # writes docs/audit.json
+    python recipes/audit_table.py            # writes docs/audit.json
+    python recipes/audit_table.py --cost     # only how long it takes anew, on a quiet machine
 
 The files are those of the tests (tests/sharing_support.py): made from the conventions of other
 programs, with one leak each, and one without any. No file was made by the programs themselves.
@@ -9,11 +10,17 @@ programs, with one leak each, and one without any. No file was made by the progr
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -70,13 +77,75 @@ def _change(file: Path) -> str:
     return "computed"
 
 
-def main(out: Path = OUT) -> None:
+LAYERS, RANK, WIDE = 1220, 32, 1280  # 200 MB in half precision
+MANY = 100_000  # files of a folder
+_KINDS = ("img_{}.png", "caption_{}.txt", "set_{}_sd.npz", "weights_{}.bin", "data_{}.dat")
+
+
+def cost(folder: Path, *, layers: int = LAYERS, many: int = MANY) -> dict[str, dict[str, float]]:
+    """How long the command takes, start included, and how much memory: of a large LoRA file, and of a folder of very many files."""
+    large, output = folder / "large.safetensors", folder / "output"
+    _large(large, layers)
+    for number in range(many):
+        path = output / f"part_{number // 1000}" / _KINDS[number % len(_KINDS)].format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return {
+        "file": {"bytes": large.stat().st_size, **_timed("audit", str(large))},
+        "like": {"bytes": 2 * large.stat().st_size, **_timed("audit", str(large), "--like", str(large))},
+        "folder": {"files": many, **_timed("audit", str(output))},
+    }
+
+
+def _large(path: Path, layers: int) -> None:
+    """A LoRA of random numbers, written a layer at a time."""
+    entries: dict[str, Any] = {}
+    at, size = 0, RANK * WIDE * 2
+    for number in range(layers):
+        for part, shape in (("down", [RANK, WIDE]), ("up", [WIDE, RANK])):
+            name = f"lora_unet_input_blocks_4_1_transformer_blocks_{number}_attn1_to_q.lora_{part}.weight"
+            entries[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
+            at += size
+    text, draws = json.dumps(entries).encode(), np.random.default_rng(0)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _ in entries:
+            file.write(draws.standard_normal(RANK * WIDE).astype(np.float16).tobytes())
+
+
+# The command in a process of its own, which writes its own peak: what the system says of a child holds its parent's memory, too.
+_RUN = """
+import re, sys
+from sfumato.cli.main import main
+peak, *sys.argv[1:] = sys.argv[1:]
+try:
+    main()
+finally:
+    with open("/proc/self/status") as said, open(peak, "w") as file:
+        file.write(re.search(r"VmHWM:\\s+([0-9]+)", said.read())[1])
+"""
+
+
+def _timed(*words: str) -> dict[str, float]:
+    """Seconds by the clock and of the processor, and peak megabytes, of one command."""
+    with tempfile.NamedTemporaryFile("r") as peak:
+        started = time.monotonic()
+        child = subprocess.Popen([sys.executable, "-c", _RUN, peak.name, *words], stdout=subprocess.DEVNULL)
+        _, _, used = os.wait4(child.pid, 0)
+        seconds = time.monotonic() - started
+        return {"seconds": seconds, "processor_seconds": used.ru_utime + used.ru_stime, "peak_mb": int(peak.read()) * 1024 / 1e6}
+
+
+def main(out: Path = OUT, *, cost_alone: bool = False) -> None:
+    """Write the table, and what it costs."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder))
-    write_json(out, {"command": "python recipes/audit_table.py", "version": __version__, **found})
-    print(f"{found['files']} files")
+        found = json.loads(out.read_text()) if cost_alone else measure(Path(folder))
+        found["cost"] = cost(Path(folder))
+    write_json(out, {**found, "command": "python recipes/audit_table.py", "version": __version__})
+    print(f"{found['files']} files; {found['cost']}")
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cost", action="store_true", help="measure only how long it takes")
+    main(cost_alone=parser.parse_args().cost)

@@ -48,8 +48,9 @@ def attack_page(folder):
 def demo_page(folder):
     arms = [{"label": "one-way records of both owners", "mean": 0.39, "low": 0.29, "high": 0.49, "f1": 0.4, "ssim": 0.5, "n": 50}] * 3
     return _page(folder, "demo.html", {
-        "verdict": GOOD, "owners": ["clinic", "studio"], "records": 500, "private": STRIPS, "seen": STRIPS, "made": STRIPS, "seal_step": 600,
-        "condition_step": None, "bytes_per_picture": 2049.0, "guarantee": "none", "level": "medium", "measured": ["0.035 of people"],
+        "verdict": GOOD, "owners": ["clinic", "studio"], "records": 500, "private": STRIPS, "seen": STRIPS, "made": STRIPS,
+        "seal_step": 600, "condition_step": None, "bytes_per_picture": 2049.0, "guarantee": "none",
+        "level": "medium", "measured": ["0.035 of people"],
         "arms": arms, "f1": {"shuffled": 0.1, "vae_ceiling": 0.9}, "bars": [{"met": False, "text": "more than chance"}],
         "costs": [{"label": "sealing", "seconds": 12.0, "peak": 5e8}, {"label": "drawing", "seconds": 1.0, "peak": None}],
         "command": "sfumato demo " + "--option " * 20, "version": "0",

@@ -16,6 +16,19 @@ def test_the_committed_table_is_of_todays_files_and_has_no_gap():
     assert {name: row["alarms"] for name, row in found["dialects"].items() if row["alarms"]} == {"onetrainer": ["tensor-name"]}
 
 
+def test_the_committed_costs_are_within_what_was_promised():
+    cost = json.loads(COMMITTED.read_text())["cost"]
+    assert cost["file"]["bytes"] >= 2e8 and cost["file"]["seconds"] <= 2 and cost["file"]["peak_mb"] <= 300
+    assert cost["folder"]["files"] >= 100_000 and cost["folder"]["seconds"] <= 20
+
+
+def test_costs_are_of_a_whole_command(tmp_path):
+    recipe = load_recipe("audit_table")
+    found = recipe.cost(tmp_path, layers=2, many=10)
+    assert found["folder"]["files"] == 10 and found["like"]["bytes"] == 2 * found["file"]["bytes"] > 4 * 32 * 1280 * 2
+    assert all(one["seconds"] > 0 and one["processor_seconds"] > 0 and one["peak_mb"] > 10 for one in found.values())
+
+
 def test_a_row_is_measured_as_it_stands_there(tmp_path, monkeypatch):
     recipe = load_recipe("audit_table")
     monkeypatch.setattr(recipe.support, "DIALECTS", {"kohya sd1": DIALECTS["kohya sd1"], "oft": DIALECTS["oft"]})
