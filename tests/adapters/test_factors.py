@@ -5,7 +5,7 @@ import torch
 
 from sfumato.adapters import factors
 from sfumato.core.errors import UserError
-from sharing_support import DIALECTS, TYPES, write
+from sharing_support import DIALECTS, TYPES, raw, write
 
 NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64", torch.float8_e4m3fn: "F8_E4M3",
          torch.float8_e5m2: "F8_E5M2"}  # fmt: skip
@@ -53,6 +53,20 @@ def test_without_an_alpha_of_its_own_the_files_settings_say_what_multiplies_the_
 ])  # fmt: skip
 def test_what_is_no_pair_is_skipped(tmp_path, shapes):
     with factors.factors(write(tmp_path / "a.safetensors", shapes, {})) as held:
+        assert not held.pairs and len(held.skipped) == 1
+
+
+def test_a_factor_that_would_fill_the_memory_is_not_read(tmp_path):
+    big = 2**23 * 4
+    shapes = {"unet.mid_block.x.lora_A.weight": [4, 2**23], "unet.mid_block.x.lora_B.weight": [2**23, 4]}
+    header = {
+        name: {"dtype": "F8_E4M3", "shape": shape, "data_offsets": [number * big, (number + 1) * big]}
+        for number, (name, shape) in enumerate(shapes.items())
+    }
+    path = raw(tmp_path / "a.safetensors", header)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + 2 * big)  # a file with holes, which takes no room
+    with factors.factors(path) as held:
         assert not held.pairs and len(held.skipped) == 1
 
 

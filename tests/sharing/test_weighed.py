@@ -71,3 +71,17 @@ def test_attacked_without_the_truth_is_not_tested():
 def test_the_cheapest_fix_is_a_scrub_where_one_helps(one, tmp_path):
     file = write(tmp_path / "a.safetensors", DIALECTS["kohya sd1"][0], notes_of("caption"))
     assert cheapest(sharing.audit([file])).startswith("sfumato scrub ") and cheapest(sharing.audit([one])) == ""
+
+
+def test_who_asks_for_weights_is_told_where_none_were_looked_at(one, tmp_path):
+    whole = write(tmp_path / "checkpoint.safetensors", DIALECTS["checkpoint"][0], {})
+    for path in (whole, one.parent):
+        asked = sharing.audit([path], weigh=lambda path: FIGURES)
+        assert asked.exit_code == 2 and asked.level == "not tested" and any(str(path) in open_.what for open_ in asked.untested)
+        assert sharing.audit([path]).exit_code == 0
+
+
+def test_a_kind_whose_spectrum_is_not_read_is_said(tmp_path):
+    file = write(tmp_path / "a.safetensors", DIALECTS["lycoris loha"][0], {})
+    (open_,) = weighed.alone(file).untested
+    assert "spectrum" in open_.what and not open_.asked and not weighed.alone(file).measured

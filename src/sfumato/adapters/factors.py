@@ -21,6 +21,7 @@ from sfumato.core.errors import UserError
 from sfumato.core.header import Header, header_bytes, read_header
 from sfumato.core.outside import open_bytes
 
+LARGEST = 2**24  # numbers of one factor beyond which a layer is not read: what is in memory stays small, whatever a header says
 WIDEST = 1024  # rank beyond which a layer is not read
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1"}
 
@@ -69,7 +70,7 @@ class Factors:
             return None
         (kind_a, a), (kind_b, b) = self.header.tensors[found["A"]], self.header.tensors[found["B"]]
         fits = len(a) >= 2 and len(b) >= 2 and a[0] == b[1] and 0 < a[0] <= WIDEST and math.prod(b[2:]) == 1
-        if not fits or not {kind_a, kind_b} <= _TYPES.keys() or not math.prod(a) * math.prod(b):
+        if not fits or not {kind_a, kind_b} <= _TYPES.keys() or not all(0 < math.prod(shape) <= LARGEST for shape in (a, b)):
             return None
         part = layer.partition(".")[0]
         alpha = said.get(f"{part}.lora_alpha", said.get("lora_alpha", a[0]))

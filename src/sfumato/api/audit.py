@@ -73,8 +73,8 @@ def audit(
 def _weigh(
     likes: tuple[Path, ...], base: str | None, attackers: tuple[Path, ...], private: str | Path | None, holdout: str | Path | None,
     kind: str | None, seed: int,
-) -> Callable[[Path], Seen]:  # fmt: skip
-    """Who looks at weights: without a base nothing that takes long to load."""
+) -> Callable[[Path], Seen] | None:  # fmt: skip
+    """Who looks at weights beyond their spectrum: without a base nothing that takes long to load."""
     for other in likes:
         if not other.is_file():
             raise UserError(f"{other}: no such file", expected="another adapter, as .safetensors")
@@ -82,7 +82,7 @@ def _weigh(
         asked = {"--attacker": attackers, "--private": private, "--holdout": holdout, "--class": kind}
         if given := [name for name, value in asked.items() if value]:
             raise UserError(f"{given[0]} without --base", expected="the base that the adapter was trained on", fix="add --base")
-        return partial(weighed.of, others=likes)
+        return partial(weighed.of, others=likes) if likes else None
     if holdout is not None and private is None:
         raise UserError("--holdout without --private", expected="the pictures that it was trained on, too")
     if kind is not None and not kind.strip():

@@ -42,7 +42,7 @@ def command(
     --base the weights are attacked, and with --private and --holdout held against your pictures: minutes, on a large base hours. For
     records that sfumato seal wrote: inspect --audit, and attack.
 
-    Exit code 0: no finding; 1: findings; 2: something that was named could not be read.
+    Exit code 0: no finding; 1: findings; 2: something that was named could not be read, or that was asked not be tested.
     """
     from sfumato.api.audit import audit
     from sfumato.cli import _output

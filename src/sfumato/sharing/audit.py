@@ -50,6 +50,8 @@ def audit(
             findings += [in_folder(one, str(path)) for one in seen.findings]
             untested += seen.untested
             count, size = count + seen.files, size + seen.bytes
+            if weigh is not None:
+                untested.append(Untested(what=f"the weights in {path}", why="a folder was named", how="name the file itself", asked=True))
         else:
             said[str(path)], found, open_ = files.of_file(path)
             findings += found
@@ -57,6 +59,8 @@ def audit(
                 own = (weigh or weighed.alone)(path)
                 findings, measured, shown = [*findings, *own.findings], [*measured, *own.measured], [*shown, *own.shown]
                 open_ = [one for one in open_ if one.what not in own.answered] + list(own.untested)
+            elif weigh is not None and not open_:
+                open_ = [Untested(what=f"the weights of {path}", why="it is no adapter", asked=True)]
             untested += open_
             count, size = count + 1, size + (path.stat().st_size if path.is_file() else 0)
     rules = policy or Policy()

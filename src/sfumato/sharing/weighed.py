@@ -27,6 +27,8 @@ def of(path: Path, others: tuple[Path, ...]) -> Seen:
     untested: list[Untested] = []
     try:
         measured += [_spectrum(path, part) for part in spectrum.components(path)]
+        if not measured:
+            untested.append(Untested(what=f"the spectrum of {path}", why="of plain LoRA alone it is read, and no layer of it is"))
     except (UserError, OSError) as error:
         untested.append(Untested(what=f"the spectrum of {path}", why=str(error).splitlines()[0]))
     for other in others:

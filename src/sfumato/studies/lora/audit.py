@@ -87,6 +87,8 @@ class Weigher:
         if not self.encoders:
             how = f"sfumato attack-weights train --base {shlex.quote(self.base.name)} -o attacker.safetensors"
             untested.append(Untested(what="an attacker that was trained on other people's adapters", why="none for this base", how=how))
+        why = "nobody made adapters of known numbers of pictures for this base and recipe: docs/results/weights.md has figures of some"
+        untested.append(Untested(what=f"on how many pictures {path} was trained", why=why))
         seen = Seen(
             measured=tuple(Measured(what=f"pictures by {label}", path=str(path), said=f"{len(images)} drawn", n=len(images), knew=knew)
                            for label, images in drawn),
