@@ -1,7 +1,9 @@
-"""What left of one picture, entry by entry, and what all of it together guarantees: epsilon by unit, or the word "none" and why.
+"""What left of one picture, entry by entry, and what all of it together guarantees: epsilon by
+unit, or the word "none" and why.
 
-An entry is one noised thing that left, so often: a latent, a condition, a one-way record of every epoch. The whole composes as Gaussian
-differential privacy, ``mu^2 = sum mu_i^2``; an entry that bounds nothing makes the whole bound nothing.
+An entry is one noised thing that left, so often: a latent, a condition, a one-way record of every
+epoch. The whole composes as Gaussian differential privacy, ``mu^2 = sum mu_i^2``; an entry that
+bounds nothing makes the whole bound nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ class Release:
 
 
 def total(releases: Sequence[Release], *, earlier: float = 0.0, relation: str = "replace-one") -> float:
-    """mu of everything together; ``earlier`` is mu under replace-one of what left before, which under zero-out is half."""
+    """mu of everything together; ``earlier`` is mu under replace-one of what left before, which
+    under zero-out is half."""
     share = gaussian.RELATIONS[relation] / gaussian.RELATIONS["replace-one"]
     return gaussian.compose([earlier * share, *(release.mu(relation) for release in releases)])
 
@@ -74,15 +77,18 @@ def card(
     pictures: Sequence[int] = (10,),
     distances: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """epsilon by unit, each row with its unit, relation, clip and number of releases; rows of what is not bounded say "none" and why.
+    """epsilon by unit, each row with its unit, relation, clip and number of releases; rows of what
+    is not bounded say "none" and why.
 
     Args:
         releases: what leaves now.
-        earlier, earlier_count: mu (infinite: not bounded) and number of the earlier releases of the picture that was released most.
+        earlier, earlier_count: mu (infinite: not bounded) and number of the earlier releases of the
+            picture that was released most.
         delta: at which epsilon is stated.
         pictures: how many pictures a person may have, a row for each.
-        distances: latent distances that occur, by what they are of; their rows compare two pictures that lie so near to each other, whose
-            condition is the same, and so need no clip. They are left out where there were earlier releases, whose noise is not known here.
+        distances: latent distances that occur, by what they are of; their rows compare two pictures
+            that lie so near to each other, whose condition is the same, and so need no clip. They
+            are left out where there were earlier releases, whose noise is not known here.
 
     A release is one record: a picture and its condition leave together, and count once.
     """

@@ -1,8 +1,9 @@
 """Gaussian differential privacy in float64 and log space.
 
-One release of ``alpha_n z_0 + sigma_n eps`` with ``||z_0|| <= C`` is mu-GDP with ``mu = alpha_n Delta / sigma_n``: ``Delta = 2 C``
-when one picture may replace another, ``C`` when it may be zeroed out. Releases compose as ``mu^2 = sum mu_i^2``.
-``delta(epsilon) = Phi(mu/2 - epsilon/mu) - e^epsilon Phi(-mu/2 - epsilon/mu)`` (Balle and Wang, arXiv 1805.06530).
+One release of ``alpha_n z_0 + sigma_n eps`` with ``||z_0|| <= C`` is mu-GDP with
+``mu = alpha_n Delta / sigma_n``: ``Delta = 2 C`` when one picture may replace another, ``C`` when
+it may be zeroed out. Releases compose as ``mu^2 = sum mu_i^2``. ``delta(epsilon) = Phi(mu/2 -
+epsilon/mu) - e^epsilon Phi(-mu/2 - epsilon/mu)`` (Balle and Wang, arXiv 1805.06530).
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ def compose(mus: Iterable[float]) -> float:
 
 
 def person(mu: float, pictures: int) -> float:
-    """mu of somebody with ``pictures`` records, all of them replaced (or zeroed) at once: ``mu sqrt(k)``."""
+    """mu of somebody with ``pictures`` records, all of them replaced (or zeroed) at once:
+    ``mu sqrt(k)``."""
     if pictures < 1:
         raise UserError(f"{pictures} pictures; a person has at least 1")
     return mu * math.sqrt(pictures)
 
 
 def log_delta(epsilon: float, mu: float) -> float:
-    """Natural logarithm of the smallest delta at which a mu-GDP mechanism is (epsilon, delta)-private."""
+    """Natural logarithm of the smallest delta at which a mu-GDP mechanism is (epsilon,
+    delta)-private."""
     if mu == 0:
         return -math.inf
     if epsilon == 0:  # the same, without the difference of two numbers that are nearly equal
@@ -79,7 +82,8 @@ def epsilon(delta: float, mu: float) -> float:
 def first_step(
     alphas: Sequence[float], sigmas: Sequence[float], *, delta_norm: float, target: float, delta: float, releases: int = 1
 ) -> int | None:
-    """The inverse problem: the first step of a schedule at which ``releases`` releases together stay within ``target``.
+    """The inverse problem: the first step of a schedule at which ``releases`` releases together
+    stay within ``target``.
 
     Args:
         alphas, sigmas: of the schedule, one for each step.
@@ -119,15 +123,17 @@ def identification(candidates: float, mu: float) -> float:
     know everything else: the mechanism, the candidates, and all other people's data. For every
     candidate compare the release with one that holds none of them (or some fixed one): there every
     guess is right 1 time in M in the mean, and the trade-off function of mu-GDP, which is concave,
-    says how much more often it can be right where the candidate is in it. Reconstruction robustness:
-    Balle, Cherubin and Hayes, arXiv 2201.04845; Hayes, Mahloujifar and Balle, arXiv 2302.07225.
+    says how much more often it can be right where the candidate is in it. Reconstruction
+    robustness: Balle, Cherubin and Hayes, arXiv 2201.04845; Hayes, Mahloujifar and Balle, arXiv
+    2302.07225.
 
-    Gaussian noise attains it for two candidates that lie opposite to one another; for more of them the
-    best guess there is does less well.
+    Gaussian noise attains it for two candidates that lie opposite to one another; for more of them
+    the best guess there is does less well.
 
     Args:
         candidates: M, at least 1.
-        mu: of what was released, for the unit that is to be identified; 0 or more. Infinite gives 1.
+        mu: of what was released, for the unit that is to be identified; 0 or more. Infinite gives
+            1.
 
     Raises:
         UserError: no such number of candidates, or no such mu.

@@ -1,8 +1,8 @@
 """Noisy counts: how much noise ``rounds`` of votes need, what they can carry, and the noise itself.
 
-A person's votes are a vector of norm 1 at most, so adding or removing a person moves a sum of them by
-no more than 1: with noise ``sigma N(0, I)`` a round is ``1 / sigma``-GDP, and ``R`` rounds, each chosen
-after all before it was seen, are ``sqrt(R) / sigma``-GDP (add-or-remove).
+A person's votes are a vector of norm 1 at most, so adding or removing a person moves a sum of them
+by no more than 1: with noise ``sigma N(0, I)`` a round is ``1 / sigma``-GDP, and ``R`` rounds, each
+chosen after all before it was seen, are ``sqrt(R) / sigma``-GDP (add-or-remove).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def sigma(epsilon: float, delta: float, rounds: int) -> float:
 
 
 def scaled(counts: Sequence[int]) -> list[int]:
-    """One person's votes, whole numbers ``(K,)`` from 0 up, scaled to norm 1 in units of ``2**-ONE_BITS``.
+    """One person's votes, whole numbers ``(K,)`` from 0 up, scaled to norm 1 in units of
+    ``2**-ONE_BITS``.
 
     Every entry is rounded down in integer arithmetic, so the norm is 1 at most, exactly.
     """
@@ -45,14 +46,15 @@ def scaled(counts: Sequence[int]) -> list[int]:
 
 
 def noised(sums: Sequence[int], noise_multiplier: float, noise: Noise) -> list[int]:
-    """Sums of ``scaled`` votes ``(K,)`` with Gaussian noise, rounded to multiples of ``2**-GRID_BITS``.
+    """Sums of ``scaled`` votes ``(K,)`` with Gaussian noise, rounded to multiples of
+    ``2**-GRID_BITS``.
 
-    A sum of floating-point numbers shows in its last bits what was added (Mironov, "On significance of
-    the least significant bits for differential privacy", CCS 2012). Here the noise, a 53-bit number, is
-    added to an exact sum as a fraction, and rounding comes after it, to a grid of a power of two: what
-    can come out is the same for all data. Not covered: the far tails, which a 53-bit source cannot
-    fill (beyond about 8 sigma, less than 1e-12 of the mass of a count, where delta is 1e-5), and the
-    time that it takes.
+    A sum of floating-point numbers shows in its last bits what was added (Mironov, "On significance
+    of the least significant bits for differential privacy", CCS 2012). Here the noise, a 53-bit
+    number, is added to an exact sum as a fraction, and rounding comes after it, to a grid of a
+    power of two: what can come out is the same for all data. Not covered: the far tails, which a
+    53-bit source cannot fill (beyond about 8 sigma, less than 1e-12 of the mass of a count, where
+    delta is 1e-5), and the time that it takes.
     """
     drawn = noise.normal((len(sums),)).tolist()
     return [
@@ -67,6 +69,7 @@ def carried(voters: int, noise_multiplier: float, owners: int = 1) -> int:
 
 
 def needed(clusters: int, voters: int, delta: float, rounds: int, owners: int = 1) -> float:
-    """The epsilon at which ``clusters`` clusters that share the votes evenly would just stand out."""
+    """The epsilon at which ``clusters`` clusters that share the votes evenly would just stand
+    out."""
     enough = voters * math.sqrt(owners) / (STANDS_OUT * clusters)
     return gaussian.epsilon(delta, math.sqrt(rounds) / enough)

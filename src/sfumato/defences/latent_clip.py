@@ -1,4 +1,5 @@
-"""Bound a latent's norm, ``||z_0|| <= C``, so that the noise can be compared with it: without a clip there is no guarantee."""
+"""Bound a latent's norm, ``||z_0|| <= C``, so that the noise can be compared with it: without a
+clip there is no guarantee."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from sfumato.core.errors import UserError
 
 
 def apply(z_0: torch.Tensor, clip: float | None) -> torch.Tensor:
-    """Scale each latent of ``(B, C, h, w)`` down to norm ``clip`` where it is above (norms in float32). ``None`` changes nothing."""
+    """Scale each latent of ``(B, C, h, w)`` down to norm ``clip`` where it is above (norms in
+    float32). ``None`` changes nothing."""
     if clip is None:
         return z_0
     if not clip > 0:

@@ -1,4 +1,5 @@
-"""The main job on invented people, end to end: two owners seal, a server trains, somebody generates, a judge scores."""
+"""The main job on invented people, end to end: two owners seal, a server trains, somebody
+generates, a judge scores."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ _MARK = ".sfumato-demo.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """The size of the demo, which seals as ``sfumato seal`` does by itself. ``full`` adds the arms ``public`` and ``centralised``."""
+    """The size of the demo, which seals as ``sfumato seal`` does by itself. ``full`` adds the arms
+    ``public`` and ``centralised``."""
 
     pictures: int = 300
     conditions: int = 64
@@ -52,7 +54,8 @@ class DemoConfig:
 
 
 def run(config: DemoConfig, out: Path, *, tell: TellOf = lambda what, done, total: None) -> dict[str, Any]:
-    """Run the demo into ``out`` and return its figures; ``tell(what, done, total)`` reports progress."""
+    """Run the demo into ``out`` and return its figures; ``tell(what, done, total)`` reports
+    progress."""
     started = time.monotonic()
     _own_folder(out)
     work = out / "work"
@@ -96,7 +99,8 @@ def run(config: DemoConfig, out: Path, *, tell: TellOf = lambda what, done, tota
 
 
 def bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """The bars of ``--full``: the ceiling is worth the name, and sealing keeps nine tenths of it."""
+    """The bars of ``--full``: the ceiling is worth the name, and sealing keeps nine tenths of
+    it."""
     if "ratio" not in figures:
         return []
     ratio, ceiling = figures["ratio"], figures["adherence"]["centralised"]["mean"]
@@ -108,7 +112,8 @@ def bars(figures: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _verdict(figures: dict[str, Any]) -> Verdict:
-    """Whether records taught control, by the intervals; what that does not say; and an owner's next command."""
+    """Whether records taught control, by the intervals; what that does not say; and an owner's next
+    command."""
     sealed, alone = figures["adherence"]["sealed"], figures["adherence"]["no_control"]
     taught = sealed["low"] > alone["high"]
     met = all(bar["met"] for bar in bars(figures))
@@ -161,7 +166,8 @@ def _own_process(arguments: list[str], work: Path, on_step: Tell) -> dict[str, A
 
 
 def _clear_arms(folders: list[Path], base: Base, config: DemoConfig, work: Path, tell: TellOf) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """The arms that keep nothing private: the same steps on public pairs, and on the owners' own pictures in the clear."""
+    """The arms that keep nothing private: the same steps on public pairs, and on the owners' own
+    pictures in the clear."""
     public = store.load(STYLE, "public", config.pictures * len(folders), seed=config.seed + 1, per_identity=4)
     clear = {
         "public": centralised.from_pictures(public.images, public.captions, base, condition=config.condition),

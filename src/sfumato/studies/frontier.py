@@ -1,7 +1,9 @@
-"""What privacy costs: adherence of a scheme at many settings against how many people the best attack recognises there.
+"""What privacy costs: adherence of a scheme at many settings against how many people the best
+attack recognises there.
 
-Every point is a scheme with its options, trained as ``compare`` trains it and attacked as the matrix attacks it. Presets are points that
-were measured on one base, and hold for that base alone: on another, latents carry another signal.
+Every point is a scheme with its options, trained as ``compare`` trains it and attacked as the
+matrix attacks it. Presets are points that were measured on one base, and hold for that base alone:
+on another, latents carry another signal.
 """
 
 from __future__ import annotations
@@ -43,10 +45,12 @@ ENOUGH = 0.7  # of the centralised adherence, that any preset must keep
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrontierConfig:
-    """Which points, and how large: of training as in ``CompareConfig``, of attacks as in ``MatrixConfig``.
+    """Which points, and how large: of training as in ``CompareConfig``, of attacks as in
+    ``MatrixConfig``.
 
-    Points are chosen by what was found on some people, so what is said of the chosen ones is measured ``again``, on other people, under
-    more attacks, and in a style that the base never saw; ``shifted``: all of them are trained in that style, too.
+    Points are chosen by what was found on some people, so what is said of the chosen ones is
+    measured ``again``, on other people, under more attacks, and in a style that the base never saw;
+    ``shifted``: all of them are trained in that style, too.
     """
 
     points: tuple[str, ...] = (*DERIVED, *SEALED, *ONE_WAY)
@@ -67,7 +71,8 @@ class FrontierConfig:
 def run(
     config: FrontierConfig, out: Path, *, command: str = "sfumato calibrate", tell: TellOf = lambda what, done, total: None
 ) -> dict[str, Any]:
-    """Measure what ``out`` lacks, and return every point that it has with both of its figures, and the presets chosen among them.
+    """Measure what ``out`` lacks, and return every point that it has with both of its figures, and
+    the presets chosen among them.
 
     Raises:
         UserError: a point that is no scheme with options of its own, before anything is trained.
@@ -133,8 +138,9 @@ def _asked(config: FrontierConfig) -> list[tuple[tuple[str, ...], tuple[str, ...
 def point(row: dict[str, Any], attacked: dict[str, Any], name: str, wanted: tuple[str, ...]) -> dict[str, Any]:
     """One point: adherence, and what the best attack recognises, over attacks, variants and pools.
 
-    ``upper`` is the largest upper end of any attack's interval, ``floor`` the larger of chance and what a guess without records gets on
-    average. ``failed`` are attacks that came to nothing or were not tried: such a point is not known to be safe.
+    ``upper`` is the largest upper end of any attack's interval, ``floor`` the larger of chance and
+    what a guess without records gets on average. ``failed`` are attacks that came to nothing or
+    were not tried: such a point is not known to be safe.
 
     Args:
         row: of the comparison.
@@ -161,8 +167,9 @@ def point(row: dict[str, Any], attacked: dict[str, Any], name: str, wanted: tupl
 
 
 def choose(points: dict[str, dict[str, Any]], centralised: float) -> dict[str, dict[str, Any]]:
-    """For each level the sealed point of most adherence among those whose upper end is within the level's, and that keep enough of the
-    centralised adherence, the lower end of the interval, too."""
+    """For each level the sealed point of most adherence among those whose upper end is within the
+    level's, and that keep enough of the centralised adherence, the lower end of the interval,
+    too."""
     kept = {name: found for name, found in points.items() if spec.name_of(name).startswith("sealed") and found["person"]}
     kept = {name: found for name, found in kept.items() if found["adherence"]["low"] >= ENOUGH * centralised and not found["failed"]}
     chosen = {}
@@ -183,7 +190,8 @@ def met(person: dict[str, Any]) -> bool:
 def _again(
     config: FrontierConfig, chosen: dict[str, Any], shifted: dict[str, Any], out: Path, command: str, tell: TellOf
 ) -> dict[str, Any]:
-    """What was chosen, attacked once more: other people, more attacks. Beside it what it is worth in the ``shifted`` style."""
+    """What was chosen, attacked once more: other people, more attacks. Beside it what it is worth
+    in the ``shifted`` style."""
     schemes = tuple(dict.fromkeys(found["scheme"] for found in chosen.values()))
     attacks = (*config.attacks, *DEARER)
     attacked = _attacked(config, schemes, attacks, config.seed + 1, out / "again", command, tell)
@@ -201,8 +209,8 @@ def _again(
 
 
 def install(figures: dict[str, Any]) -> Path:
-    """Keep the presets of a frontier for this machine's ``seal --privacy``, with what was measured on other people than those by whom
-    they were chosen, where that was done.
+    """Keep the presets of a frontier for this machine's ``seal --privacy``, with what was measured
+    on other people than those by whom they were chosen, where that was done.
 
     Raises:
         UserError: no point was good enough for any level.
@@ -226,7 +234,8 @@ def install(figures: dict[str, Any]) -> Path:
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
-    """Adherence against the best attack's top-1, with intervals: in the base's own style, and in another where that was measured."""
+    """Adherence against the best attack's top-1, with intervals: in the base's own style, and in
+    another where that was measured."""
     import matplotlib
 
     matplotlib.use("Agg")

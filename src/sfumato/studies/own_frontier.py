@@ -1,8 +1,9 @@
-"""What privacy costs on somebody's own pictures: at each setting how well conditions are followed, and what attacks get back.
+"""What privacy costs on somebody's own pictures: at each setting how well conditions are followed,
+and what attacks get back.
 
-Every point is a scheme of sealed records with its options. It is trained as ``compare`` trains it on
-the folders, and sealed as a trial, which counts as no release, and attacked as ``attack`` does. No
-level of ``seal --privacy`` is made of this: it holds for these pictures alone.
+Every point is a scheme of sealed records with its options. It is trained as ``compare`` trains it
+on the folders, and sealed as a trial, which counts as no release, and attacked as ``attack`` does.
+No level of ``seal --privacy`` is made of this: it holds for these pictures alone.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ SUPPLIED = tuple(f"sealed:seal_step={n},condition_step={m}" for n, m in ((600, 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnConfig:
-    """Whose pictures, which points, and how large: of training as in ``CompareConfig``, of attacks as in ``AuditConfig``.
+    """Whose pictures, which points, and how large: of training as in ``CompareConfig``, of attacks
+    as in ``AuditConfig``.
 
     Attributes:
         folders: one an owner.
@@ -64,13 +66,15 @@ def run(
     config: OwnConfig, out: Path, *, command: str = "sfumato calibrate", say: Callable[[str], None] = lambda text: None,
     tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure what ``out`` lacks, and return every point with what it is worth and what came back of it, and the best that passed.
+    """Measure what ``out`` lacks, and return every point with what it is worth and what came back
+    of it, and the best that passed.
 
     ``out`` is made private: it holds true pictures and records that must not leave.
 
     Raises:
-        UserError: a point that seals nothing, a condition that does not fit, no public pictures where they are needed, or an ``out``
-            from which pictures would get away; all of it before anything is trained.
+        UserError: a point that seals nothing, a condition that does not fit, no public pictures
+            where they are needed, or an ``out`` from which pictures would get away; all of it
+            before anything is trained.
     """
     words = config.points or (SUPPLIED if conditioned.supplied(config.condition) else frontier.DERIVED)
     points = {word: settings_of(word, config.condition) for word in words}
@@ -103,7 +107,8 @@ def settings_of(word: str, condition: str) -> SealSettings:
     """The settings of a seal that a point stands for.
 
     Raises:
-        UserError: a scheme that makes no records, options that are not the seal's, or a condition that no server can find.
+        UserError: a scheme that makes no records, options that are not the seal's, or a condition
+            that no server can find.
     """
     arms.check_arms((word,))
     scheme, options = arms.resolved(word)
@@ -117,7 +122,8 @@ def _point(
     word: str, settings: SealSettings, row: Mapping[str, Any], config: OwnConfig, base: Base, out: Path, say: Callable[[str], None],
     tell: TellOf,
 ) -> dict[str, Any]:  # fmt: skip
-    """What a point is worth, and what the best attack got of any owner's pictures; its gates are those of all owners."""
+    """What a point is worth, and what the best attack got of any owner's pictures; its gates are
+    those of all owners."""
     asked = {name: values for name, values in gates.thresholds().items() if name in TARGETS}
     audits, checked = [], []
     for number, folder in enumerate(config.folders, 1):
@@ -140,7 +146,8 @@ def _point(
 
 
 def best_of(attacked: Sequence[Mapping[str, dict[str, Any]]], target: str) -> dict[str, Any] | None:
-    """What the best attack got of ``target``, over owners, variants and pools; None where none was scored."""
+    """What the best attack got of ``target``, over owners, variants and pools; None where none was
+    scored."""
     cells = [
         {"attack": name, **{key: kept["targets"][target][key] for key in ("score", "low", "high", "prior_only", "n")}}
         for table in attacked for name, one in gates.variants(table) for kept in one.get("pools", {}).values() if target in kept["targets"]
@@ -149,13 +156,15 @@ def best_of(attacked: Sequence[Mapping[str, dict[str, Any]]], target: str) -> di
 
 
 def choose(points: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The point that is followed best among those whose gates passed, and in which no attack failed; None where there is none."""
+    """The point that is followed best among those whose gates passed, and in which no attack
+    failed; None where there is none."""
     passed = {word: found["adherence"]["mean"] for word, found in points.items() if found["passed"] and not found["failed"]}
     return max(passed, key=lambda word: float(passed[word]), default=None)
 
 
 def commands(settings: SealSettings) -> list[str]:
-    """A trial of these settings, and all attacks on it, with ``RECORDS`` and ``PICTURES`` for the folders."""
+    """A trial of these settings, and all attacks on it, with ``RECORDS`` and ``PICTURES`` for the
+    folders."""
     step = "none" if settings.condition_step is None else str(settings.condition_step)
     leaves = "" if settings.derived else f" --condition-step {step}"
     seal_step = "none" if settings.seal_step is None else str(settings.seal_step)

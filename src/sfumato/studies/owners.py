@@ -13,7 +13,8 @@ OWNERS = {"studio": "recombined", "clinic": "unseen_part"}
 
 
 def write_folder(pictures: PictureSet, folder: Path, *, conditions: bool = False) -> Path:
-    """Write pictures, their captions and people as an owner's folder, in the imagefolder layout; with ``conditions`` these, too."""
+    """Write pictures, their captions and people as an owner's folder, in the imagefolder layout;
+    with ``conditions`` these, too."""
     folder.mkdir(parents=True)
     rows = []
     for number, image in enumerate(pictures.images):

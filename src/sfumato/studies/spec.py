@@ -1,4 +1,5 @@
-"""A scheme with its options as one word: ``sealed``, ``sealed:seal_step=700,clip=none``, ``oneway:t_min=300,activation=identity``."""
+"""A scheme with its options as one word: ``sealed``, ``sealed:seal_step=700,clip=none``,
+``oneway:t_min=300,activation=identity``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,2 @@
-"""What a shared LoRA tells of who is in it: the attacker, one's own files (``files``), and the whole study (``study``)."""
+"""What a shared LoRA tells of who is in it: the attacker, one's own files (``files``), and the
+whole study (``study``)."""

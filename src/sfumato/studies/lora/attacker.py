@@ -1,4 +1,5 @@
-"""The attacker who reads adapters: trained on public people's, or the one that ships; and what it knows of the public."""
+"""The attacker who reads adapters: trained on public people's, or the one that ships; and what it
+knows of the public."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ WAIT = timedelta(days=7)  # for the first process, which trains the encoder alon
 
 
 def base_of(name: str = "tiny") -> Base:
-    """The base of a study, where it computes fastest: of several processes, each on a device of its own. People are drawn for the tiny one,
-    and enlarged for others."""
+    """The base of a study, where it computes fastest: of several processes, each on a device of its
+    own. People are drawn for the tiny one, and enlarged for others."""
     return load_base(name, device=str(_processes().device))
 
 
@@ -44,10 +45,11 @@ def train_attacker(
     overwrite: bool = False,
     tell: TellOf = lambda what, done, total: None,
 ) -> Autoencoder:
-    """Public people's adapters, then an encoder of them, kept in ``out``. What is there is not made again.
+    """Public people's adapters, then an encoder of them, kept in ``out``. What is there is not made
+    again.
 
-    Several processes (``accelerate launch`` on GPUs, ``torchrun`` on CPUs) share the people; the first then trains the encoder, and each
-    loads it.
+    Several processes (``accelerate launch`` on GPUs, ``torchrun`` on CPUs) share the people; the
+    first then trains the encoder, and each loads it.
 
     Args:
         base: the base.
@@ -76,7 +78,8 @@ def train_attacker(
 
 
 def of_public(base: Base, config: PeopleConfig, work: Path) -> tuple[object, ...]:
-    """What the attacker knows of public people: their pictures, and of as many as ``work`` has their adapters."""
+    """What the attacker knows of public people: their pictures, and of as many as ``work`` has
+    their adapters."""
     drawn = people.public_people(config)
     images = people.fitted(drawn.images, base)
     shown = PublicPeople(images, base.encode_pixels(images), drawn.identities)
@@ -90,7 +93,8 @@ def _adapters(work: Path, config: PeopleConfig) -> Path:
 
 
 def shipped(base: Base) -> Path:
-    """The trained attacker that comes with the library: ``docs/results/weights.md`` says what it was made of and how far it gets.
+    """The trained attacker that comes with the library: ``docs/results/weights.md`` says what it
+    was made of and how far it gets.
 
     Raises:
         UserError: the base is not the one that it comes for.

@@ -1,4 +1,5 @@
-"""A user's own line-up: other pictures of people, one of whom may be in a shared file, and who of them it most likely is."""
+"""A user's own line-up: other pictures of people, one of whom may be in a shared file, and who of
+them it most likely is."""
 
 from __future__ import annotations
 
@@ -22,14 +23,17 @@ FIX = "put a `person` into every row of metadata.jsonl, or the pictures of each 
 
 
 def read_candidates(folder: Path, *, base: Base) -> tuple[LineUp, tuple[str, ...]]:
-    """The people of a folder, sorted, as many pictures of each as the one with the fewest has; and their names.
+    """The people of a folder, sorted, as many pictures of each as the one with the fewest has; and
+    their names.
 
     Args:
-        folder: with a table that has a ``person`` column, or with a folder of pictures for each person.
+        folder: with a table that has a ``person`` column, or with a folder of pictures for each
+            person.
         base: whose latents are wanted.
 
     Raises:
-        UserError: no such folder, a picture of nobody or of fewer than two people, or one that cannot be read.
+        UserError: no such folder, a picture of nobody or of fewer than two people, or one that
+            cannot be read.
     """
     folder = Path(folder)
     below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")) if folder.is_dir() else []
@@ -50,7 +54,8 @@ def read_candidates(folder: Path, *, base: Base) -> tuple[LineUp, tuple[str, ...
 
 
 def rank(known: Scenario, line_up: LineUp, names: tuple[str, ...], *, effort: Effort, seed: int) -> dict[str, Any]:
-    """By attack who comes first, ``SHOWN`` candidates with their scores; or, as ``failed``, why an attack came to nothing."""
+    """By attack who comes first, ``SHOWN`` candidates with their scores; or, as ``failed``, why an
+    attack came to nothing."""
     rows = ["lineup_likelihood:raw"]
     if known.get(PublicAdapters) is not None:
         rows = ["lineup_likelihood:calibrated", "read_identity:cosine"]

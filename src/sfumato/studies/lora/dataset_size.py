@@ -25,8 +25,9 @@ SIZES = (1, 2, 3, 5, 8)
 def measure(
     base: Base, config: PeopleConfig, folder: Path, *, known: int = 8, asked: int = 4, tell: TellOf = lambda what, done, total: None
 ) -> dict[str, Any]:
-    """On how many pictures was it trained? ``known`` adapters of each of ``SIZES`` to learn from, ``asked`` of other people to be guessed;
-    all by the usual recipe, which the attacker knows. Chance is 1 in 5."""
+    """On how many pictures was it trained? ``known`` adapters of each of ``SIZES`` to learn from,
+    ``asked`` of other people to be guessed; all by the usual recipe, which the attacker knows.
+    Chance is 1 in 5."""
     count = known + asked
     drawn = store.distinct(
         people.STYLE, "public", count * len(SIZES), max(SIZES), seed=config.seed, purpose="lora sizes"

@@ -1,4 +1,5 @@
-"""What a shared LoRA gives away of who was fine-tuned on: every attack on the same victims, beside what the owner and anybody can draw.
+"""What a shared LoRA gives away of who was fine-tuned on: every attack on the same victims, beside
+what the owner and anybody can draw.
 
 What a gate has to say of the owner's own pictures, and how attacks are compared, is in ``table``.
 """
@@ -40,7 +41,8 @@ GUIDANCE = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One line of the table: an attack, what it is told beside the file, and the trained attacker that it uses, where there are several."""
+    """One line of the table: an attack, what it is told beside the file, and the trained attacker
+    that it uses, where there are several."""
 
     attack: str
     attacker: str = ""
@@ -61,11 +63,11 @@ class Row:
 
 
 def all_rows(models: Mapping[str, Autoencoder]) -> tuple[Row, ...]:
-    """Every attack that leads to a person, with and without what may have leaked beside the file; ``models`` are trained attackers by any
-    name. Those that rank a line-up themselves come first.
+    """Every attack that leads to a person, with and without what may have leaked beside the file;
+    ``models`` are trained attackers by any name. Those that rank a line-up themselves come first.
 
-    The first attacker of each encoder is also shown another victim's file: what that recovers was not read off the victim's weights. And
-    it is told the number of steps.
+    The first attacker of each encoder is also shown another victim's file: what that recovers was
+    not read off the victim's weights. And it is told the number of steps.
     """
     found = [Row(attack=f"{name}:{v}") for name in ("lineup_likelihood", "read_identity") for v in attacks.attack(name).VARIANTS]
     found += [Row(attack=f"prior_sampling:{v}") for v in attacks.attack("prior_sampling").VARIANTS]
@@ -92,7 +94,8 @@ def evaluate(
     models: Mapping[str, Autoencoder] | None = None, effort: Effort = "quick", anyway: bool = False,
     command: str = "sfumato attack-weights evaluate", tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Attack every victim in every way that ``out`` lacks, and return the table. First of all the gate: below it nothing is attacked.
+    """Attack every victim in every way that ``out`` lacks, and return the table. First of all the
+    gate: below it nothing is attacked.
 
     Args:
         base: the base.
@@ -165,7 +168,8 @@ def line_up_of(base: Base, images: np.ndarray) -> LineUp:
 def _forget(
     figures: dict[str, Any], rows: tuple[Row, ...], models: Mapping[str, Autoencoder], public: PublicAdapters | None = None
 ) -> None:
-    """Drop what another attacker of the same name found, or one that learned from other public adapters."""
+    """Drop what another attacker of the same name found, or one that learned from other public
+    adapters."""
     runs = figures.setdefault("attackers", {})
     for row in rows:
         name, _, variant = row.attack.partition(":")
@@ -181,8 +185,8 @@ def _forget(
 def scenario(
     victim: Victim, known: Scenario, config: PeopleConfig, row: Row, models: Mapping[str, Autoencoder], another: Victim | None = None
 ) -> Scenario:
-    """What the attacker has of one victim: the file, a usual recipe, the class; the steps and the trigger where a row says so; and the
-    file of ``another`` for a control."""
+    """What the attacker has of one victim: the file, a usual recipe, the class; the steps and the
+    trigger where a row says so; and the file of ``another`` for a control."""
     encoder = row.attack.partition(":")[2]
     model = models.get(row.attacker or encoder)
     if model is not None:
@@ -228,8 +232,8 @@ def drawn(base: Base, prompt: str, effort: Effort, seed: int) -> np.ndarray:
 
 
 def _sheet(figures: dict[str, Any], victims: list[Victim], out: Path, *, count: int = 10) -> None:
-    """Private pictures, the owner's own samples, and each picture-making attack's best guess, person by person: of those on whom all were
-    tried."""
+    """Private pictures, the owner's own samples, and each picture-making attack's best guess,
+    person by person: of those on whom all were tried."""
     order = sorted(figures["attacks"], key=lambda label: -figures["attacks"][label].get("top1", -1.0))
     order = [label for label in order if not label.startswith(LINE_UP)]
     labels = [label for label in (OWNER, FLOOR, *order) if any("hit" in cell for cell in figures["cells"][label].values())]

@@ -1,4 +1,5 @@
-"""Who judges what came of a shared LoRA: one answer in a line-up for each victim, and how near pictures came."""
+"""Who judges what came of a shared LoRA: one answer in a line-up for each victim, and how near
+pictures came."""
 
 from __future__ import annotations
 
@@ -23,9 +24,11 @@ ATTRIBUTES = ("skin", "hair")
 
 
 class Judge:
-    """Scores pictures of one person: who is recognised, how alike, and whether a private picture was copied.
+    """Scores pictures of one person: who is recognised, how alike, and whether a private picture
+    was copied.
 
-    Every pool has a line-up of its own, of people of that pool: strangers who lack what is rare in it would make it an easy one.
+    Every pool has a line-up of its own, of people of that pool: strangers who lack what is rare in
+    it would make it an easy one.
     """
 
     def __init__(self, victims: list[Victim], each: int, seed: int) -> None:
@@ -58,7 +61,8 @@ class Judge:
                 "nearest other": float(usual), **right}  # fmt: skip
 
     def named(self, scores: torch.Tensor, victim: Victim) -> dict[str, Any]:
-        """Of scores ``(M,)`` of the people in the pool's line-up: whoever scores as much as the victim ranks before them."""
+        """Of scores ``(M,)`` of the people in the pool's line-up: whoever scores as much as the
+        victim ranks before them."""
         line_up = self.line_ups[victim.pool]
         if scores.shape != (len(line_up.people),):
             raise UserError(f"scores of shape {tuple(scores.shape)}", expected=f"one for each of {len(line_up.people)} people")
@@ -68,14 +72,16 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Shuffled:
-    """A line-up in an order that says nothing: pictures uint8 ``(M, K, H, W, 3)``, and whose they are, which is the judge's alone."""
+    """A line-up in an order that says nothing: pictures uint8 ``(M, K, H, W, 3)``, and whose they
+    are, which is the judge's alone."""
 
     images: np.ndarray
     people: tuple[str, ...]
 
 
 def _people(victims: list[Victim], pool: str, each: int, seed: int) -> tuple[np.ndarray, list[str]]:
-    """The victims' other pictures, and strangers of the same pool up to the least number of people: ``(M, each, H, W, 3)``, and who."""
+    """The victims' other pictures, and strangers of the same pool up to the least number of people:
+    ``(M, each, H, W, 3)``, and who."""
     images = np.stack([victim.pictures.images[each : 2 * each] for victim in victims])
     people = [victim.pictures.identities[each] for victim in victims]
     known = set(people)

@@ -1,4 +1,5 @@
-"""Was a picture trained on? Members against other pictures of the same person, and against strangers'."""
+"""Was a picture trained on? Members against other pictures of the same person, and against
+strangers'."""
 
 from __future__ import annotations
 
@@ -30,19 +31,22 @@ def measure(
     base: Base, victims: list[Victim], config: PeopleConfig, *, effort: Effort = "quick", shadowed: int = 0,
     tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """By variant: how well members are told from other pictures of the same person, and from strangers' pictures.
+    """By variant: how well members are told from other pictures of the same person, and from
+    strangers' pictures.
 
     Args:
         base: the base.
-        victims: whose candidates are their own pictures, half of them members, and as many of the next victim.
+        victims: whose candidates are their own pictures, half of them members, and as many of the
+            next victim.
         config: of the people.
         effort: of the attacks.
-        shadowed: for how many victims LiRA gets shadows: adapters trained on random halves of the candidates.
+        shadowed: for how many victims LiRA gets shadows: adapters trained on random halves of the
+            candidates.
         tell: progress.
 
     Returns:
-        for each variant and kind of other pictures AUC (chance 0.5) and the share of members above what 1 in 100 others pass, with 95 %
-        intervals over victims, and n.
+        for each variant and kind of other pictures AUC (chance 0.5) and the share of members above
+        what 1 in 100 others pass, with 95 % intervals over victims, and n.
     """
     found: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
     for number, victim in enumerate(victims):
@@ -89,7 +93,8 @@ def _told_apart(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
 
 
 def _auc(inside: np.ndarray, outside: np.ndarray) -> float:
-    """How often a score of ``inside`` is above one of ``outside``; ties count half (Mann and Whitney)."""
+    """How often a score of ``inside`` is above one of ``outside``; ties count half (Mann and
+    Whitney)."""
     ranks = rankdata(np.concatenate([inside, outside]))[: len(inside)]
     return float((ranks.mean() - (len(inside) + 1) / 2) / len(outside))
 

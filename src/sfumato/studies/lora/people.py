@@ -1,7 +1,8 @@
-"""Who is fine-tuned on in the study of shared weights: public people by the engine, private ones by the ordinary path.
+"""Who is fine-tuned on in the study of shared weights: public people by the engine, private ones by
+the ordinary path.
 
-The attacker's recipe is not exactly the victim's: victims draw their number of steps and their rate from a stated range, and odd ones have
-another rank and other targets altogether.
+The attacker's recipe is not exactly the victim's: victims draw their number of steps and their rate
+from a stated range, and odd ones have another rank and other targets altogether.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ class PeopleConfig:
 
     Attributes:
         public: people whose adapters the attacker trains.
-        victims: private people of each pool; odd ones are the same people, fine-tuned by another recipe.
+        victims: private people of each pool; odd ones are the same people, fine-tuned by another
+            recipe.
         each: pictures of each person that are trained on; as many others go to the gallery.
         rank, steps, batch, lr: of the usual recipe.
         prior_batch: pictures of the class in every step; 0 for no prior preservation.
         keep: how many steps of each public adapter are kept, evenly up to the last.
-        steps_range, lr_range: of victims, as multiples of the recipe's. Public people are trained for as long as the longest victim, each
-            at a rate of its own in that range: the attacker knows the range, and no victim's numbers.
+        steps_range, lr_range: of victims, as multiples of the recipe's. Public people are trained
+            for as long as the longest victim, each at a rate of its own in that range: the attacker
+            knows the range, and no victim's numbers.
         odd_rank, odd_targets: of odd victims.
         together: adapters at once.
         seed: of all of it.
@@ -104,7 +107,8 @@ class PeopleConfig:
 
 @dataclass(frozen=True, eq=False)
 class Victim:
-    """One private person: the shared file, the pictures it was made from, and what only the owner and the judge know."""
+    """One private person: the shared file, the pictures it was made from, and what only the owner
+    and the judge know."""
 
     name: str
     pool: str
@@ -114,7 +118,8 @@ class Victim:
 
 
 def public_people(config: PeopleConfig) -> PictureSet:
-    """The attacker's people, of the half that the judge's head never saw; ``each`` pictures of each, person by person."""
+    """The attacker's people, of the half that the judge's head never saw; ``each`` pictures of
+    each, person by person."""
     return store.distinct(
         STYLE, "public", config.public, config.each, seed=config.seed, purpose="lora public", keep=lambda key: half(key) == 1
     )
@@ -166,7 +171,8 @@ def train_public(
 
 
 def kept_public(base: Base, people: PictureSet, folder: Path, config: PeopleConfig) -> PublicAdapters | None:
-    """The adapters of ``people`` that ``folder`` has, at the steps at which people share one; None where it has fewer than two.
+    """The adapters of ``people`` that ``folder`` has, at the steps at which people share one; None
+    where it has fewer than two.
 
     Args:
         base: the base.
@@ -191,7 +197,8 @@ def kept_public(base: Base, people: PictureSet, folder: Path, config: PeopleConf
 def train_victims(
     base: Base, config: PeopleConfig, folder: Path, *, odd: bool = False, tell: TellOf = lambda what, done, total: None
 ) -> list[Victim]:
-    """Every private person's adapter, by PEFT, one after another, as a file that is shared; an interrupted one goes on."""
+    """Every private person's adapter, by PEFT, one after another, as a file that is shared; an
+    interrupted one goes on."""
     found: list[Victim] = []
     of_class = cache(lambda: class_of(base, config.seed + 1) if config.prior_batch else None)  # drawn once, if somebody is trained
     kind = ("odd-" if odd else "") + ("" if config.prior_batch else "no-prior-")
@@ -242,7 +249,8 @@ def _victim(
 
 
 def prompt_of(draws: random.Random) -> str:
-    """What an owner calls its person by: a word of its own that means nothing, so that nobody finds it by trying usual ones."""
+    """What an owner calls its person by: a word of its own that means nothing, so that nobody finds
+    it by trying usual ones."""
     word = "".join(draws.choice("bcdfghjklmnpqrstvwxz") + draws.choice("aeiouy") for _ in range(3))
     return f"a photo of {word} {KIND}"
 
@@ -252,7 +260,8 @@ def _rate(config: PeopleConfig, draws: random.Random) -> float:
 
 
 def task_of(latents: torch.Tensor, *, prompt: str, seed: int, of_class: torch.Tensor | None, lr: float | None = None) -> Task:
-    """One person's training: latents ``(N, 4, h, w)`` under one prompt, the class's pictures beside them."""
+    """One person's training: latents ``(N, 4, h, w)`` under one prompt, the class's pictures beside
+    them."""
     return Task(latents=latents, prompts=(prompt,) * len(latents), seed=seed, class_latents=of_class, class_prompt=CLASS_PROMPT, lr=lr)
 
 

@@ -19,8 +19,9 @@ def run(
     anyway: bool = False, only: tuple[str, ...] = (), effort: Effort = "quick",
     command: str = "sfumato attack-weights evaluate", tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Private people's adapters, and every attack on each of them (or those rows of ``only``), unless the gate is not passed; see
-    ``evaluate.evaluate``. Where no attacker is named it is the one that ships, if one does for ``base``."""
+    """Private people's adapters, and every attack on each of them (or those rows of ``only``),
+    unless the gate is not passed; see ``evaluate.evaluate``. Where no attacker is named it is the
+    one that ships, if one does for ``base``."""
     models = attacker.named(base, attackers or ([attacker.shipped(base)] if base.name == DEFAULT else []))
     victims = people.train_victims(base, config, work / "victims", odd=odd, tell=tell)
     known = Scenario(base, *attacker.of_public(base, config, work))

@@ -1,8 +1,9 @@
-"""From hits and misses of every attack on every victim to the table: intervals, the gate, and attack against attack.
+"""From hits and misses of every attack on every victim to the table: intervals, the gate, and
+attack against attack.
 
-Gate: the owner's own pictures, drawn with the trigger, must lead to the right person in at least a quarter of the cases among
-200, while the same prompt on the undamaged base does in at most one of twenty. Below that nothing was learned that could leak, and a failed
-attack says nothing.
+Gate: the owner's own pictures, drawn with the trigger, must lead to the right person in at least a
+quarter of the cases among 200, while the same prompt on the undamaged base does in at most one of
+twenty. Below that nothing was learned that could leak, and a failed attack says nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ MEASURED = {
 
 
 def table(cells: dict[str, dict[str, Any]], pools: dict[str, str], chance: float) -> dict[str, Any]:
-    """By attack: top-1 with its interval, over all victims and by pool, paired with the same prompt on the base; the gate; and attack
-    against attack. An attempt that failed named nobody.
+    """By attack: top-1 with its interval, over all victims and by pool, paired with the same prompt
+    on the base; the gate; and attack against attack. An attempt that failed named nobody.
 
     Args:
         cells: by label and victim.
@@ -82,9 +83,10 @@ def _row(kept: dict[str, Any], floor: dict[str, Any], pools: dict[str, str]) -> 
 
 
 def _pairs(hits: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Every network autoencoder and every attack that ranks a line-up itself against every other attack that is not told the steps or the
-    trigger, and an autoencoder against itself told the number of steps, victim by victim; the one that names more people stands first. p is
-    two-sided, Holm-corrected over all pairs."""
+    """Every network autoencoder and every attack that ranks a line-up itself against every other
+    attack that is not told the steps or the trigger, and an autoencoder against itself told the
+    number of steps, victim by victim; the one that names more people stands first. p is two-sided,
+    Holm-corrected over all pairs."""
     told = ("steps known", "trigger known")
     plain = [label for label in hits if not any(word in label for word in told)]
     kinds = ("network_autoencoder", *LINE_UP)

@@ -1,6 +1,8 @@
-"""What an attack brought back, looked at before it is scored: an attack may raise anything, and return anything.
+"""What an attack brought back, looked at before it is scored: an attack may raise anything, and
+return anything.
 
-Whatever it does becomes a ``Failed`` with the reason, so that the others go on and the report is written.
+Whatever it does becomes a ``Failed`` with the reason, so that the others go on and the report is
+written.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ WORDS = 300  # characters of an error that are kept: a message may quote a whole
 
 
 def tried(attack: Callable[[], object], *, count: int) -> Answer:
-    """What ``attack`` answers about at most ``count`` records, or why that is no answer. Only an interrupt gets through."""
+    """What ``attack`` answers about at most ``count`` records, or why that is no answer. Only an
+    interrupt gets through."""
     try:
         answer = attack()
     except (Exception, SystemExit) as error:
@@ -72,7 +75,8 @@ def trouble(guess: Guess, count: int) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The same as JSON can hold and read again: numbers that are not finite, and what is no number or text, become words."""
+    """The same as JSON can hold and read again: numbers that are not finite, and what is no number
+    or text, become words."""
     if isinstance(value, dict):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,9 @@
 """What an attacker gets from an owner's own records, before anybody else has them.
 
-The owner holds the pictures, so every guess can be scored: each record finds its picture first, by the owner's private ledger or, where
-that does not hold it, by likelihood. The attackers are given what a server would be given, and public pictures of other people; they never
-see the truth, nor which record is which picture.
+The owner holds the pictures, so every guess can be scored: each record finds its picture first, by
+the owner's private ledger or, where that does not hold it, by likelihood. The attackers are given
+what a server would be given, and public pictures of other people; they never see the truth, nor
+which record is which picture.
 """
 
 from __future__ import annotations
@@ -57,11 +58,14 @@ class AuditConfig:
         attacks: rows of ``attacks.rows()``; empty for all.
         effort: of each attack.
         base: that the records were sealed for.
-        public: a folder of other people's pictures of the same kind; None for invented people, which suit the tiny base.
-        controlnet: what the server has trained from the records; None: one is trained here, as a server would.
+        public: a folder of other people's pictures of the same kind; None for invented people,
+            which suit the tiny base.
+        controlnet: what the server has trained from the records; None: one is trained here, as a
+            server would.
         people, each: how many invented public people, and pictures of each.
         seed: of everything that attackers draw.
-        crop: of pictures that are no squares, as ``seal`` was told; None: as this machine keeps it of the release.
+        crop: of pictures that are no squares, as ``seal`` was told; None: as this machine keeps it
+            of the release.
     """
 
     attacks: tuple[str, ...] = ()
@@ -80,14 +84,16 @@ def run(
     asked: dict[str, dict[str, Any]], gates_from: str = "", command: str = "sfumato attack", say: Callable[[str], None] = lambda text: None,
     tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Attack the records in ``folder``, score against ``truth_folder``, check the gates ``asked``; goes on where ``out`` stopped.
+    """Attack the records in ``folder``, score against ``truth_folder``, check the gates ``asked``;
+    goes on where ``out`` stopped.
 
-    ``gates_from`` says on the page where ``asked`` stands. ``say`` is told beforehand how long each attack will take. Whatever an attack
-    does, the others go on and the page is written. ``out`` is made private: it holds true pictures.
+    ``gates_from`` says on the page where ``asked`` stands. ``say`` is told beforehand how long each
+    attack will take. Whatever an attack does, the others go on and the page is written. ``out`` is
+    made private: it holds true pictures.
 
     Raises:
-        UserError: records that cannot be believed or are not of these pictures, settings that do not fit what ``out`` holds, or an
-            ``out`` from which pictures would get away.
+        UserError: records that cannot be believed or are not of these pictures, settings that do
+            not fit what ``out`` holds, or an ``out`` from which pictures would get away.
     """
     audit_folder.check(out, folder, truth_folder)
     manifest = manifests.read(folder)
@@ -202,12 +208,14 @@ def not_run(row: str, effort: Effort, silent: Silent) -> dict[str, Any] | None:
 
 
 def _releases(records: Records) -> int:
-    """How often the picture that was released most often was, by the owner's own statement: earlier releases are not in the folder."""
+    """How often the picture that was released most often was, by the owner's own statement: earlier
+    releases are not in the folder."""
     return max(int(manifest.privacy.get("releases", 1)) for manifest in records.manifests)
 
 
 def check_public(base: str, settings: SealSettings) -> None:
-    """Refuse an audit without ``--public`` where nothing can be invented that is like an owner's pictures.
+    """Refuse an audit without ``--public`` where nothing can be invented that is like an owner's
+    pictures.
 
     Raises:
         UserError: another base than the tiny one, or a condition that came with the folder.
@@ -250,7 +258,8 @@ def _given(folder: Path, base: Base, settings: SealSettings, crop: Crop) -> Publ
 
 
 def _scenario(found: Audited, held: np.ndarray, base: Base, public: Public, config: AuditConfig) -> Scenario:
-    """What a server has, and besides, to be on the safe side, the candidates and which records show the same person."""
+    """What a server has, and besides, to be on the safe side, the candidates and which records show
+    the same person."""
     records, settings = found.records, found.records.manifests[0].settings
     known: list[object] = [Latents(records.z_n[:][None], records.n[None]), Mechanism(scenarios.sealed(base, settings)), base, public]
     if not settings.derived:

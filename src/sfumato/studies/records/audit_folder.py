@@ -1,4 +1,5 @@
-"""Where an audit lies: it holds true pictures and what attackers made of them, so it is private, and never beside what is uploaded."""
+"""Where an audit lies: it holds true pictures and what attackers made of them, so it is private,
+and never beside what is uploaded."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ _OURS = frozenset({FIGURES, "attack.html", "attack.png", "pictures", "work"})
 
 
 def default(records: Path, *settings: object) -> Path:
-    """The place of an audit of ``records`` under ``settings``, the same each time: ``$SFUMATO_HOME/audits/NAME-HASH``.
+    """The place of an audit of ``records`` under ``settings``, the same each time:
+    ``$SFUMATO_HOME/audits/NAME-HASH``.
 
     Raises:
         UserError: a folder without a manifest.
@@ -28,7 +30,8 @@ def check(out: Path, records: Path, pictures: Path) -> None:
     """Refuse a place from which true pictures would be uploaded, or sealed.
 
     Raises:
-        UserError: ``out`` in the folder of records or of pictures, around one of them, or among other files.
+        UserError: ``out`` in the folder of records or of pictures, around one of them, or among
+            other files.
     """
     where = out.resolve()
     for folder, what, why in (

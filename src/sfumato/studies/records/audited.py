@@ -1,6 +1,8 @@
-"""What is audited: an owner's records, or a random part of them; which pictures they are; who is on these, and what is told apart.
+"""What is audited: an owner's records, or a random part of them; which pictures they are; who is on
+these, and what is told apart.
 
-The folder may hold 100,000 pictures. They are read and encoded a block at a time, and only what the audited records need is kept.
+The folder may hold 100,000 pictures. They are read and encoded a block at a time, and only what the
+audited records need is kept.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ LATENTS = 2**27  # bytes of latents that are kept from the matching; those of mo
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """A folder's pictures, read when asked for; a picture's number is its place in the folder's listing.
+    """A folder's pictures, read when asked for; a picture's number is its place in the folder's
+    listing.
 
     Attributes:
         folder: the listing.
@@ -73,7 +76,8 @@ class Pictures:
         return len(self.people)
 
     def blocks(self, wanted: Sequence[int], *, skip: bool = False) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-        """Pictures by number: numbers, uint8 images and conditions ``(B, H, W, 3)``; with ``skip`` without those that cannot be read."""
+        """Pictures by number: numbers, uint8 images and conditions ``(B, H, W, 3)``; with ``skip``
+        without those that cannot be read."""
         for i in range(0, len(wanted), BLOCK):
             found, drawn = [], []
             for number in wanted[i : i + BLOCK]:
@@ -98,8 +102,8 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Silent:
-    """Targets of which nothing can be found out here, and why: the folder tells nothing (``unasked``), or what it tells cannot be judged
-    (``untested``), which is no pass."""
+    """Targets of which nothing can be found out here, and why: the folder tells nothing
+    (``unasked``), or what it tells cannot be judged (``untested``), which is no pass."""
 
     unasked: dict[str, str] = field(default_factory=dict)
     untested: dict[str, str] = field(default_factory=dict)
@@ -152,7 +156,8 @@ def chosen(total: int, most: int, seed: int) -> torch.Tensor:
 
 
 def taken(row: str, effort: Effort, count: int) -> int:
-    """How many of ``count`` audited records an attack is given; 0 where it is left out at this effort."""
+    """How many of ``count`` audited records an attack is given; 0 where it is left out at this
+    effort."""
     name, _, variant = row.partition(":")
     most = attempts.count(attacks.attack(name), effort, variant) or 0
     given = next((given for below, given in DEAR.get(effort, ()) if most < below), most)
@@ -160,10 +165,12 @@ def taken(row: str, effort: Effort, count: int) -> int:
 
 
 def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed: int) -> Audited:
-    """Draw the records to audit and find their pictures: by this machine's private ledger where it holds the records, else by likelihood.
+    """Draw the records to audit and find their pictures: by this machine's private ledger where it
+    holds the records, else by likelihood.
 
     Raises:
-        UserError: records that are not of these pictures; or, where no ledger holds them, so much noise that nobody can tell.
+        UserError: records that are not of these pictures; or, where no ledger holds them, so much
+            noise that nobody can tell.
     """
     manifest = records.manifests[0]
     settings = manifest.settings
@@ -227,10 +234,11 @@ def audited(records: Records, pictures: Pictures, base: Base, *, most: int, seed
 
 
 def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, Silent]:
-    """What is true of the audited records; the numbers of the candidates for linkage, in the folder's order; and what cannot be asked or
-    tested.
+    """What is true of the audited records; the numbers of the candidates for linkage, in the
+    folder's order; and what cannot be asked or tested.
 
-    Of each person every other picture is looked for, and the rest, with the pictures that were not sealed, is in the gallery.
+    Of each person every other picture is looked for, and the rest, with the pictures that were not
+    sealed, is in the gallery.
     """
     pictures, own = found.pictures, found.own
     images, conditions = pictures.take(own.tolist())
@@ -254,7 +262,8 @@ def truth_of(found: Audited, *, seed: int) -> tuple[Truth, np.ndarray, Silent]:
 
 
 def _line_up(found: Audited, people: list[str], seed: int) -> tuple[tuple[np.ndarray, list[str]] | None, np.ndarray]:
-    """Pictures of people to find somebody among, or None; and the rows that are looked for there."""
+    """Pictures of people to find somebody among, or None; and the rows that are looked for
+    there."""
     pictures, own = found.pictures, found.own
     sealed = set(own.tolist())
     seen: dict[str, int] = {}
@@ -287,7 +296,8 @@ def _line_up(found: Audited, people: list[str], seed: int) -> tuple[tuple[np.nda
 
 
 def candidates(found: Audited, held: np.ndarray, *, copies: bool) -> Candidates:
-    """Pictures that somebody may hold, in the folder's order, and with ``copies`` JPEGs and crops of them, made when asked for."""
+    """Pictures that somebody may hold, in the folder's order, and with ``copies`` JPEGs and crops
+    of them, made when asked for."""
 
     def like(what: str) -> Copies:
         images = found.pictures.take(held.tolist())[0]

@@ -1,4 +1,5 @@
-"""One cell of a matrix: an attack on what is known of records, whatever it answers, scored or with the reason why not."""
+"""One cell of a matrix: an attack on what is known of records, whatever it answers, scored or with
+the reason why not."""
 
 from __future__ import annotations
 
@@ -38,10 +39,12 @@ def attack(
     scenario: Scenario, row: str, base: Base, work: Path, *, condition: str, effort: Effort, seed: int, records: int = 0,
     most: int | None = None, tell: Tell,
 ) -> tuple[Guess | NoChannel | Failed, Scenario]:  # fmt: skip
-    """One attack on as many of the records as it can afford, ``records`` at least and ``most`` at most, and what is known after it.
+    """One attack on as many of the records as it can afford, ``records`` at least and ``most`` at
+    most, and what is known after it.
 
-    What the server makes of the records, its ControlNet, is made (in ``work``, which is removed) when an attack lacks nothing else.
-    Whatever an attack raises or returns, it is an answer: at worst ``Failed``.
+    What the server makes of the records, its ControlNet, is made (in ``work``, which is removed)
+    when an attack lacks nothing else. Whatever an attack raises or returns, it is an answer: at
+    worst ``Failed``.
     """
     name, _, variant = row.partition(":")
     module = attacks.attack(name)
@@ -67,7 +70,8 @@ def attack(
 
 
 def server_trains(scenario: Scenario, base: Base, work: Path, *, condition: str, effort: Effort, seed: int) -> list[Trained]:
-    """The ControlNet that a server trains from the first release of latents and conditions; nothing where it gets no such pairs."""
+    """The ControlNet that a server trains from the first release of latents and conditions; nothing
+    where it gets no such pairs."""
     latents, conditions, mixed = scenario.get(Latents), scenario.get(Conditions), scenario.get(Mixed)
     if latents is None or (conditions is None and mixed is None):
         return []
@@ -96,9 +100,11 @@ def show(answer: Guess, base: Base, path: Path) -> None:
 def score(
     answer: Guess | NoChannel | Failed, truths: dict[str, Truth], priors: dict[str, Prior], base: Base, *, condition: str | None, seed: int
 ) -> dict[str, Any]:  # fmt: skip
-    """One answer as JSON: by pool its targets' scores, or why there are none. Row i of a guess is of pool i modulo the number of pools.
+    """One answer as JSON: by pool its targets' scores, or why there are none. Row i of a guess is
+    of pool i modulo the number of pools.
 
-    An answer that speaks of nothing that could be judged is ``not tested``: that is neither a success nor safety.
+    An answer that speaks of nothing that could be judged is ``not tested``: that is neither a
+    success nor safety.
     """
     if isinstance(answer, NoChannel):
         return {"outcome": "no channel", "why": str(answer)}

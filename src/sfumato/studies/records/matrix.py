@@ -1,7 +1,8 @@
 """Every attack on every scheme: what an attacker gets, beside what anybody could have guessed.
 
-A cell is an attack on what a scheme leaks of the private pools, attacked together (attackers learn on public people alone) and scored
-apart. Cells are kept as they are found, so that a run that was killed goes on.
+A cell is an attack on what a scheme leaks of the private pools, attacked together (attackers learn
+on public people alone) and scored apart. Cells are kept as they are found, so that a run that was
+killed goes on.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ CEILING = ("", "ceiling")  # the cell of no scheme and no attack: the true laten
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatrixConfig:
-    """The size of a matrix: ``people`` private people of each pool with ``each`` pictures to be attacked and as many others in the
-    gallery; ``public`` people of the attacker's with ``public_each`` pictures. ``records``: at least so many for every attack, whatever
-    it takes of itself."""
+    """The size of a matrix: ``people`` private people of each pool with ``each`` pictures to be
+    attacked and as many others in the gallery; ``public`` people of the attacker's with
+    ``public_each`` pictures. ``records``: at least so many for every attack, whatever it takes of
+    itself."""
 
     schemes: tuple[str, ...] = ("centralised", "fedavg", "split", "oneway", "oneway-withheld", "sealed", "sealed-derived")
     attacks: tuple[str, ...] = ()
@@ -81,7 +83,8 @@ def run(
     command: str = "sfumato matrix",
     tell: TellOf = lambda what, done, total: None,
 ) -> dict[str, Any]:
-    """Attack what ``out`` lacks, in so many processes, and return the whole matrix. ``command`` is noted as what makes it again."""
+    """Attack what ``out`` lacks, in so many processes, and return the whole matrix. ``command`` is
+    noted as what makes it again."""
     path = out / "matrix.json"
     varying = ("schemes", "attacks")
     identity = {name: value for name, value in asdict(config).items() if name not in varying}
@@ -139,7 +142,8 @@ def _found(
 
 
 def _units(wanted: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-    """Cells that one process does one after the other: of an attack that asks what another has said, both, for processes share nothing."""
+    """Cells that one process does one after the other: of an attack that asks what another has
+    said, both, for processes share nothing."""
     units: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for scheme, row in wanted:
         asked = getattr(attacks.attack(row.partition(":")[0]), "ASKS", row) if scheme else row
@@ -172,7 +176,8 @@ def _world(config: MatrixConfig) -> World:
 
 
 class World:
-    """Who attacks whom in a matrix, drawn once; and what is known under one scheme, until another is asked for."""
+    """Who attacks whom in a matrix, drawn once; and what is known under one scheme, until another
+    is asked for."""
 
     def __init__(self, config: MatrixConfig, tell: TellOf) -> None:
         self.config, self.base = config, load_base(device=choose_device())
@@ -209,9 +214,10 @@ class World:
 def table(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By scheme and attack what came out, its verdicts corrected over every test in the matrix.
 
-    An attack with several variants shows the one that got most, and each of them under ``variants``; what is beside ``pools`` is of the
-    pool in which it got most, and of the attack's first target that was judged (``effective_targets`` names all that it is effective
-    against). Where nothing was scored it is null.
+    An attack with several variants shows the one that got most, and each of them under
+    ``variants``; what is beside ``pools`` is of the pool in which it got most, and of the attack's
+    first target that was judged (``effective_targets`` names all that it is effective against).
+    Where nothing was scored it is null.
     """
     tests = {
         f"{name}|{pool}|{target}": {**found, "target": target}

@@ -1,8 +1,9 @@
-"""How long attacks on records take, so that it can be said beforehand: roughly, and from what was measured alone.
+"""How long attacks on records take, so that it can be said beforehand: roughly, and from what was
+measured alone.
 
-``assets/pace.json`` holds seconds of one busy core by attack and effort, fixed and a record, on the tiny base with a UNet
-that takes ``probe`` seconds; a slower machine or a larger base is told by its own probe. ``recipes/measure_pace.py``
-makes it of audits; what it lacks was never timed.
+``assets/pace.json`` holds seconds of one busy core by attack and effort, fixed and a record, on the
+tiny base with a UNet that takes ``probe`` seconds; a slower machine or a larger base is told by its
+own probe. ``recipes/measure_pace.py`` makes it of audits; what it lacks was never timed.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ PROBED = 4  # latents that the UNet is shown
 
 @lru_cache
 def measured() -> dict[str, Any]:
-    """The table that ships: ``probe``, and by effort and attack ``[fixed seconds, seconds a record]``."""
+    """The table that ships: ``probe``, and by effort and attack
+    ``[fixed seconds, seconds a record]``."""
     found: dict[str, Any] = json.loads((files("sfumato") / "assets" / "pace.json").read_text())
     return found
 
 
 def seconds(row: str, effort: Effort, records: int, *, slower: float = 1.0) -> float | None:
-    """What an attack takes of ``records`` where the machine is ``slower`` than the table's; None where nothing was measured."""
+    """What an attack takes of ``records`` where the machine is ``slower`` than the table's; None
+    where nothing was measured."""
     known = measured()["seconds"].get(effort, {}).get(row)
     if known is None:
         return None
@@ -55,7 +58,8 @@ def left(rows: list[str], effort: Effort, records: int, base: Base) -> str:
 
 
 def plan(rows: list[str], effort: Effort, records: int, base: Base) -> list[str]:
-    """What each attack will take and all of them, in lines; those that take less than a second are not named."""
+    """What each attack will take and all of them, in lines; those that take less than a second are
+    not named."""
     if not rows:
         return []
     factor, known = _slower(id(base), base), {}

@@ -1,4 +1,5 @@
-"""Who is in a study of attacks on records: the people attackers learn on, those who are attacked, and what anybody could have guessed."""
+"""Who is in a study of attacks on records: the people attackers learn on, those who are attacked,
+and what anybody could have guessed."""
 
 from __future__ import annotations
 
@@ -43,12 +44,15 @@ def victims(
     base: Base, public: Public, pools: tuple[str, ...], people: int, each: int, *, condition: str, seed: int,
     tell: TellOf = lambda what, done, total: None,
 ) -> tuple[scenarios.Private, dict[str, Truth], dict[str, Prior], list[object]]:  # fmt: skip
-    """Private people of all pools, each with ``each`` pictures to be attacked and as many others in the gallery.
+    """Private people of all pools, each with ``each`` pictures to be attacked and as many others in
+    the gallery.
 
-    Rows are interleaved: pool after pool, one picture of each person after another, so that the first records show different people.
+    Rows are interleaved: pool after pool, one picture of each person after another, so that the
+    first records show different people.
 
     Returns:
-        what owners hold; by pool what is true of it and what the prior alone guesses; and the candidates.
+        what owners hold; by pool what is true of it and what the prior alone guesses; and the
+        candidates.
     """
     parts: list[tuple[PictureSet, np.ndarray]] = []
     truths: dict[str, Truth] = {}
@@ -81,7 +85,8 @@ def victims(
 
 
 def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable[[], Copies]]:
-    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``, made when asked: JPEGs, or crops."""
+    """What somebody may hold in place of pictures uint8 ``(N, H, W, 3)``, made when asked: JPEGs,
+    or crops."""
 
     def like(change: Callable[[Image.Image], Image.Image]) -> Copies:
         return held(base, np.stack([np.asarray(change(Image.fromarray(image))) for image in images]), condition)
@@ -90,7 +95,8 @@ def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable
 
 
 def held(base: Base, images: np.ndarray, condition: str) -> Copies:
-    """Pictures uint8 ``(N, H, W, 3)`` as somebody holds them who knows the base and what conditions are."""
+    """Pictures uint8 ``(N, H, W, 3)`` as somebody holds them who knows the base and what conditions
+    are."""
     encode = partial(latents_of, base, condition=condition)
     return Copies(images, *encode(images), encode)
 
@@ -110,7 +116,8 @@ def _cropped(image: Image.Image) -> Image.Image:
 
 
 def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, drawn: int = 200) -> Prior:
-    """Guesses without a record: ``drawn`` samples of the base, used again and again, and the mean public latent, decoded."""
+    """Guesses without a record: ``drawn`` samples of the base, used again and again, and the mean
+    public latent, decoded."""
     several = min(count, drawn)
     images = base.decode_pixels(derive.from_nothing(base, several, condition=condition, seed=seed, steps=15).z_n[:])
     again = np.resize(np.arange(several), count)

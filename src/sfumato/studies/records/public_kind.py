@@ -1,4 +1,5 @@
-"""Are the public pictures that attackers learn from of the kind that the private ones are? Attackers with others look too weak."""
+"""Are the public pictures that attackers learn from of the kind that the private ones are?
+Attackers with others look too weak."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from sfumato.owner import domain
 
 
 def weak(private: torch.Tensor | None, public: torch.Tensor) -> str:
-    """Why attackers with these ``public`` latents ``(P, C, h, w)`` are weaker on ``private`` ones ``(N, C, h, w)`` than real ones would be;
-    the empty string where nothing says so."""
+    """Why attackers with these ``public`` latents ``(P, C, h, w)`` are weaker on ``private`` ones
+    ``(N, C, h, w)`` than real ones would be; the empty string where nothing says so."""
     if len(public) < domain.FEWEST:
         return (
             f"the attackers had {len(public)} public pictures to learn from, which is too few ({domain.FEWEST} at least): "

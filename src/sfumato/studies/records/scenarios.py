@@ -1,7 +1,9 @@
-"""What an honest run of each scheme gives an attacker, as knowledge by type. The same code is the mechanism that attackers know.
+"""What an honest run of each scheme gives an attacker, as knowledge by type. The same code is the
+mechanism that attackers know.
 
-Noise is drawn from a seed here, so that a study can be resumed; its law is the owner's. Rows keep their order: a shuffle hides nothing
-from who scores, and linking the releases of one picture is granted (a one-way record's own condition links them).
+Noise is drawn from a seed here, so that a study can be resumed; its law is the owner's. Rows keep
+their order: a shuffle hides nothing from who scores, and linking the releases of one picture is
+granted (a one-way record's own condition links them).
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ UPDATE_BATCH = 4
 
 @dataclass(frozen=True, eq=False)
 class Private:
-    """N private pictures: uint8 ``images`` ``(N, H, W, 3)``, latents ``z_0``, ``c`` ``(N, 4, h, w)``, captions, who is on them."""
+    """N private pictures: uint8 ``images`` ``(N, H, W, 3)``, latents ``z_0``, ``c``
+    ``(N, 4, h, w)``, captions, who is on them."""
 
     images: np.ndarray
     z_0: torch.Tensor
@@ -61,15 +64,17 @@ def known() -> list[str]:
 
 
 def scenario(scheme: str, private: Private, base: Base, public: Public, *, seed: int, **options: Any) -> Scenario:
-    """Everything that an attacker has of ``private`` after an honest run of ``scheme``, with the public knowledge beside it.
+    """Everything that an attacker has of ``private`` after an honest run of ``scheme``, with the
+    public knowledge beside it.
 
     Args:
         scheme: one of ``known()``.
         private: what the owners hold.
         base, public: what anybody has.
         seed: of the noise.
-        options: of the scheme: ``seal_step``, ``condition_step``, ``clip``, ``bits`` ...; ``t_min``, ``activation``, ``epochs``; and for
-            every scheme ``captions="leaked"`` and ``condition="leaked"``: the attacker came by them in another way.
+        options: of the scheme: ``seal_step``, ``condition_step``, ``clip``, ``bits`` ...;
+            ``t_min``, ``activation``, ``epochs``; and for every scheme ``captions="leaked"`` and
+            ``condition="leaked"``: the attacker came by them in another way.
     """
     told, shown = (_leaked(options, what) for what in ("captions", "condition"))
     leaked = mechanism(scheme, base, **options)
@@ -115,7 +120,8 @@ def _clear(base: Base) -> Push:
 
 
 def _beside_its_condition(push: Push) -> Push:
-    """The same with the condition in the clear, for an attacker who found it elsewhere: a drawing that was published, say."""
+    """The same with the condition in the clear, for an attacker who found it elsewhere: a drawing
+    that was published, say."""
 
     def leaked(z_0: torch.Tensor, c: torch.Tensor, draws: torch.Generator) -> Scenario:
         found = push(z_0, c, draws)
@@ -186,7 +192,8 @@ _LEAKS: dict[str, Callable[..., Push]] = {
 
 
 def _trained_a_while(base: Base) -> Any:
-    """A ControlNet whose zero convolutions are no longer zero: as after some steps, conditions and gradients pass through all of it."""
+    """A ControlNet whose zero convolutions are no longer zero: as after some steps, conditions and
+    gradients pass through all of it."""
     model = nets.new_controlnet(base, generator=generator(0, 1))
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
@@ -218,7 +225,8 @@ def _split(private: Private, base: Base, found: Scenario, seed: int) -> list[obj
 
 
 def _channel(private: Private, base: Base, seed: int, *, size: int = 16) -> GradientChannel:
-    """A live owner of conventional split learning, whose entrance moves by whatever gradient comes down."""
+    """A live owner of conventional split learning, whose entrance moves by whatever gradient comes
+    down."""
     entrance = nets.Entrance.of(_trained_a_while(base))
     optimiser = torch.optim.AdamW(entrance.parameters(), lr=3e-4)
     out: list[torch.Tensor] = []
@@ -240,7 +248,8 @@ def _channel(private: Private, base: Base, seed: int, *, size: int = 16) -> Grad
 
 
 def _update(private: Private, base: Base, found: Scenario, seed: int) -> list[object]:
-    """One local step on a few pictures, the draws of t and eps known, as the recipe's seed makes them: the worst case for an owner."""
+    """One local step on a few pictures, the draws of t and eps known, as the recipe's seed makes
+    them: the worst case for an owner."""
     draws = generator(seed, 29)
     t = torch.randint(base.schedule.steps, (UPDATE_BATCH,), generator=draws)
     eps = torch.randn((UPDATE_BATCH, *private.z_0.shape[1:]), generator=draws)
@@ -248,7 +257,8 @@ def _update(private: Private, base: Base, found: Scenario, seed: int) -> list[ob
 
 
 def update_of(base: Base, z_0: torch.Tensor, c: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> Update:
-    """The update of one step on a batch ``z_0``, ``c`` ``(B, 4, h, w)`` with those draws of ``t`` ``(B,)`` and ``eps``."""
+    """The update of one step on a batch ``z_0``, ``c`` ``(B, 4, h, w)`` with those draws of ``t``
+    ``(B,)`` and ``eps``."""
     model = _trained_a_while(base)
     names, parameters = zip(*[(name, p) for name, p in model.named_parameters() if p.requires_grad], strict=True)
     context = base.empty_context.expand(len(t), -1, -1)

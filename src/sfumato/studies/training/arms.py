@@ -1,4 +1,5 @@
-"""The arms of a comparison: under each name a scheme and its options. What each arm is, one line says here."""
+"""The arms of a comparison: under each name a scheme and its options. What each arm is, one line
+says here."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def check_arms(arms: tuple[str, ...]) -> None:
 
 
 def check_known(names: tuple[str, ...], known: Mapping[str, object], what: str) -> None:
-    """Raise UserError for a name, with or without options, that is not among ``known``; ``what`` says what it should name."""
+    """Raise UserError for a name, with or without options, that is not among ``known``; ``what``
+    says what it should name."""
     unknown = [name for name in names if spec.name_of(name) not in known]
     if unknown:
         raise UserError(f"unknown {what} {unknown[0]!r}", expected=f"some of {', '.join(known)}")

@@ -1,4 +1,5 @@
-"""Every scheme on the same base, pictures, steps and seed: what crosses the wire, what it costs, how good it gets, what it guarantees."""
+"""Every scheme on the same base, pictures, steps and seed: what crosses the wire, what it costs,
+how good it gets, what it guarantees."""
 
 from __future__ import annotations
 
@@ -54,10 +55,12 @@ NOTHING: tuple[Any, Any] = (None, None)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompareConfig:
-    """The size of a comparison: ``pictures`` of each of two owners, ``steps`` of every server, ``conditions`` to be judged by.
+    """The size of a comparison: ``pictures`` of each of two owners, ``steps`` of every server,
+    ``conditions`` to be judged by.
 
-    With ``folders``, one an owner, the domain is ``yours``: at most so many ``pictures`` of each, and up to ``conditions`` kept aside.
-    Seeds after the first only tell how far another training moves A: ``again`` conditions are enough for that, and no Fréchet distance.
+    With ``folders``, one an owner, the domain is ``yours``: at most so many ``pictures`` of each,
+    and up to ``conditions`` kept aside. Seeds after the first only tell how far another training
+    moves A: ``again`` conditions are enough for that, and no Fréchet distance.
     """
 
     domains: tuple[str, ...] = ("own", "shifted")
@@ -86,7 +89,8 @@ class CompareConfig:
 def run(
     config: CompareConfig, out: Path, *, command: str = "sfumato compare", tell: TellOf = lambda what, done, total: None
 ) -> dict[str, Any]:
-    """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm by arm.
+    """Run what ``out`` lacks and return all figures; a comparison that was interrupted goes on arm
+    by arm.
 
     ``command`` is noted as what makes them again.
     """
@@ -148,7 +152,8 @@ def _run(config: CompareConfig, out: Path, folders: tuple[Path, ...] | None, *, 
 
 
 def _table(runs: dict[str, Any], domain: str, seed: int) -> dict[str, Any]:
-    """Every arm that has run in ``domain``, in the order in which they are known: also those of an earlier call."""
+    """Every arm that has run in ``domain``, in the order in which they are known: also those of an
+    earlier call."""
     order = ["no_control", *KNOWN]
     ran = {name for place, name, number in (key.split("/") for key in runs) if place == domain and number == str(seed)}
     return {name: runs[f"{domain}/{name}/{seed}"] for name in sorted(ran, key=lambda name: (order.index(spec.name_of(name)), name))}
@@ -264,7 +269,8 @@ def few(config: CompareConfig) -> str:
 
 
 class _Judge:
-    """Prompt agreement, and the Fréchet distance where it is asked for: probes are fitted on the public pool of the same style."""
+    """Prompt agreement, and the Fréchet distance where it is asked for: probes are fitted on the
+    public pool of the same style."""
 
     def __init__(self, style: str, config: CompareConfig, seed: int) -> None:
         self.style, self.frechet = style, config.frechet

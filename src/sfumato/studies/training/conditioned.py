@@ -1,4 +1,5 @@
-"""What a comparison by a condition can hold: which schemes have one, and by what pictures are judged.
+"""What a comparison by a condition can hold: which schemes have one, and by what pictures are
+judged.
 
 Conditions that come with folders are of their pictures alone. No server can find them in a picture
 that it draws, nor in public ones; there ``seal`` refuses, and so does a comparison. Nor can they be

@@ -1,6 +1,8 @@
-"""What each scheme sends and holds, computed from true tensor shapes and not run: the table for bases that are too large to train here.
+"""What each scheme sends and holds, computed from true tensor shapes and not run: the table for
+bases that are too large to train here.
 
-The same formulae, with the tiny base's shapes, are checked against bytes that were counted on the wire.
+The same formulae, with the tiny base's shapes, are checked against bytes that were counted on the
+wire.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ MOMENTS = 4  # weights, gradient and Adam's two moments
 
 @dataclass(frozen=True)
 class Formula:
-    """One scheme's cost: bytes of one picture in one epoch (``once``: however many epochs), and values that an owner must hold.
+    """One scheme's cost: bytes of one picture in one epoch (``once``: however many epochs), and
+    values that an owner must hold.
 
     ``up``, ``down`` and ``holds`` are functions of the shapes; ``said`` is the same for people.
     """
@@ -88,7 +91,8 @@ FORMULAE: dict[str, Formula] = {
 
 
 def fedavg(shapes: Shapes, *, pictures: int, rounds_per_epoch: float = 1.0) -> Formula:
-    """Federated averaging sends weights, not pictures: its bytes are spread over an owner's ``pictures``."""
+    """Federated averaging sends weights, not pictures: its bytes are spread over an owner's
+    ``pictures``."""
     weights = SINGLE * shapes.parameters["controlnet"] * rounds_per_epoch / pictures
     return Formula(
         up=lambda s: weights,
@@ -101,7 +105,8 @@ def fedavg(shapes: Shapes, *, pictures: int, rounds_per_epoch: float = 1.0) -> F
 
 
 def table(shapes: Shapes, *, pictures: int = 1000, epochs: tuple[int, ...] = (1, 10, 100)) -> dict[str, dict[str, Any]]:
-    """Per scheme: bytes of a picture per epoch and after ``epochs``, and bytes of weights and optimiser that an owner holds.
+    """Per scheme: bytes of a picture per epoch and after ``epochs``, and bytes of weights and
+    optimiser that an owner holds.
 
     Args:
         shapes: of the base.

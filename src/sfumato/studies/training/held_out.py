@@ -21,7 +21,8 @@ from sfumato.studies.training import conditioned
 
 @dataclass(frozen=True)
 class Arm:
-    """What an arm made, uint8 ``(N, H, W, 3)``, and its scores; ``f1`` and ``shuffled`` are ``(N,)``."""
+    """What an arm made, uint8 ``(N, H, W, 3)``, and its scores; ``f1`` and ``shuffled`` are
+    ``(N,)``."""
 
     pictures: np.ndarray
     f1: np.ndarray
@@ -32,7 +33,8 @@ class Arm:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures of people that neither an owner nor the base has seen, their conditions and captions."""
+    """Pictures of people that neither an owner nor the base has seen, their conditions and
+    captions."""
 
     images: np.ndarray
     conditions: np.ndarray
@@ -44,12 +46,14 @@ class HeldOut:
 
     @classmethod
     def draw(cls, base: Base, style: str, count: int, *, condition: str, seed: int) -> HeldOut:
-        """Draw ``count`` held-out pictures of ``style``; the VAE's own ceiling is measured on them."""
+        """Draw ``count`` held-out pictures of ``style``; the VAE's own ceiling is measured on
+        them."""
         return cls.of(base, store.load(style, "held_out", count, seed=seed + 2), condition=condition, seed=seed)
 
     @classmethod
     def of(cls, base: Base, held_out: store.PictureSet, *, condition: str, seed: int) -> HeldOut:
-        """The same of pictures that are there: ``condition`` is extracted from each, or came with them (``conditioned``)."""
+        """The same of pictures that are there: ``condition`` is extracted from each, or came with
+        them (``conditioned``)."""
         given, condition = conditioned.supplied(condition), conditioned.judge(condition)
         extract = registry.get("conditions", condition).extract
         edges = scores.edges_of(held_out.images, condition)
@@ -73,7 +77,8 @@ class HeldOut:
     ) -> Arm:
         """Generate under every condition and compare edges; without a ControlNet, the base alone.
 
-        ``latents`` ``(N, 4, h, w)`` take the place of the conditions' own as what the ControlNet is shown.
+        ``latents`` ``(N, 4, h, w)`` take the place of the conditions' own as what the ControlNet is
+        shown.
         """
         conditions = self.conditions if latents is None else latents
         made = generate(

@@ -1,4 +1,5 @@
-"""Somebody's own folders in a comparison: some pictures are kept aside to judge by, the others are the owners'."""
+"""Somebody's own folders in a comparison: some pictures are kept aside to judge by, the others are
+the owners'."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ SHARE = 5  # one picture in so many is kept aside
 
 @dataclass(frozen=True)
 class Own:
-    """Pictures by owner, those kept aside from all of them, SHA-256 of all that was read, and what there is to say of the folders."""
+    """Pictures by owner, those kept aside from all of them, SHA-256 of all that was read, and what
+    there is to say of the folders."""
 
     owners: dict[str, PictureSet]
     aside: PictureSet
@@ -35,7 +37,8 @@ class Own:
 
 
 def check_place(out: Path, folders: tuple[Path, ...]) -> None:
-    """Refuse an ``out`` in a folder of pictures or around it: what is made would be sealed with them the next time."""
+    """Refuse an ``out`` in a folder of pictures or around it: what is made would be sealed with
+    them the next time."""
     where = out.resolve()
     for folder in folders:
         there = folder.resolve()
@@ -53,10 +56,12 @@ def read(folders: tuple[Path, ...], *, size: int, condition: str, pictures: int,
     Args:
         folders: one an owner; captions are optional.
         size: side of the pictures, in pixels.
-        condition: of the comparison. An extractor's is found in every picture, and conditions that the folders bring are not used;
-            ``given`` takes these, and the sets that are returned hold them.
+        condition: of the comparison. An extractor's is found in every picture, and conditions that
+            the folders bring are not used; ``given`` takes these, and the sets that are returned
+            hold them.
         pictures: of each owner at most; which, is drawn.
-        aside: pictures kept aside at most, a fifth of each folder's. Nobody of a ``person`` column is on both sides.
+        aside: pictures kept aside at most, a fifth of each folder's. Nobody of a ``person`` column
+            is on both sides.
         seed: of the draws.
 
     Raises:
@@ -98,7 +103,8 @@ def read(folders: tuple[Path, ...], *, size: int, condition: str, pictures: int,
 
 
 class Row(NamedTuple):
-    """A picture, its caption, who is on it (or a name of its own), and the condition that came with it."""
+    """A picture, its caption, who is on it (or a name of its own), and the condition that came with
+    it."""
 
     image: np.ndarray
     caption: str
@@ -107,7 +113,8 @@ class Row(NamedTuple):
 
 
 def _parted(rows: list[Row], aside: int, *, seed: int) -> tuple[list[Row], list[Row]]:
-    """The owner's rows and those kept aside, in a drawn order: whole people, until there are enough."""
+    """The owner's rows and those kept aside, in a drawn order: whole people, until there are
+    enough."""
     order = [rows[i] for i in evenly(len(rows), len(rows), generator(seed, 17)).tolist()]
     people: dict[str, list[Row]] = {}
     for row in order:

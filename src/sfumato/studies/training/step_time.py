@@ -1,8 +1,10 @@
-"""A server's step on sealed records against the usual centralised step, which encodes pictures and captions every time.
+"""A server's step on sealed records against the usual centralised step, which encodes pictures and
+captions every time.
 
-Both loops run in one process, in turns, with the same precision and batch; what is compared is the median step of each. The usual loop is
-written from scratch after what such scripts do: VAE and text encoder in every step, an RGB pyramid as the condition's path, the libraries'
-default attention and memory layout.
+Both loops run in one process, in turns, with the same precision and batch; what is compared is the
+median step of each. The usual loop is written from scratch after what such scripts do: VAE and text
+encoder in every step, an RGB pyramid as the condition's path, the libraries' default attention and
+memory layout.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def measure(
     """Median seconds of a step of both loops, and their ratio (above 1: ours is faster).
 
     Args:
-        base: on whose shapes; its weights do not matter. Its UNet's layout is changed and given back.
+        base: on whose shapes; its weights do not matter. Its UNet's layout is changed and given
+            back.
         batch: pictures in a step.
         rounds: how often the two take turns.
         steps: of each turn, after one that is not timed.
