@@ -34,6 +34,14 @@ def test_shape_dtype_and_batches() -> None:
     assert features(images[:0], size=64).shape == (0, DIMENSION)
 
 
+def test_half_precision_is_asked_for_and_near() -> None:
+    images = np.stack([image[:, 106:533][:427] for image in load_sample_images().images])
+    exact, rounded = (features(images, size=64, precision=precision) for precision in ("no", "bf16"))
+    assert np.array_equal(exact, features(images, size=64)) and rounded.dtype == np.float32
+    assert 0 < np.linalg.norm(rounded - exact) < 0.2 * np.linalg.norm(exact)
+    assert np.linalg.norm(rounded - exact) < 0.5 * np.linalg.norm(exact - exact[::-1])
+
+
 def test_normalisation() -> None:
     assert prepare(np.full((1, 8, 8, 3), 255, np.uint8), size=8).unique().tolist() == [1.0]
     assert prepare(np.full((1, 8, 8, 3), 127, np.uint8), size=16).unique().tolist() == [0.0]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -39,6 +40,15 @@ def _nearest(embedded: np.ndarray, people: list[str]) -> float:
     similar = embedded @ embedded.T
     np.fill_diagonal(similar, -2)
     return float(np.mean([people[i] == people[j] for i, j in enumerate(similar.argmax(axis=1))]))
+
+
+def test_a_head_describes_pictures_in_its_own_precision() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    exact, rounded = _trained(), replace(_trained(), precision="bf16")
+    for head in (exact, rounded):
+        assert np.array_equal(head.embed(images), head.embed_described(describe(images, precision=head.precision)))
+    assert not np.array_equal(exact.embed(images), rounded.embed(images))
+    assert exact.precision == "no" and Head.from_bytes(rounded.to_bytes(), name="head").precision == "no"  # a judge's comes from a file
 
 
 def test_description_is_features_and_colours() -> None:

@@ -65,6 +65,16 @@ def test_from_nothing_needs_nobody(base):
     assert torch.equal(made.z_n, derive.from_nothing(base, 5, condition="canny", seed=0, steps=2).z_n)
 
 
+@pytest.mark.parametrize("count", [5, derive.BATCH + 2])
+def test_latents_from_nothing_are_the_same_draws_without_conditions(base, monkeypatch, count):
+    pairs = derive.from_nothing(base, count, condition="canny", seed=3, steps=2)
+    monkeypatch.setattr(derive, "extractor_of", lambda name: pytest.fail("a condition was looked for"))
+    alone = derive.latents_from_nothing(base, count, seed=3, steps=2)
+    assert torch.equal(alone, pairs.z_n) and alone.dtype == torch.float32
+    rounded = derive.latents_from_nothing(base, count, seed=3, steps=2, precision="bf16")
+    assert not torch.equal(rounded, alone) and (rounded - alone).norm() < 0.1 * alone.norm()
+
+
 def test_what_cannot_be_derived_is_refused(base):
     with pytest.raises(UserError, match="comes with the folder"):
         derive.from_records(records(), base, condition="given", seed=0)

@@ -43,7 +43,7 @@ def second(monkeypatch, tmp_path, home):
     monkeypatch.setattr(people, "prior", lambda *a, **how: drawn(*a, **{**how, "drawn": 4}))
     monkeypatch.setattr(cell, "SERVER_STEPS", {"quick": 2})
     monkeypatch.setitem(direct_identity.STEPS, "quick", 2)
-    monkeypatch.setattr(direct_identity, "PROBE_STEPS", 2)
+    monkeypatch.setattr(direct_identity, "PROBE_STEPS", dict.fromkeys(direct_identity.PROBE_STEPS, 2))
     monkeypatch.setattr(identity, "train", lambda described, who, **how: learn(described, who, **how | {"steps": 2}))
     monkeypatch.setattr(compare.step_time, "measure", lambda base, **how: measure(base, batch=2, rounds=1, steps=1))
     monkeypatch.setattr(compare.store, "load", lambda style, pool, n, **how: load(style, pool, min(n, 60), **how))

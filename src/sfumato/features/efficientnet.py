@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from sfumato.core.device import autocast
 from sfumato.core.errors import UserError
 
 DIMENSION = 1280
@@ -113,7 +114,11 @@ def network() -> EfficientNetLite0:
     with torch.random.fork_rng(devices=[]):  # layers draw first weights globally, and lose them in the next line
         model = EfficientNetLite0()
     model.load_state_dict(torch.load(weights(), map_location="cpu", weights_only=True), strict=True)
-    return model.fused()
+    fused = model.fused()
+    for parameter in fused.parameters():
+        if parameter.ndim == 4:  # as pictures come: an eighth less time
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return fused
 
 
 def prepare(images: np.ndarray, *, size: int = 224) -> Tensor:
@@ -127,7 +132,7 @@ def prepare(images: np.ndarray, *, size: int = 224) -> Tensor:
 
 
 @torch.inference_mode()
-def features(images: np.ndarray, *, batch: int = 32, size: int = 224) -> np.ndarray:
+def features(images: np.ndarray, *, batch: int = 32, size: int = 224, precision: str = "no") -> np.ndarray:
     """Pooled features of pictures.
 
     Args:
@@ -135,10 +140,13 @@ def features(images: np.ndarray, *, batch: int = 32, size: int = 224) -> np.ndar
         batch: pictures at a time.
         size: side that the pictures are resized to. 128 takes a fifth of the time; features of different sizes
             must never be compared.
+        precision: of the convolutions. ``bf16``, where a processor multiplies it, takes half the time and moves features by some
+            5 % of their length: for attackers, who learn on what they are shown. A judge stays with ``no``, float32.
 
     Returns:
         float32 ``(N, 1280)``.
     """
     model = network()
-    parts = [model(prepare(images[i : i + batch], size=size)).numpy() for i in range(0, len(images), batch)]
+    with autocast(torch.device("cpu"), precision):
+        parts = [model(prepare(images[i : i + batch], size=size)).float().numpy() for i in range(0, len(images), batch)]
     return np.concatenate(parts) if parts else np.empty((0, DIMENSION), np.float32)

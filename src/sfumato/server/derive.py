@@ -90,9 +90,34 @@ def from_nothing(
     base: Base, count: int, *, condition: str, seed: int, steps: int = 25, on_step: Tell = lambda done, total: None
 ) -> Records:
     """``count`` unconditional samples of the base and their conditions: no private data at all."""
+    return _pairs(_nothing(base, count, seed), base, records=None, condition=condition, seed=seed, steps=steps, on_step=on_step)
+
+
+def latents_from_nothing(base: Base, count: int, *, seed: int, steps: int = 25, precision: str = "no") -> torch.Tensor:
+    """The samples of ``from_nothing`` ``(count, 4, h, w)`` alone, drawn in ``precision``; no condition is looked for."""
+    return torch.cat(
+        [
+            _sampled(base, start, n, seed=seed, number=number, steps=steps, precision=precision)
+            for number, (start, n) in enumerate(_nothing(base, count, seed))
+        ]
+    )
+
+
+def _nothing(base: Base, count: int, seed: int) -> list[tuple[torch.Tensor, int]]:
+    """Pure noise at the last step, a batch at a time."""
     last, draws = base.schedule.steps - 1, generator(seed, 11)
-    parts = [(torch.randn((min(BATCH, count - i), *base.latent_shape), generator=draws), last) for i in range(0, count, BATCH)]
-    return _pairs(parts, base, records=None, condition=condition, seed=seed, steps=steps, on_step=on_step)
+    return [(torch.randn((min(BATCH, count - i), *base.latent_shape), generator=draws), last) for i in range(0, count, BATCH)]
+
+
+def _sampled(
+    base: Base, start: torch.Tensor, n: int, *, seed: int, number: int, steps: int, precision: str, **control: Any
+) -> torch.Tensor:  # fmt: skip
+    """Ancestral draws from ``start`` ``(B, 4, h, w)`` at step n, the batch of this ``number``."""
+    with autocast(base.unet.device, precision):
+        return sample(
+            base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0,
+            **control,
+        )  # fmt: skip
 
 
 def from_pictures(
@@ -132,11 +157,7 @@ def _pairs(
         if pair is None:
             here = slice(ends[number] - len(start), ends[number])
             control = {} if given is None else {"controlnet": given[0], "condition": given[1][here]}
-            with autocast(base.unet.device, precision):
-                drawn = sample(
-                    base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0,
-                    **control,
-                )  # fmt: skip
+            drawn = _sampled(base, start, n, seed=seed, number=number, steps=steps, precision=precision, **control)
             edges = np.stack([extractor.extract(picture) for picture in base.decode_pixels(drawn)])
             pair = drawn, base.encode_pixels(edges)
         if kept is None:

@@ -14,19 +14,18 @@ from sfumato.attacker.records._evidence import Evidence, see
 from sfumato.attacker.records.base import attempt
 from sfumato.core.randomness import generator, seeded
 from sfumato.diffusion.controlnet import new_controlnet
-from sfumato.features import identity
 from tests_support import sealing
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Every attack at a size for tests."""
-    monkeypatch.setattr(_identity.identity, "train", partial(identity.train, steps=400))
+    monkeypatch.setattr(_identity, "STEPS", 400)
     for module in (inverse_network, direct_identity):
         monkeypatch.setattr(module, "learn", partial(_network.learn, batch=32))
     monkeypatch.setitem(inverse_network.STEPS, "quick", 40)
     monkeypatch.setitem(direct_identity.STEPS, "quick", 40)
-    monkeypatch.setattr(direct_identity, "PROBE_STEPS", 100)
+    monkeypatch.setattr(direct_identity, "PROBE_STEPS", dict.fromkeys(direct_identity.PROBE_STEPS, 100))
     monkeypatch.setitem(diffusion_prior.STEPS, "quick", 5)
     monkeypatch.setitem(diffusion_prior.DRAWS, "quick", 2)
     monkeypatch.setitem(diffusion_prior.TUNING, "quick", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from weakref import WeakSet
 
@@ -10,11 +11,13 @@ import torch.nn.functional as F
 
 from sfumato.attacker.knowledge import Public
 from sfumato.attacker.records._once import Once
+from sfumato.core.device import choose_precision
 from sfumato.features import identity
 
 SEED = 104_729  # not the judge's
+STEPS = 600  # 1500 tell nobody more apart: an AUC of 0.9945 for 0.9946
 GLANCE = 60  # people who are looked at where there is a moment only, and for how many steps
-GLANCE_STEPS = 300
+GLANCE_STEPS = 150
 
 _few: Once[Public] = Once()
 _hasty: WeakSet[Public] = WeakSet()  # what ``few`` made
@@ -23,9 +26,10 @@ _hasty: WeakSet[Public] = WeakSet()  # what ``few`` made
 @lru_cache(maxsize=4)
 def learned(public: Public) -> tuple[identity.Head, torch.Tensor]:
     """The head, learned once for a set of public pictures, and their P embeddings ``(P, D)``."""
-    described = identity.describe(public.images)
-    steps = {"steps": GLANCE_STEPS} if public in _hasty else {}
-    head = identity.train(described, public.identities, seed=SEED, **steps)
+    precision = choose_precision("cpu")  # where features are computed
+    described = identity.describe(public.images, precision=precision)
+    steps = GLANCE_STEPS if public in _hasty else STEPS
+    head = replace(identity.train(described, public.identities, seed=SEED, steps=steps), precision=precision)
     return head, torch.from_numpy(head.embed_described(described))
 
 

@@ -48,7 +48,7 @@ def described(seen: Evidence, base: Base, public: Public, *, tell: Tell) -> torc
         shown = [base.decode_pixels(posterior_mean(base, seen, tell=tell), precision=precision)]
     if seen.y is not None:
         shown.append(base.decode_pixels(estimate(seen, public)[1], precision=precision))
-    return torch.from_numpy(np.hstack([identity.describe(images) for images in shown])).float()
+    return torch.from_numpy(np.hstack([identity.describe(images, precision=choose_precision("cpu")) for images in shown])).float()
 
 
 def train(scenario: Scenario, *, releases: int, steps: int, seed: int, tell: Tell) -> tuple[Probe, Curve]:

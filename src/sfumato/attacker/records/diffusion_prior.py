@@ -21,7 +21,7 @@ from sfumato.attacker.records._identity import learned
 from sfumato.attacker.records._once import Once
 from sfumato.attacker.records._sampling import denoise, noised, posterior_mean
 from sfumato.attacker.records.base import Guess, Target
-from sfumato.core.device import choose_precision
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 
@@ -93,12 +93,15 @@ def _tuned(base: Base, public: Public, *, steps: int, seed: int, tell: Tell) -> 
     """A base whose UNet has seen the attacker's public pictures, under the empty prompt."""
     tuned = replace(base, unet=copy.deepcopy(base.unet).train().requires_grad_(True))
     context = base.empty_context.expand(BATCH, -1, -1)
+    precision = choose_precision(base.unet.device)
 
     def loss(step: int) -> torch.Tensor:
         draws = generator(seed, 29, step)
         rows = torch.randint(len(public.z_0), (BATCH,), generator=draws)
         z_t, eps, t = noised(public.z_0[rows], base.schedule, draws)
-        return (tuned.predict_noise(z_t, t, context) - eps).square().mean()
+        with autocast(z_t.device, precision):
+            said = tuned.predict_noise(z_t, t, context, dtype=torch.float32)
+        return (said - eps).square().mean()
 
     curve = fit(tuned.unet.parameters(), loss, steps=steps, lr=5e-5, tell=tell)
     tuned.unet.eval().requires_grad_(False)

@@ -23,6 +23,7 @@ NEEDS: tuple[type, ...] = (Latents, Public, Mechanism, Base)
 MAY_USE: tuple[type, ...] = TRACES
 COUNT: dict[Effort, int] = {"quick": 2000, "full": 4000}
 STEPS: dict[Effort, int] = {"quick": 400, "full": 1200}
+BATCH: dict[Effort, int] = {"quick": 32, "full": 64}
 
 
 def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
@@ -37,6 +38,6 @@ def run(scenario: Scenario, *, effort: Effort, seed: int, tell: Tell) -> Guess:
         differences = sum(F.mse_loss(said.diff(dim=d), wanted.diff(dim=d)) for d in (-1, -2))
         return F.mse_loss(said, wanted) + 0.5 * differences
 
-    curve = learn(reader, loss, scenario, base.schedule, steps=STEPS[effort], seed=seed, tell=tell)
+    curve = learn(reader, loss, scenario, base.schedule, steps=STEPS[effort], batch=BATCH[effort], seed=seed, tell=tell)
     found = read(reader, see(scenario, base.schedule))
     return Guess(z_0=found[:, :4], c=found[:, 4:], curve=curve, budget={"steps": STEPS[effort], "public pictures": len(public.z_0)})

@@ -26,7 +26,7 @@ TARGETS: tuple[Target, ...] = ("picture", "condition")
 NEEDS: tuple[type, ...] = (Latents, Base)
 MAY_USE: tuple[type, ...] = (*TRACES, Activations, Entrance, Public)
 COUNT: dict[Effort, int] = {"quick": 32, "full": 64}
-ITERATIONS: dict[Effort, int] = {"quick": 300, "full": 400}
+ITERATIONS: dict[Effort, int] = {"quick": 150, "full": 400}
 LR, LAMBDA_TV, LAMBDA_2 = 0.1, 2.0, 0.1
 
 

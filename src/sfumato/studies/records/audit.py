@@ -134,9 +134,7 @@ def _run(
     scored: dict[str, Any] = {}
     if todo or "ceiling" not in figures:
         tell("drawing what anybody could guess", 0, 0)
-        how: dict[str, Any] = {"condition": condition or "canny", "seed": config.seed, "drawn": DRAWN[config.effort]}
-        with autocast(base.unet.device, choose_precision()):
-            prior = people.prior(base, public, len(found.own), **how)
+        prior = people.prior(base, public, len(found.own), seed=config.seed, drawn=DRAWN[config.effort])
         scored = {"truths": {SCHEME: truth}, "priors": {SCHEME: prior}, "base": base, "condition": condition, "seed": config.seed}
     if "ceiling" not in figures:
         tell("scoring your own pictures, decoded", 0, 0)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sfumato.attacker.knowledge import Candidates, Copies, People, Public
 from sfumato.core import registry
+from sfumato.core.device import autocast, choose_precision
 from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import Base
 from sfumato.features.efficientnet import features
@@ -56,7 +57,7 @@ def victims(
     """
     parts: list[tuple[PictureSet, np.ndarray]] = []
     truths: dict[str, Truth] = {}
-    priors = dict.fromkeys(pools, prior(base, public, people * each, condition=condition, seed=seed))
+    priors = dict.fromkeys(pools, prior(base, public, people * each, seed=seed))
     probes = cache(lambda: _probes(seed))  # they take longest, and only pictures are scored by them
     for place, pool in enumerate(pools):
         tell(f"drawing private people, {pool}", 0, 0)
@@ -97,7 +98,11 @@ def copies(images: np.ndarray, base: Base, condition: str) -> dict[str, Callable
 def held(base: Base, images: np.ndarray, condition: str) -> Copies:
     """Pictures uint8 ``(N, H, W, 3)`` as somebody holds them who knows the base and what conditions
     are."""
-    encode = partial(latents_of, base, condition=condition)
+
+    def encode(shown: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        with autocast(base.vae.device, choose_precision(base.vae.device)):
+            return latents_of(base, shown, condition)
+
     return Copies(images, *encode(images), encode)
 
 
@@ -115,11 +120,13 @@ def _cropped(image: Image.Image) -> Image.Image:
     return image.crop(box).resize(image.size, Image.Resampling.BICUBIC)
 
 
-def prior(base: Base, public: Public, count: int, *, condition: str, seed: int, drawn: int = 200) -> Prior:
+def prior(base: Base, public: Public, count: int, *, seed: int, drawn: int = 200) -> Prior:
     """Guesses without a record: ``drawn`` samples of the base, used again and again, and the mean
     public latent, decoded."""
     several = min(count, drawn)
-    images = base.decode_pixels(derive.from_nothing(base, several, condition=condition, seed=seed, steps=15).z_n[:])
+    precision = choose_precision(base.unet.device)
+    latents = derive.latents_from_nothing(base, several, seed=seed, steps=15, precision=precision)
+    images = base.decode_pixels(latents, precision=precision)
     again = np.resize(np.arange(several), count)
     return Prior(images[again], base.decode_pixels(public.z_0.mean(0, keepdim=True)).repeat(count, axis=0))
 
