@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_sarif_is_of_its_schema_as_far_as_hosts_ask(report):
         assert result["level"] in ("none", "note", "warning", "error") and result["kind"] in ("fail", "informational")
         assert (result["level"] == "none") == (result["kind"] != "fail")
         uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
-        assert " " not in uri
+        assert " " not in uri and uri.startswith("file:///")  # the paths are whole: a relative one begins with no slash
     assert any(note["level"] == "warning" for note in run["invocations"][0]["toolExecutionNotifications"])
 
 
@@ -88,3 +89,11 @@ def test_a_verdict_never_calls_clean_what_was_not_read(tmp_path):
         sharing.audit([good, tmp_path / "none"])
     with pytest.raises(UserError, match="nothing to audit"):
         sharing.audit([])
+
+
+def test_a_path_that_was_named_relative_stays_so_in_sarif(tmp_path, monkeypatch):
+    write(tmp_path / "a b.safetensors", DIALECTS["kohya sd1"][0], notes_of("seed"))
+    monkeypatch.chdir(tmp_path)
+    log = json.loads(formats.written(sharing.audit([Path("a b.safetensors")]), "sarif"))
+    result = log["runs"][0]["results"][0]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "a%20b.safetensors"

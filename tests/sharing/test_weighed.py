@@ -1,12 +1,14 @@
 """What weights say stands in every format of the report, as figures; a likeness that cannot be told is open, and was asked."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from sfumato.sharing import audit as sharing
 from sfumato.sharing import formats, weighed
 from sfumato.sharing.finding import Measured, Report, Seen, Shown, Untested
+from sfumato.sharing.rules import found
 from sfumato.sharing.words import basis, cheapest, headline
 from sharing_support import DIALECTS, notes_of, write
 
@@ -85,3 +87,10 @@ def test_a_kind_whose_spectrum_is_not_read_is_said(tmp_path):
     file = write(tmp_path / "a.safetensors", DIALECTS["lycoris loha"][0], {})
     (open_,) = weighed.alone(file).untested
     assert "spectrum" in open_.what and not open_.asked and not weighed.alone(file).measured
+
+
+def test_the_verdict_rests_on_a_figure_that_fails_where_one_does(one):
+    failing = replace(found("near-copy", str(one), ["near-copies: 0.10 [0.02, 0.40]"], place="the weights"), fix="sfumato finetune x")
+    report = sharing.audit([one], weigh=lambda path: replace(FIGURES, findings=(failing,)))
+    assert report.level == "high" and report.exit_code == 1 and "Near-copies: 0.10 [0.02, 0.40]" in basis(report)
+    assert cheapest(report) == "sfumato finetune x"

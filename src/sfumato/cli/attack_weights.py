@@ -162,9 +162,10 @@ def run(
     else:
         from sfumato.cli.audit import finding_lines
         from sfumato.sharing.file import of_file
+        from sfumato.sharing.finding import sorted_by_level
 
         for path, (name, answer) in zip(files, found["files"].items(), strict=True):
-            for line in (*_answer(name, answer), *(finding_lines(of_file(path)[1]) if path.is_file() else ())):
+            for line in (*_answer(name, answer), *(finding_lines(sorted_by_level(of_file(path)[1])) if path.is_file() else ())):
                 _output.say(line)
         _output.say(
             "guarantee none: whoever has such a file can try this, and better attacks. docs/results/weights.md says how far they got"

@@ -32,6 +32,8 @@ def basis(report: Report) -> str:
     figures = [one for one in report.measured if one.low is not None and one.high is not None and one.value is not None]
     if not figures:
         return said + " Nothing was measured against private pictures: without them a figure has no truth to be held against."
+    said_of = [text for one in report.failing for text in one.examples]
+    figures = [one for one in figures if any(text.startswith(one.what) for text in said_of)] or figures
     most = max(figures, key=lambda one: (one.low or 0.0) - (one.chance or 0.0))
     chance = "" if most.chance is None else f", chance {most.chance:.2g}"
     return f"{said} {most.what[:1].upper()}{most.what[1:]}: {most.value:.2f} [{most.low:.2f}, {most.high:.2f}]{chance}, n = {most.n}."

@@ -53,8 +53,10 @@ def _result(one: Finding, used: list[str]) -> dict[str, Any]:
 
 
 def _uri(path: str) -> str:
-    """The file's address, whatever bytes its name has."""
-    return quote(PurePath(path).as_posix().encode("utf-8", "surrogateescape"))
+    """The file's address, whatever bytes its name has: relative as it was named, or whole."""
+    pure = PurePath(path)
+    address = quote(pure.as_posix().encode("utf-8", "surrogateescape"))
+    return f"file://{'' if address.startswith('/') else '/'}{address}" if pure.is_absolute() else address
 
 
 def _region(one: Finding) -> dict[str, int]:
