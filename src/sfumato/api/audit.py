@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sfumato.core.errors import UserError
+from sfumato.core.progress import TellOf
 from sfumato.sharing import audit as sharing
 from sfumato.sharing import policy as policies
 from sfumato.sharing import weighed
@@ -28,6 +29,7 @@ def audit(
     kind: str | None = None,
     seed: int = 0,
     on_path: Callable[[Path], None] = lambda path: None,
+    on_progress: TellOf = lambda what, done, total: None,
 ) -> Report:
     """Say what files and folders give away, read off them without a network, a base or a GPU.
 
@@ -49,6 +51,7 @@ def audit(
         kind: what is on the pictures, as a common word.
         seed: of the attacker's draws.
         on_path: told about each path before it is looked at.
+        on_progress: told how far an attack is: of what, what is done, and of how much.
 
     Returns:
         the findings, the worst first, what was measured, what was not tested, and the exit code
@@ -66,13 +69,13 @@ def audit(
     several = _paths(paths)
     rules = None if policy is None else policies.read(Path(policy))
     before = set() if baseline is None else policies.baseline(Path(baseline))
-    weigh = _weigh(_paths(like), base, _paths(attacker), private, holdout, kind, seed)
+    weigh = _weigh(_paths(like), base, _paths(attacker), private, holdout, kind, seed, on_progress)
     return sharing.audit(several, policy=rules, before=before, on_path=on_path, weigh=weigh)
 
 
 def _weigh(
     likes: tuple[Path, ...], base: str | None, attackers: tuple[Path, ...], private: str | Path | None, holdout: str | Path | None,
-    kind: str | None, seed: int,
+    kind: str | None, seed: int, tell: TellOf,
 ) -> Callable[[Path], Seen] | None:  # fmt: skip
     """Who looks at weights beyond their spectrum: without a base nothing that takes long to load."""
     for other in likes:
@@ -90,7 +93,7 @@ def _weigh(
     from sfumato.studies.lora.audit import weigher
 
     own, unseen = (None if folder is None else Path(folder) for folder in (private, holdout))
-    return weigher(base, trained=attackers, private=own, holdout=unseen, likes=likes, kind=kind, seed=seed)
+    return weigher(base, trained=attackers, private=own, holdout=unseen, likes=likes, kind=kind, seed=seed, tell=tell)
 
 
 def _paths(said: str | Path | Iterable[str | Path]) -> tuple[Path, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from click import Choice
@@ -55,10 +55,15 @@ def command(
         from sfumato.diffusion.quiet import quiet_libraries
 
         quiet_libraries()
-    report = audit(
-        paths, policy=policy, baseline=baseline, like=like or (), base=base, attacker=attacker or (), private=private, holdout=holdout,
-        kind=kind, seed=seed,
-    )  # fmt: skip
+    how: dict[str, Any] = {"policy": policy, "baseline": baseline, "like": like or ()}
+    if base is None:
+        report = audit(paths, attacker=attacker or (), private=private, holdout=holdout, kind=kind, **how)
+    else:
+        with _output.bar("attacking", timed=False) as advance:
+            report = audit(
+                paths, base=base, attacker=attacker or (), private=private, holdout=holdout, kind=kind, seed=seed,
+                on_progress=advance.phase, **how,
+            )  # fmt: skip
     text = "" if form == TABLE else formats.written(report, form)
     if out is not None:
         from sfumato.core.artifact import write_atomic

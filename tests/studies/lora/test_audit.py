@@ -46,7 +46,9 @@ def drawn(monkeypatch):
 
 
 def test_without_private_pictures_they_are_shown_and_the_question_stays_open(mini, lora, drawn):
-    report = sharing.audit([lora], weigh=audit.weigher(str(mini)))
+    told = []
+    report = sharing.audit([lora], weigh=audit.weigher(str(mini), tell=lambda *how: told.append(how)))
+    assert told == [("drawing what is in a.safetensors", 0, 0)]
     assert report.level == "not tested" and report.exit_code == 2  # an attack came to nothing
     assert [one.label for one in report.shown] == ["drawn by prior_sampling:class_prompt"]
     open_ = {one.what: one for one in report.untested}

@@ -22,6 +22,7 @@ from sfumato.attacker.weights._autoencoder import Autoencoder
 from sfumato.core import faults
 from sfumato.core.errors import UserError
 from sfumato.core.header import read_header
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import DEFAULT, Base
 from sfumato.judge.report import pages
 from sfumato.owner.folder import read_folder
@@ -49,6 +50,7 @@ class Weigher:
         likes: files that it may be a copy of.
         prompt: what is on the pictures, as anybody would guess.
         effort, seed: of the attacks.
+        tell: progress.
     """
 
     base: Base
@@ -60,6 +62,7 @@ class Weigher:
     prompt: str = "a photo of person"
     effort: Effort = "quick"
     seed: int = 0
+    tell: TellOf = lambda what, done, total: None
 
     def __call__(self, path: Path) -> Seen:
         """What came of one file. What cannot be attacked stays open, and was asked."""
@@ -77,6 +80,7 @@ class Weigher:
 
     def _attacked(self, path: Path, adapter: Adapter, header: dict[str, object]) -> Seen:
         real = None if self.private is None else self.private.images
+        self.tell(f"drawing what is in {path.name}", 0, 0)
         answer, rows = files.attacked(
             self.base, adapter, self.encoders, header=header, real=real, steps=None, seed=self.seed, prompt=self.prompt,
             effort=self.effort,
@@ -103,7 +107,9 @@ class Weigher:
         floor = next(images for label, images in rows if label == files.BASE)
         asked = Question(path=str(path), knew=knew, fix=self._fix(header))
         seen = _joined(seen, near.of(asked, np.concatenate([images for _, images in drawn]), floor, self.private, self.holdout))
-        told = members.of(asked, self.base, adapter, self._called(header), self.private, self.holdout, effort=self.effort, seed=self.seed)
+        told = members.of(
+            asked, self.base, adapter, self._called(header), self.private, self.holdout, effort=self.effort, seed=self.seed, tell=self.tell
+        )
         return _joined(seen, told)
 
     def _called(self, header: dict[str, object]) -> str:
@@ -122,7 +128,7 @@ class Weigher:
 
 def weigher(
     base: str, *, trained: tuple[Path, ...] = (), private: Path | None = None, holdout: Path | None = None,
-    likes: tuple[Path, ...] = (), kind: str | None = None, seed: int = 0,
+    likes: tuple[Path, ...] = (), kind: str | None = None, seed: int = 0, tell: TellOf = lambda what, done, total: None,
 ) -> Weigher:  # fmt: skip
     """A ``Weigher`` of what a person names.
 
@@ -139,7 +145,7 @@ def weigher(
         raise UserError(f"{holdout}: holds pictures of {private}", expected="pictures that it was not trained on", fix="take them out")
     return Weigher(
         base=loaded, encoders=attacker.named(loaded, paths), private=own, holdout=other, folder=private, likes=likes,
-        prompt=f"a photo of {word}", seed=seed,
+        prompt=f"a photo of {word}", seed=seed, tell=tell,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from sfumato.attacker.knowledge import Scenario
 from sfumato.attacker.weights import base as attacks
 from sfumato.attacker.weights.base import Candidates, Guess, Published
 from sfumato.attacker.weights.membership import STATISTICS
+from sfumato.core.progress import TellOf
 from sfumato.diffusion.base import Base
 from sfumato.judge.metrics import significance
 from sfumato.sharing.file import WHICH
@@ -31,8 +32,9 @@ _MORE = "sfumato audit FILE --base BASE --private PICTURES --holdout OTHERS"
 
 
 def of(
-    question: Question, base: Base, adapter: Adapter, prompt: str, private: Owned, holdout: Owned | None, *, effort: Effort, seed: int
-) -> Seen:
+    question: Question, base: Base, adapter: Adapter, prompt: str, private: Owned, holdout: Owned | None, *, effort: Effort, seed: int,
+    tell: TellOf = lambda what, done, total: None,
+) -> Seen:  # fmt: skip
     """Every attack's figure; a finding where one passes; the question itself where none can."""
     answered = frozenset((WHICH,))
     if holdout is None:
@@ -47,7 +49,8 @@ def of(
     known = Scenario(base, Published(adapter), Candidates(base.encode_pixels(images), (prompt,) * len(images)))
     scores: dict[str, np.ndarray] = {}
     untested: list[Untested] = []
-    for variant in STATISTICS:
+    for number, variant in enumerate(STATISTICS):
+        tell(f"membership by {variant}", number, len(STATISTICS))
         guess = attacks.attempt(f"membership:{variant}", known, effort=effort, seed=seed)
         if isinstance(guess, Guess) and guess.scores is not None and bool(guess.scores.isfinite().all()):
             scores[variant] = guess.scores.numpy()
