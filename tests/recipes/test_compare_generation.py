@@ -11,8 +11,8 @@ import torch
 from sfumato.core.artifact import write_json
 from sfumato.diffusion.base import load_base
 from sfumato.diffusion.controlnet import new_controlnet, save_controlnet
-from sfumato.server.export import PROVENANCE, work_folder
 from sfumato.server import generate
+from sfumato.server.export import PROVENANCE, work_folder
 from tests_support import few_steps, load_recipe
 
 
