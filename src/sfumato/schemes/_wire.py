@@ -57,6 +57,7 @@ class Outcome:
         traffic: by owner.
         owners: by owner what it says of itself: ``pictures``, ``peak_bytes``, ``seconds``, ``flops``.
         ledger: what left of one picture.
+        stated: what is guaranteed where it was no noised picture that left, but votes.
         online: whether an owner must stay until the last step.
         server_trains: whether a step is the server's work; else it only averages.
         notes: what a reader must know: owners that vanished, options that void a claim.
@@ -66,6 +67,7 @@ class Outcome:
     traffic: dict[str, Traffic] = field(default_factory=dict)
     owners: dict[str, dict[str, float]] = field(default_factory=dict)
     ledger: tuple[Release, ...] = ()
+    stated: dict[str, Any] | None = None
     online: bool = False
     server_trains: bool = True
     notes: list[str] = field(default_factory=list)

@@ -3,11 +3,12 @@
 Options are the seal's: ``seal_step``, ``condition_step``, ``clip``, ``condition_clip``, ``bits``; and ``condition``: "released" (noised,
 beside the picture) or "derived" (no condition leaves: the server finds it in posterior samples, ``server.derive``).
 Then the server has options, too: ``draws`` of each record, ``derive_steps``, and ``refresh``, how often it draws again given what it
-learned.
+learned. And for all: ``above``, the step above which it trains, and ``vary``, for pairs that can be seen (``server.derive.varied``).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,12 @@ class Owner:
 
 
 DERIVING = {"draws": 1, "derive_steps": 14, "refresh": 0}
+SERVERS = (*DERIVING, "above", "vary")
 
 
 def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
     """The seal's settings of a scheme's options."""
-    unknown = set(options) - {"seal_step", "condition_step", "clip", "condition_clip", "bits", "condition", "insecure_seed", *DERIVING}
+    unknown = set(options) - {"seal_step", "condition_step", "clip", "condition_clip", "bits", "condition", "insecure_seed", *SERVERS}
     if unknown:
         raise UserError(f"unknown option {sorted(unknown)[0]!r}", expected="the seal's own", privacy="a clip that is misspelt is no clip")
     derived = options.get("condition", "released") == "derived"
@@ -74,7 +76,10 @@ def run(job: Job) -> Outcome:
         outcome.owners = {owner: peer.close() for owner, peer in peers.items()}
     records = reader.load([work / owner for owner in job.folders], codec=job.base)
     outcome.ledger = tuple(privacy.entries(records.manifests[0].privacy))
-    train(_derived(records, job, work) if records.derived else records, job.base, job.out, job.config, on_step=job.on_step)
+    pairs = _derived(records, job, work) if records.derived else records
+    pairs = derive.varied(pairs, job.base, job.options.get("vary"), seed=job.config.seed)
+    config = replace(job.config, above=int(job.options.get("above", job.config.above)))
+    train(pairs, job.base, job.out, config, on_step=job.on_step)
     job.declare("sealed", outcome.ledger)
     return outcome
 

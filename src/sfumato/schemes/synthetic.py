@@ -11,8 +11,10 @@ EXTRACTS = True  # its conditions are found in pictures, and come with none
 
 
 def run(job: Job) -> Outcome:
-    """Option ``count``: how many samples to train on."""
-    pairs = derive.from_nothing(job.base, job.options.get("count", 800), condition=job.condition, seed=job.config.seed)
+    """Options: ``count``, how many samples to train on; ``prompts``, public ones to draw them under in turn; ``vary`` as for ``public``."""
+    count, prompts = job.options.get("count", 800), tuple(job.options.get("prompts", ()))
+    pairs = derive.from_nothing(job.base, count, condition=job.condition, seed=job.config.seed, prompts=prompts)
+    pairs = derive.varied(pairs, job.base, job.options.get("vary"), seed=job.config.seed)
     train(pairs, job.base, job.out, job.config, on_step=job.on_step)
     job.declare("synthetic", ())
     return Outcome(controlnet=job.out)

@@ -23,9 +23,11 @@ from sfumato.core.randomness import generator
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
 from sfumato.diffusion.schedule import CLEAN
+from sfumato.features.variation import kinds_of, vary
 from sfumato.records.reader import Records
 
 BATCH = 32
+GUIDANCE = 3.0  # of public prompts
 
 
 def if_needed(
@@ -87,10 +89,16 @@ def from_records(
 
 
 def from_nothing(
-    base: Base, count: int, *, condition: str, seed: int, steps: int = 25, on_step: Tell = lambda done, total: None
-) -> Records:
-    """``count`` unconditional samples of the base and their conditions: no private data at all."""
-    return _pairs(_nothing(base, count, seed), base, records=None, condition=condition, seed=seed, steps=steps, on_step=on_step)
+    base: Base, count: int, *, condition: str, seed: int, steps: int = 25, prompts: tuple[str, ...] = (),
+    on_step: Tell = lambda done, total: None,
+) -> Records:  # fmt: skip
+    """``count`` samples of the base and their conditions: no private data at all.
+
+    They are drawn under the empty prompt, or under public ``prompts`` in turn.
+    """
+    return _pairs(
+        _nothing(base, count, seed), base, records=None, condition=condition, seed=seed, steps=steps, prompts=prompts, on_step=on_step
+    )  # fmt: skip
 
 
 def latents_from_nothing(base: Base, count: int, *, seed: int, steps: int = 25, precision: str = "no") -> torch.Tensor:
@@ -110,14 +118,43 @@ def _nothing(base: Base, count: int, seed: int) -> list[tuple[torch.Tensor, int]
 
 
 def _sampled(
-    base: Base, start: torch.Tensor, n: int, *, seed: int, number: int, steps: int, precision: str, **control: Any
+    base: Base, start: torch.Tensor, n: int, *, seed: int, number: int, steps: int, precision: str, said: list[str] | None = None,
+    **control: Any,
 ) -> torch.Tensor:  # fmt: skip
-    """Ancestral draws from ``start`` ``(B, 4, h, w)`` at step n, the batch of this ``number``."""
+    """Ancestral draws from ``start`` ``(B, 4, h, w)`` at step n, the batch of this ``number``; under the prompts ``said``, or the empty one."""
     with autocast(base.unet.device, precision):
         return sample(
-            base, [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=1.0, start=(start, n), eta=1.0,
-            **control,
+            base, said or [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=GUIDANCE if said else 1.0,
+            start=(start, n), eta=1.0, **control,
         )  # fmt: skip
+
+
+def varied(pairs: Records, base: Base, kinds: str | None, *, seed: int) -> Records:
+    """Clean pairs, each picture varied (``features.variation``) and its condition found again in the variation.
+
+    Args:
+        pairs: with clean latents: the server's own draws, or pictures in the clear.
+        base: to see them with.
+        kinds: joined by ``+``, or ``all``; None or empty leaves the pairs as they are.
+        seed: of the draws.
+
+    Raises:
+        UserError: noised records, which nobody can bend; or an unknown kind.
+    """
+    if not kinds:
+        return pairs
+    if bool((pairs.n != CLEAN).any()):
+        raise UserError("variations of noised records", expected="pictures that can be seen", fix="derive pairs from them first")
+    chosen, extractor = kinds_of(kinds), extractor_of(pairs.condition)
+    pictures, conditions = [], []
+    for start in range(0, len(pairs), BATCH):
+        images = vary(base.decode_pixels(pairs.z_n[start : start + BATCH]), chosen, seed=seed + start)
+        pictures.append(base.encode_pixels(images))
+        conditions.append(base.encode_pixels(np.stack([extractor.extract(image) for image in images])))
+    origin = f"{pairs.digest()} varied {kinds} {seed}"
+    clean = torch.full((len(pairs),), CLEAN)
+    found = Records(torch.cat(pictures), torch.cat(conditions), clean, clean.clone(), pairs.manifests, pairs.refused, pairs.condition)
+    return replace(found, origin=origin)
 
 
 def from_pictures(
@@ -144,7 +181,8 @@ def extractor_of(condition: str) -> Any:
 
 def _pairs(
     parts: Iterable[tuple[torch.Tensor, int]], base: Base, *, records: Records | None, condition: str, seed: int, steps: int,
-    given: tuple[Any, torch.Tensor] | None = None, precision: str = "no", kept: _Kept | None = None, on_step: Tell,
+    given: tuple[Any, torch.Tensor] | None = None, prompts: tuple[str, ...] = (), precision: str = "no", kept: _Kept | None = None,
+    on_step: Tell,
 ) -> Records:  # fmt: skip
     extractor: Any = extractor_of(condition)
     parts = list(parts)
@@ -156,8 +194,9 @@ def _pairs(
         pair = None if kept is None else kept.get(number, len(start))
         if pair is None:
             here = slice(ends[number] - len(start), ends[number])
+            said = [prompts[i % len(prompts)] for i in range(here.start, here.stop)] if prompts else None
             control = {} if given is None else {"controlnet": given[0], "condition": given[1][here]}
-            drawn = _sampled(base, start, n, seed=seed, number=number, steps=steps, precision=precision, **control)
+            drawn = _sampled(base, start, n, seed=seed, number=number, steps=steps, precision=precision, said=said, **control)
             edges = np.stack([extractor.extract(picture) for picture in base.decode_pixels(drawn)])
             pair = drawn, base.encode_pixels(edges)
         if kept is None:

@@ -36,7 +36,6 @@ from sfumato.server.pool import MENU, TALLY, Pool, Settings, create, read, sizes
 from sfumato.server.train import Voted
 
 VARIATION = (900, 800, 650, 500)  # steps of a schedule of 1,000 that winners are noised to, round by round; the last for all later
-GUIDANCE = 3.0  # of public prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,7 @@ def start(folder: Path, base: Base, settings: Settings, *, on_step: Tell = lambd
 
     def draw(part: int, size: int) -> torch.Tensor:
         said = [prompts[(int(starts[part]) + i) % len(prompts)] for i in range(size)]
-        guidance = GUIDANCE if settings.prompts else 1.0  # which changes nothing under the empty prompt
+        guidance = derive.GUIDANCE if settings.prompts else 1.0  # which changes nothing under the empty prompt
         return sample(base, said, generator=generator(settings.seed, 17, 1, part), guidance=guidance, steps=settings.steps, eta=1.0)
 
     _draw(pool, base, 1, draw, on_step)
@@ -137,6 +136,15 @@ def next_round(
     )
     _draw(pool, base, number + 1, _around_winners(pool, base, number, outcome), on_step)
     return replace(outcome, new_owners=new)
+
+
+def unvoted(folder: Path, base: Base, *, on_step: Tell = lambda done, total: None) -> Pool:
+    """Draw again around every cluster alike, as if all had won with as many votes: what votes must beat. Nobody is asked."""
+    pool = read(folder, base)
+    number, clusters = pool.round, pool.settings.clusters
+    alike = Outcome(pool=pool, counts=np.ones(clusters), noise=0.0, threshold=0.0, winners=tuple(range(clusters)), owners=())
+    _draw(pool, base, number + 1, _around_winners(pool, base, number, alike), on_step)
+    return pool
 
 
 def _ballot(path: Path, pool: Pool, number: int) -> tuple[Ballot, str]:

@@ -25,13 +25,17 @@ from sfumato.core.randomness import generator
 from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base
+from sfumato.diffusion.schedule import CLEAN
 
 CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How to train. ``steps`` are optimiser steps; a batch is ``batch * accumulation`` records."""
+    """How to train.
+
+    ``steps`` are optimiser steps; a batch is ``batch * accumulation`` records; every t lies above n and above ``above``.
+    """
 
     steps: int = 450
     batch: int = 32
@@ -43,6 +47,7 @@ class TrainConfig:
     precision: str = "no"
     seed: int = 0
     held_out: int = 32
+    above: int = CLEAN
     checkpoint_every: int = 100
     validate_every: int = 0
     tensorboard: bool = False
@@ -55,6 +60,8 @@ class TrainConfig:
             raise UserError(f"precision {self.precision!r}; expected no, bf16 or fp16")
         if self.held_out < 0:
             raise UserError(f"held_out {self.held_out} must be at least 0")
+        if self.above < CLEAN:
+            raise UserError(f"above {self.above}", expected=f"a step of the schedule, or {CLEAN} for all of them")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema {self.ema} must lie in [0, 1)")
 

@@ -14,6 +14,7 @@ from sfumato.diffusion.base import Base
 from sfumato.diffusion.sampling import sample
 
 BATCH = 32
+BLOCKS = 8  # of so many at once, where the device is not busy with one
 
 
 def generate(
@@ -49,17 +50,23 @@ def generate(
             latents = conditions
         else:
             latents = settings["condition_scale"] * base.encode_pixels(conditions)
-    starts = range(0, len(prompts), BATCH)
+    together = BATCH * (BLOCKS if base.unet.device.type == "cuda" else 1)
+    starts = range(0, len(prompts), together)
     pictures = []
     for number, start in enumerate(starts):
-        ticks = iter(range(1, steps + 1))
+        ticks, said = iter(range(1, steps + 1)), prompts[start : start + together]
+        noise = torch.cat([
+            torch.randn((len(said[i : i + BATCH]), *base.latent_shape), generator=generator(seed, first + (start + i) // BATCH))
+            for i in range(0, len(said), BATCH)
+        ])  # fmt: skip
         with autocast(base.unet.device, precision):
             z_0 = sample(
                 base,
-                prompts[start : start + BATCH],
+                said,
                 generator=generator(seed, first + number),
+                start=(noise, base.schedule.steps - 1),
                 controlnet=controlnet,
-                condition=None if latents is None else latents[start : start + BATCH],
+                condition=None if latents is None else latents[start : start + together],
                 captioned=bool(settings and settings["context"] == "captions"),
                 steps=steps,
                 guidance=guidance,

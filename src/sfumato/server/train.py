@@ -19,6 +19,7 @@ from sfumato.diffusion import controlnet as nets
 from sfumato.diffusion.attention import NullContexts
 from sfumato.diffusion.base import Base
 from sfumato.diffusion.noising import draw_t, renoise, sealed_loss
+from sfumato.diffusion.schedule import CLEAN
 from sfumato.records.manifest import Manifest
 from sfumato.records.reader import Records, batch_index
 from sfumato.server.export import PROVENANCE, SHARED, work_folder
@@ -84,7 +85,7 @@ def train(
         )
     if records.derived:
         raise UserError("records without conditions", expected="conditions to train on", fix="let server.derive find them first")
-    top = int(records.n.max())
+    top = max(int(records.n.max()), config.above)
     if top >= base.schedule.steps - 1:
         raise UserError(
             f"sealed at step {top}",
@@ -101,7 +102,7 @@ def train(
     def loss(model: Any, step: int, part: int) -> torch.Tensor:
         batch = batch_index(len(train_set), config.batch, step * config.accumulation + part, seed=config.seed)
         rows = processes.share(len(batch))
-        mine = objective(model, base, train_set, batch, words, generator(config.seed, 2, step, part), rows=rows)
+        mine = objective(model, base, train_set, batch, words, generator(config.seed, 2, step, part), rows=rows, above=config.above)
         return mine * ((rows.stop - rows.start) / len(batch))
 
     @torch.no_grad()
@@ -112,7 +113,7 @@ def train(
         everything, rows = torch.arange(len(kept)), processes.share(len(kept))
         value = torch.zeros((), device=base.unet.device)
         if rows.stop > rows.start:
-            mine = objective(model, base, kept, everything, words_aside, generator(config.seed, 3), rows=rows)
+            mine = objective(model, base, kept, everything, words_aside, generator(config.seed, 3), rows=rows, above=config.above)
             value += mine * ((rows.stop - rows.start) / len(kept))
         processes.add_up([value])
         return float(value)
@@ -145,11 +146,11 @@ def train(
 
 def objective(
     model: Any, base: Base, records: Records, index: torch.Tensor, captions: Captioned | None, draws: torch.Generator,
-    *, rows: slice = slice(None),
+    *, rows: slice = slice(None), above: int = CLEAN,
 ) -> torch.Tensor:  # fmt: skip
     """The exact objective on a batch: the mean over its ``rows``, with the draws of the whole, whoever computes the others."""
     n, b = records.n[index], len(index)
-    t = draw_t(n, base.schedule.steps, generator=draws)
+    t = draw_t(n.clamp(min=above), base.schedule.steps, generator=draws)
     eps = torch.randn((b, *records.z_n.shape[1:]), generator=draws)
     keep = None if captions is None else torch.rand((b, 1, 1), generator=draws) >= captions.dropped
     index, n, t, eps = index[rows], n[rows], t[rows], eps[rows]

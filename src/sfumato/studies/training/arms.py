@@ -7,23 +7,37 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfumato.core.errors import UserError
-from sfumato.records.defaults import DERIVED_SEAL_STEP
+from sfumato.records.defaults import DERIVED_SEAL_STEP, SEAL_STEP
 from sfumato.studies import spec
 from sfumato.studies.training import conditioned
 
+NULL = {"captioned": 0}  # the empty prompt, as records have it
+CLEAR = {"seal_step": None, "condition_step": None}
+ABOVE = {"above": SEAL_STEP}  # the steps that sealed records can be trained at
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "public": ("public", {}),
+    "public-varied": ("public", {"styles": 3, "vary": "all", **NULL}),
     "synthetic": ("synthetic", {}),
     "centralised": ("centralised", {}),
+    "unsealed": ("sealed", CLEAR | ABOVE),  # the ceiling of ``sealed``: only the noise differs
     "fedavg": ("fedavg", {}),
     "split": ("split", {}),
     "oneway": ("oneway", {}),
     "sealed": ("sealed", {}),
     "sealed-derived": ("sealed", {"condition": "derived", "seal_step": DERIVED_SEAL_STEP}),
+    "private_evolution": ("private_evolution", {}),
 }
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "public-styles": ("public", {"styles": 3, **NULL}),
+    "synthetic-prompted": ("synthetic", {"prompted": 1}),
+    "synthetic-varied": ("synthetic", {"vary": "all"}),
+    "unsealed-every-t": ("sealed", CLEAR),  # as oneway, but for h: picture and condition come apart
+    "unsealed-varied": ("sealed", CLEAR | ABOVE | {"vary": "all"}),
+    "sealed-clear-condition": ("sealed", {"condition_step": None}),
+    "sealed-clear-picture": ("sealed", {"seal_step": None} | ABOVE),
+    "sealed-derived-varied": ("sealed", {"condition": "derived", "seal_step": DERIVED_SEAL_STEP, "vary": "all"}),
+    "unvoted": ("private_evolution", {"votes": "none"}),
     "sealed-int8": ("sealed", {"bits": 8}),
-    "unsealed": ("sealed", {"seal_step": None, "condition_step": None}),  # as oneway, but for h: picture and condition come apart
     "oneway-identity": ("oneway", {"activation": "identity"}),
     "oneway-empty": ("oneway", {"context": "empty"}),
     "fedprox": ("fedavg", {"proximal_mu": 0.01}),

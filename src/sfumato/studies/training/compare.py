@@ -7,7 +7,8 @@ import json
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -27,18 +28,14 @@ from sfumato.core.progress import Progress, TellOf
 from sfumato.diffusion.base import Base, load_base
 from sfumato.diffusion.controlnet import load_latent_controlnet
 from sfumato.diffusion.shapes import sd15
-from sfumato.features.colour import colour_histogram
-from sfumato.features.efficientnet import features
 from sfumato.judge import verdict
-from sfumato.judge.metrics.frechet import frechet_distance
-from sfumato.judge.metrics.probes import Probes, background_agreement, fit_probes, wilson
 from sfumato.judge.report import pages
 from sfumato.pictures import store
-from sfumato.schemes._wire import Job, Outcome
+from sfumato.schemes._wire import Job, Outcome, Peer
 from sfumato.server.fit import TrainConfig
 from sfumato.studies import spec
 from sfumato.studies.owners import OWNERS, write_folder
-from sfumato.studies.training import conditioned, footprint, own_pictures, step_time
+from sfumato.studies.training import conditioned, footprint, judging, own_pictures, step_time
 from sfumato.studies.training.arms import ARMS, KNOWN, check_arms, check_known, resolved
 from sfumato.studies.training.held_out import HeldOut
 
@@ -162,58 +159,93 @@ def _table(runs: dict[str, Any], domain: str, seed: int) -> dict[str, Any]:
 def _domain(
     todo: list[str], domain: str, seed: int, base: Base, config: CompareConfig, out: Path, figures: dict[str, Any], tell: TellOf
 ) -> None:
-    style = DOMAINS[domain]
-    tell(f"{domain}: drawing pictures, and fitting what judges them", 0, 0)
-    how: dict[str, Any] = {"condition": config.condition, "seed": seed}
-    own = _read(config, base, seed) if domain == YOURS else None
-    held_out = HeldOut.of(base, own.aside, **how) if own else HeldOut.draw(base, style, config.conditions, **how)
-    judge = _Judge(style, config, seed) if own is None else _nothing_more
-    pages.keep(out / f"{domain}-real-{seed}.npy", held_out.images)
-    pages.keep(out / f"{domain}-condition-{seed}.npy", held_out.conditions)
-    work = out / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    place, sets = work / "owners", {} if own is None else own.owners
-    given = conditioned.supplied(config.condition)
-    folders = {owner: write_folder(pictures, place / owner, conditions=given) for owner, pictures in sets.items()} or {
-        owner: _folder(style, pool, place / owner, config, seed) for owner, pool in OWNERS.items()
-    }
-    count = config.pictures * len(folders) if own is None else own.count
-    for name in todo:
-        label = f"{domain}: {name.replace('_', ' ')}"
+    with Place.prepared(domain, seed, base, config, out, tell) as place:
+        for name in todo:
+            figures["runs"][f"{domain}/{name}/{seed}"] = place.run(name)
+            write_json(out / "compare.json", figures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A domain and a seed: the owners' folders, and what every arm is judged by.
+
+    Attributes:
+        domain, seed, base, config, out, tell: as for ``run``; ``config`` is that of the seed.
+        folders: of the owners, and how many pictures (``count``) they hold together.
+        held_out: the conditions to be judged by.
+        judge: what more is said of pictures that were made under them.
+        connect: an owner's end; None for a process of its own.
+    """
+
+    domain: str
+    seed: int
+    base: Base
+    config: CompareConfig
+    out: Path
+    tell: TellOf
+    folders: dict[str, Path]
+    count: int
+    held_out: HeldOut
+    judge: Callable[[np.ndarray], dict[str, Any]]
+    connect: Callable[..., Peer] | None = None
+
+    @classmethod
+    @contextmanager
+    def prepared(
+        cls, domain: str, seed: int, base: Base, config: CompareConfig, out: Path, tell: TellOf, *, connect: Any = None
+    ) -> Iterator[Place]:
+        """Draw pictures and fit what judges; the owners' folders are removed in the end."""
+        style = DOMAINS[domain]
+        tell(f"{domain}: drawing pictures, and fitting what judges them", 0, 0)
+        how: dict[str, Any] = {"condition": config.condition, "seed": seed}
+        own = _read(config, base, seed) if domain == YOURS else None
+        held_out = HeldOut.of(base, own.aside, **how) if own else HeldOut.draw(base, style, config.conditions, **how)
+        judge = judging.nothing_more if own else judging.Judge(style, config.conditions, seed=seed, frechet=config.frechet)
+        pages.keep(out / f"{domain}-real-{seed}.npy", held_out.images)
+        pages.keep(out / f"{domain}-condition-{seed}.npy", held_out.conditions)
+        work = out / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        place, sets = work / "owners", {} if own is None else own.owners
+        given = conditioned.supplied(config.condition)
+        folders = {owner: write_folder(pictures, place / owner, conditions=given) for owner, pictures in sets.items()} or {
+            owner: _folder(style, pool, place / owner, config, seed) for owner, pool in OWNERS.items()
+        }
+        count = config.pictures * len(folders) if own is None else own.count
+        yield cls(
+            domain=domain, seed=seed, base=base, config=config, out=out, tell=tell, folders=folders, count=count, held_out=held_out,
+            judge=judge, connect=connect,
+        )  # fmt: skip
+        shutil.rmtree(work, ignore_errors=True)
+
+    def run(self, name: str) -> dict[str, Any]:
+        """Train arm ``name`` and judge it; what it made is kept for a sheet."""
+        label, work = f"{self.domain}: {name.replace('_', ' ')}", self.out / "work"
         row, control = _costs(Outcome(controlnet=work), 0.0, []), NOTHING
         if name != "no_control":
-            outcome, row = _train(name, folders, count, base, config, seed, work / name, partial(_told, tell, label))
-            control = load_latent_controlnet(outcome.controlnet, device=base.unet.device)
-        judged = partial(tell, f"{label}, judged")
-        arm = held_out.score(base, *control, precision=choose_precision(), on_step=judged)
-        row |= {"adherence": arm.adherence, "f1": float(arm.f1.mean()), "f1_vae": float(held_out.f1_vae.mean()), "ssim": arm.ssim}
-        row |= judge(arm.pictures)
-        figures["runs"][f"{domain}/{name}/{seed}"] = row
-        pages.keep(out / f"{domain}-{pages.named(name)}-{seed}.npy", arm.pictures)
-        write_json(out / "compare.json", figures)
-    shutil.rmtree(work, ignore_errors=True)
+            outcome, row = _train(self, name, work / pages.named(name), partial(_told, self.tell, label))
+            control = load_latent_controlnet(outcome.controlnet, device=self.base.unet.device)
+        judged = partial(self.tell, f"{label}, judged")
+        arm = self.held_out.score(self.base, *control, precision=choose_precision(), on_step=judged)
+        f1_vae = float(self.held_out.f1_vae.mean())
+        row |= {"adherence": arm.adherence, "f1": float(arm.f1.mean()), "f1_vae": f1_vae, "ssim": arm.ssim}
+        row |= self.judge(arm.pictures)
+        pages.keep(self.out / f"{self.domain}-{pages.named(name)}-{self.seed}.npy", arm.pictures)
+        return row
 
 
 def _told(tell: TellOf, label: str, progress: Progress) -> None:
     tell(label, progress.step, progress.steps)
 
 
-def _train(
-    name: str,
-    folders: dict[str, Path],
-    count: int,
-    base: Base,
-    config: CompareConfig,
-    seed: int,
-    out: Path,
-    on_step: Callable[[Progress], None],
-) -> tuple[Outcome, dict[str, Any]]:
+def _train(place: Place, name: str, out: Path, on_step: Callable[[Progress], None]) -> tuple[Outcome, dict[str, Any]]:
+    config, seed, count = place.config, place.seed, place.count
     scheme, options = resolved(name)
-    if scheme == "public":  # of the base's own style in every domain: what anybody could have
-        public = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4)
-        options = {"images": public.images, "captions": public.captions}
+    if scheme == "public":
+        options = public_pictures(count, seed, options)
     elif scheme == "synthetic":
-        options = {"count": count}
+        options = {"count": count, **options}
+        if options.pop("prompted", 0):
+            options["prompts"] = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4).captions
     ticks: list[tuple[float, int]] = []
 
     def tick(progress: Progress) -> None:
@@ -221,16 +253,32 @@ def _train(
         on_step(progress)
 
     settings = TrainConfig(steps=config.steps, batch=config.batch, seed=seed, precision=choose_precision(), held_out=0)
-    job = Job(folders=folders, base=base, out=out, config=settings, condition=config.condition, options=options, on_step=tick)
+    job = Job(
+        folders=place.folders, base=place.base, out=out, config=settings, condition=config.condition, options=options,
+        connect=place.connect, on_step=tick,
+    )  # fmt: skip
     started = time.monotonic()
     outcome = registry.get("schemes", scheme).run(job)
     return outcome, _costs(outcome, time.monotonic() - started, ticks)
+
+
+def public_pictures(count: int, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the arm ``public``: ``count`` pictures of the base's own style, or of ``styles`` public ones, as many of each."""
+    styles = judging.PUBLIC_STYLES[: int(options.get("styles", 1))]
+    sets = [
+        store.load(style, "public", count // len(styles) + (number < count % len(styles)), seed=seed + 1, per_identity=4)
+        for number, style in enumerate(styles)
+    ]
+    pictures = {"images": np.concatenate([found.images for found in sets]), "captions": [c for found in sets for c in found.captions]}
+    return {**pictures, **{name: value for name, value in options.items() if name != "styles"}}
 
 
 def _costs(outcome: Outcome, seconds: float, ticks: list[tuple[float, int]]) -> dict[str, Any]:
     traffic, owners = list(outcome.traffic.values()), list(outcome.owners.values())
     pictures = sum(owner.get("pictures", 0) for owner in owners)
     rows = accountant.card(outcome.ledger) if outcome.ledger else []
+    if outcome.stated is not None:
+        rows = [{"clip": {"votes": 1.0}, "vacuous": outcome.stated.get("epsilon", 0) > accountant.VACUOUS, **outcome.stated}]
     steps = [(later - sooner) / (k - j) for (sooner, j), (later, k) in pairwise(ticks)]
     return {
         **{name: sum(getattr(t, name) for t in traffic) for name in ("bytes_up", "bytes_down", "messages_up", "messages_down")},
@@ -253,11 +301,6 @@ def _read(config: CompareConfig, base: Base, seed: int) -> own_pictures.Own:
     return own_pictures.read(config.folders, size=base.size, **how)
 
 
-def _nothing_more(made: np.ndarray) -> dict[str, Any]:
-    """Of pictures of any kind nothing is known but whether they follow their conditions."""
-    return {}
-
-
 def few(config: CompareConfig) -> str:
     """What is said of a comparison in too few steps, or the empty string."""
     if config.steps >= FEW:
@@ -266,36 +309,6 @@ def few(config: CompareConfig) -> str:
         f"{config.steps} steps: next to nothing is learned in so few. This shows that every scheme runs, and what it sends; "
         "which of them is better, no number here says"
     )
-
-
-class _Judge:
-    """Prompt agreement, and the Fréchet distance where it is asked for: probes are fitted on the
-    public pool of the same style."""
-
-    def __init__(self, style: str, config: CompareConfig, seed: int) -> None:
-        self.style, self.frechet = style, config.frechet
-        self.asked = store.load(style, "held_out", config.conditions, seed=seed + 2)
-        self.probes: Probes | None = None
-        if style != store.FILL50K:
-            public = store.load(style, "public", 1200, seed=seed + 3)
-            self.probes = fit_probes(self._seen(public.images), public.attributes, ["skin", "hair"])
-        self.other = features(store.load(style, "held_out", config.conditions, seed=seed + 4).images, size=128) if self.frechet else None
-
-    def _seen(self, images: np.ndarray) -> np.ndarray:
-        return np.hstack([features(images, size=128), colour_histogram(images)])
-
-    def __call__(self, made: np.ndarray) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if self.probes is not None:
-            wanted = [a["background"] for a in self.asked.attributes]
-            hits = background_agreement(made, wanted)
-            shown = {"background": wilson(int(hits.sum()), len(hits)), **self.probes.accuracy(self._seen(made), self.asked.attributes)}
-            found["prompt_agreement"] = {
-                name: {"mean": mean, "low": low, "high": high, "n": len(made)} for name, (mean, low, high) in shown.items()
-            }
-        if self.other is not None:
-            found["fd_efflite0"] = {"value": frechet_distance(features(made, size=128), self.other), "n": len(made)}
-        return found
 
 
 def _folder(style: str, pool: str, folder: Path, config: CompareConfig, seed: int) -> Path:
