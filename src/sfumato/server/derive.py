@@ -121,7 +121,7 @@ def _sampled(
     base: Base, start: torch.Tensor, n: int, *, seed: int, number: int, steps: int, precision: str, said: list[str] | None = None,
     **control: Any,
 ) -> torch.Tensor:  # fmt: skip
-    """Ancestral draws from ``start`` ``(B, 4, h, w)`` at step n, the batch of this ``number``; under the prompts ``said``, or the empty one."""
+    """Ancestral draws from ``start`` ``(B, 4, h, w)`` at step n, the batch of this ``number``, under prompts or the empty one."""
     with autocast(base.unet.device, precision):
         return sample(
             base, said or [""] * len(start), generator=generator(seed, 13, number), steps=steps, guidance=GUIDANCE if said else 1.0,
