@@ -54,6 +54,7 @@ def slowest(several: list[dict[str, list[float]]]) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("audits", type=Path, nargs="+")
+    parser.add_argument("--probe", type=float, help="What the probe took beside the audits, where the machine has another pace by now.")
     parser.add_argument("--out", type=Path, default=Path(str(files("sfumato") / "assets" / "pace.json")))
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -61,10 +62,11 @@ def main() -> None:
     known = pace.measured()
     for effort in sorted({audit["settings"]["effort"] for audit in audits}):
         of_this = [audit for audit in audits if audit["settings"]["effort"] == effort]
-        known["seconds"][effort] = slowest([from_audit(audit) for audit in of_this])
+        idle = {row: took for row, took in known["seconds"].get(effort, {}).items() if not any(took)}  # what had nothing to work on
+        known["seconds"][effort] = dict(sorted((idle | slowest([from_audit(audit) for audit in of_this])).items()))
         known.setdefault("audited", {})[effort] = [audit["audited"] for audit in of_this if "audited" in audit]
     command = "python recipes/measure_pace.py " + " ".join(f"{path.parent.name}/{path.name}" for path in asked.audits)
-    write_json(asked.out, known | {"probe": round(pace.probe(load_base()), 4), "command": command})
+    write_json(asked.out, known | {"probe": round(asked.probe or pace.probe(load_base()), 4), "command": command})
 
 
 if __name__ == "__main__":

@@ -48,6 +48,17 @@ def test_an_effort_that_was_not_audited_stays_as_it_was(tmp_path, monkeypatch):
     assert found["probe"] == 0.25 and found["audited"] == {"quick": [100]}
 
 
+def test_what_took_nothing_stays_known_and_the_probe_may_be_of_that_day(tmp_path, monkeypatch):
+    known = {"probe": 9.0, "seconds": {"quick": {"fsha": [0.0, 0.0], "rmle": [0.0, 1.0]}}}
+    monkeypatch.setattr(pace, "measured", lambda: known)
+    monkeypatch.setattr(pace, "probe", lambda base: pytest.fail("the machine of today was probed"))
+    (tmp_path / "attack.json").write_text(json.dumps(audit({"algebraic": scored(40.0)}, audited=100)))
+    monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "attack.json"), "--out", str(tmp_path / "pace.json"), "--probe", "0.5"])
+    recipe.main()
+    found = json.loads((tmp_path / "pace.json").read_text())
+    assert found["seconds"]["quick"] == {"algebraic": [0.0, 0.4], "fsha": [0.0, 0.0]} and found["probe"] == 0.5
+
+
 @pytest.mark.parametrize("effort", ["glance", "quick"])
 def test_what_ships_was_timed_for_rows_that_there_are(effort):
     shipped = pace.measured()["seconds"][effort]
