@@ -41,6 +41,7 @@ from sfumato.studies.training.held_out import HeldOut
 
 YOURS = "yours"  # the domain of folders that somebody brings
 DOMAINS = {"own": "open-peeps", "shifted": "personas", "fill50k": "fill50k", YOURS: "your own folders"}
+POOL = 64  # pictures that a pool has at least
 FEW = 200  # steps below which next to nothing is learned
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"domains": ("own",), "pictures": 200, "conditions": 64, "steps": 80},
@@ -246,6 +247,8 @@ def _train(place: Place, name: str, out: Path, on_step: Callable[[Progress], Non
         options = {"count": count, **options}
         if options.pop("prompted", 0):
             options["prompts"] = store.load(DOMAINS["own"], "public", count, seed=seed + 1, per_identity=4).captions
+    elif scheme == "private_evolution":
+        options = {"count": max(count, POOL), **options}
     ticks: list[tuple[float, int]] = []
 
     def tick(progress: Progress) -> None:
