@@ -207,7 +207,9 @@ def ablations() -> list[str]:
         "unsealed": "picture and condition apart, the empty prompt, no noise",
         "sealed-int8": "`sealed`, rounded to int8 after the noise", "fedprox": "`fedavg` with mu = 0.01",
     }  # fmt: skip
-    return lines_of(["ablation, own style", "A"], [[f"`{n}`: {t}", said(found.get(n, {}).get("adherence"))] for n, t in labels.items()])
+    called = {"unsealed": "unsealed-every-t"}  # since these figures were made
+    rows = [[f"`{called.get(n, n)}`: {t}", said(found.get(n, {}).get("adherence"))] for n, t in labels.items()]
+    return lines_of(["ablation, own style", "A"], rows)
 
 
 @as_table
@@ -224,6 +226,47 @@ def schemes_full() -> list[str]:
             distances.append(f"{first['fd_efflite0']['value']:.0f}" if first else "-")
         rows.append([SCHEMES.get(name, f"`{name}`"), *cells, " / ".join(distances)])
     return lines_of(["scheme", "A, own", "A, shifted", "A, Fill50K", "FD: own / shifted / Fill50K"], rows)
+
+
+WORTH = {
+    "no_control": "no ControlNet", "unsealed": "**`unsealed`**: in the clear, t above n: the ceiling of `sealed`",
+    "unsealed-every-t": "the same, every t", "public-styles": "three public styles", "public-varied": "three public styles, varied",
+    "synthetic": "the base's own samples", "sealed": "`sealed` (600, 200)", "sealed-derived": "`sealed`, derived (n = 800)",
+    "unvoted": "a pool that nobody voted on", "private_evolution:epsilon=1000000": "votes, next to no noise",
+}  # fmt: skip
+
+
+@as_table
+def worth() -> list[str]:
+    runs, rows = read("worth.json")["runs"], []
+    known = dict.fromkeys(key.split("/")[1] for key in runs)
+    order = sorted(known, key=lambda name: list(WORTH).index(name) if name in WORTH else len(WORTH))
+    for name in [name for name in order if not name.startswith("sealed-clear")]:
+        first = {domain: runs.get(f"{domain}/{name}/0") for domain in ("shifted", "fill50k")}
+        others = {domain: [runs[key] for k in (1, 2) if (key := f"{domain}/{name}/{k}") in runs] for domain in first}
+        cells = [
+            "; ".join([said(one and one["adherence"]), *(f"{row['adherence']['mean']:.2f}" for row in others[domain])])
+            for domain, one in first.items()
+        ]  # fmt: skip
+        shifted = first["shifted"]
+        stated = [row for row in (shifted or first["fill50k"] or {}).get("epsilon", {}).values()]
+        promise = "nothing private" if not stated else "none"
+        if stated and stated[0]["guarantee"] != "none":
+            promise = f"epsilon {stated[0]['epsilon']:.3g} a {stated[0]['unit']}" if stated[0]["epsilon"] < 1000 else "none to speak of"
+        label = WORTH.get(name) or name.replace("private_evolution:", "votes, ").replace("epsilon=", "epsilon ")
+        rows.append([label, promise, cells[0], said(shifted and shifted["style"]["share"]), cells[1]])
+    return lines_of(["trained on", "guarantee", "A, shifted", "its style, shifted", "A, Fill50K"], rows)
+
+
+@as_table
+def worth_gap() -> list[str]:
+    runs = read("worth.json")["runs"]
+    steps = {
+        "unsealed-every-t": "in the clear, every t", "unsealed": "t above n only", "sealed-clear-picture": "and noise on the condition",
+        "sealed-clear-condition": "noise on the picture in its place", "sealed": "noise on both",
+    }  # fmt: skip
+    cells = {name: [(runs.get(f"{domain}/{name}/0") or {}).get("adherence") for domain in ("shifted", "fill50k")] for name in steps}
+    return lines_of(["what changes", "A, shifted", "A, Fill50K"], [[what, *map(said, cells[name])] for name, what in steps.items()])
 
 
 @as_table

@@ -40,6 +40,7 @@ ARMS = [
     VOTES.format(1) + ",rounds=1", VOTES.format(1) + ",rounds=3", VOTES.format(1) + ",clusters=12", VOTES.format(1) + ",threshold=1",
 ]  # fmt: skip
 AGAIN = [*BOUNDS, VOTES.format(1), "unvoted", VOTES.format(4), VOTES.format(1_000_000)]
+SHOWN = [*BOUNDS, VOTES.format(1), "unvoted"]  # in the sheets of pictures
 DOMAINS = ("shifted", "fill50k")
 CONDITIONS, AGAIN_BY = 1000, 200  # to be judged by, of the first seed and of the others
 NEEDS = 60.0  # seconds that an arm may take
@@ -96,18 +97,18 @@ def collect(out: Path, target: Path) -> None:
     order = {task: number for number, task in enumerate(tasks())}
     found.sort(key=lambda one: order[one["domain"], one["seed"], one["arm"]])
     runs: dict[str, Any] = {f"{one['domain']}/{one['arm']}/{one['seed']}": one["row"] for one in found if "failed" not in one["row"]}
-    write_json(target, {
-        "settings": {"pictures": 400, "owners": 2, "steps": 400, "conditions": CONDITIONS, "again": AGAIN_BY}, "runs": runs,
-        "failed": {f"{one['domain']}/{one['arm']}/{one['seed']}": one["row"]["failed"] for one in found if "failed" in one["row"]},
-        "device": sorted({f"{one['device']} {one['precision']}" for one in found}), "version": __version__,
-        "interval": "95 %, paired bootstrap over conditions", "command": f"python recipes/worth.py OUT --collect {target}",
-    })  # fmt: skip
+    failed = {f"{one['domain']}/{one['arm']}/{one['seed']}": one["row"]["failed"] for one in found if "failed" in one["row"]}
+    settings = {"pictures": 400, "owners": 2, "steps": 400, "conditions": CONDITIONS, "again": AGAIN_BY}
+    made = {"device": sorted({f"{one['device']} {one['precision']}" for one in found}), "version": __version__}
+    command = f"python recipes/worth.py OUT && python recipes/worth.py OUT --collect docs/{target.name}"
+    figures = {"settings": settings, "runs": runs, "failed": failed, "interval": "95 %, paired bootstrap over conditions"}
+    write_json(target, {**figures, **made, "command": command})
     for domain in DOMAINS:
         rows = []
-        for name in ("real", "condition", *(arm for arm in ARMS if arm != "no_control")):
+        for name in ("real", "condition", *SHOWN):
             kept = sorted(out.glob(f"worker-*/{domain}-0/{domain}-{pages.named(name)}-0.npy"))
             if kept:
-                rows.append((name.replace("_", " "), np.load(kept[0])))
+                rows.append((name.replace("_", " "), np.load(kept[0])[:6]))
         if rows:
             write_atomic(target.parent / f"{target.stem}_{domain}.png", pages.png(pages.contact_sheet(rows)))
 
