@@ -160,6 +160,7 @@ def attack(
     controlnet: str | Path | None = None,
     crop: Crop | None = None,
     base: str | Path = DEFAULT,
+    jobs: int = 1,
     on_progress: OnProgress = no_progress,
     on_note: OnNote = no_note,
 ) -> Attacked:
@@ -178,6 +179,8 @@ def attack(
         crop: of the pictures in ``truth``, as ``seal`` was told. None: as this machine keeps it;
             where it keeps nothing of these records, the middle square.
         base: the base that they were sealed for.
+        jobs: attacks at a time, in forked processes (Linux, CPU); 0 for one a thread of torch. Fork
+            only where no other thread of your program matters.
         on_progress: told how far it is.
         on_note: told what a person should know.
 
@@ -197,7 +200,7 @@ def attack(
     named = attacks if isinstance(attacks, str) else ",".join(attacks)
     config = AuditConfig(
         attacks=known.chosen(named), effort=effort, base=str(base), public=_path(public), controlnet=_path(controlnet),
-        crop=None if crop is None else crop_of(crop),
+        crop=None if crop is None else crop_of(crop), jobs=jobs,
     )  # fmt: skip
     asked = thresholds(_path(gates))
     settings = (config.effort, config.base, str(config.public), str(config.controlnet), *([] if crop in (None, "center") else [crop]))

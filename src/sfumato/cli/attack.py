@@ -29,7 +29,7 @@ def command(
     matrix: Annotated[bool, typer.Option("--matrix", help="As sfumato matrix does: every scheme, on invented people (an hour).")] = False,
     attacks: Annotated[str, typer.Option(help="all, or names with commas between: algebraic,diffusion_prior.")] = "all",
     scheme: Annotated[list[str] | None, typer.Option("--scheme", help="With --matrix: only this scheme; may be given again.")] = None,
-    jobs: Annotated[int, typer.Option(help="With --matrix: processes; 0 for one a core, at most four.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Attacks at a time, in processes; 0 for one a core, at most four.")] = 0,
     effort: Annotated[Effort, typer.Option(help=EFFORT)] = Effort.QUICK,
     out: Annotated[
         Path | None,
@@ -73,8 +73,6 @@ def command(
         _output.say("note: attack --matrix is sfumato matrix now; both do the same")
         _matrix.run(rows, scheme, effort.value, out or Path("sfumato-matrix"), jobs, as_json)
         return
-    if jobs:
-        raise UserError(f"--jobs {jobs} without --matrix", expected="--jobs with --matrix alone")
     if records is None or truth is None or scheme:
         raise UserError("no records or no --truth", expected="sfumato attack RECORDS --truth FOLDER, or sfumato matrix")
     from sfumato.api.attack import attack
@@ -82,7 +80,7 @@ def command(
     with _output.bar("getting ready", timed=False) as advance:
         attacked = attack(
             records, truth, out=out, attacks=attacks, effort=effort.value, gates=gates, public=public,
-            controlnet=controlnet, crop=crop.value if crop else None, base=base, on_note=_output.say,
+            controlnet=controlnet, crop=crop.value if crop else None, base=base, jobs=jobs, on_note=_output.say,
             on_progress=lambda what, done, total, note="": advance.phase(what, done, total),
         )  # fmt: skip
     if as_json:

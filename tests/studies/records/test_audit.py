@@ -50,6 +50,30 @@ def sealed(pictures, tmp_path, home):
     return go
 
 
+def test_attacks_side_by_side_find_what_they_find_one_after_another(sealed, pictures, config, tmp_path):
+    records = sealed(condition_step=None, derived=True)
+    rows = (*ATTACKS, "linkage:jpeg", "diffusion_prior:mean")
+
+    def found(jobs):
+        figures = audit.run(records, pictures, tmp_path / f"out-{jobs}", replace(config, attacks=rows, jobs=jobs), asked=ASKED)
+        kept = {name: {k: v for k, v in cell.items() if k not in ("in all", "seconds")} for name, cell in figures["cells"].items()}
+        return kept, figures["leaks"], figures["knowledge"], figures["gates"], len(list((tmp_path / f"out-{jobs}/pictures").iterdir()))
+
+    assert found(1) == found(2)
+
+
+def test_jobs_below_none_are_refused(sealed, pictures, config, tmp_path):
+    with pytest.raises(UserError, match="jobs"):
+        audit.run(sealed(), pictures, tmp_path / "out", replace(config, jobs=-1), asked=ASKED)
+
+
+def test_variants_of_an_attack_and_who_asks_it_share_a_process():
+    rows = ["diffusion_prior:best", "direct_identity", "diffusion_prior:mean", "pooling:records"]
+    units = audit._units(rows, 2, "quick", 100)
+    assert sorted(map(sorted, units)) == [["diffusion_prior:best", "diffusion_prior:mean"], ["direct_identity", "pooling:records"]]
+    assert audit._units(rows, 1, "quick", 100) == [[row] for row in rows]
+
+
 def test_an_owner_learns_what_comes_back_and_an_audit_goes_on_where_it_stopped(sealed, pictures, config, tmp_path, monkeypatch):
     records, out = sealed(), tmp_path / "out"
     figures = audit.run(records, pictures, out, config, asked=ASKED)

@@ -119,7 +119,7 @@ def test_processes_share_the_cells_and_find_the_same(small, tmp_path):
 
 def test_who_asks_what_another_has_said_is_in_its_process():
     wanted = [matrix.CEILING, *((s, r) for s in ("oneway", "sealed") for r in ("algebraic", "direct_identity", "pooling:records"))]
-    units = matrix._units(wanted)
+    units = matrix.units(wanted)
     assert [pair for unit in units for pair in unit] == wanted and len(units) == 5
     assert [("sealed", "direct_identity"), ("sealed", "pooling:records")] in units
 

@@ -40,7 +40,7 @@ from sfumato.records import manifest as manifests
 from sfumato.records import privacy, reader
 from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
-from sfumato.studies.records import audit_folder, cell, matrix, pace, people, public_kind, scenarios
+from sfumato.studies.records import audit_folder, cell, matrix, pace, people, public_kind, scenarios, side_by_side
 from sfumato.studies.records.audit_folder import FIGURES
 from sfumato.studies.records.audited import AUDITED, Audited, Pictures, Silent, audited, candidates, extractable, taken, truth_of
 
@@ -66,6 +66,8 @@ class AuditConfig:
         seed: of everything that attackers draw.
         crop: of pictures that are no squares, as ``seal`` was told; None: as this machine keeps it
             of the release.
+        jobs: attacks at a time, in processes of their own; 0 for one a thread of torch, where processes
+            can be forked. Figures are the same to the precision of sums.
     """
 
     attacks: tuple[str, ...] = ()
@@ -77,6 +79,11 @@ class AuditConfig:
     each: int = 8
     seed: int = 0
     crop: Crop | None = None
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.jobs < 0:
+            raise UserError(f"--jobs {self.jobs}", expected="1 or more, or 0 for one a core")
 
 
 def run(
@@ -141,26 +148,55 @@ def _run(
         assert truth.latents is not None
         decoded = cell.score(attacks.Guess(z_0=truth.latents[0], c=truth.latents[1]), **scored)
         figures["ceiling"] = decoded.get("pools", {}).get(SCHEME, {})
-    for number, row in enumerate(todo, 1):
-        ahead = pace.left([one for one in todo[number - 1 :] if one in busy], config.effort, len(found.own), base)
-        telling = partial(tell, f"{row} ({number} of {len(todo)}{ahead})")
-        telling(0, 0)
-        started = time.monotonic()
-        answer, scenario = cell.attack(
-            scenario, row, base, out / "work", condition=settings.condition, effort=config.effort, seed=config.seed,
-            most=taken(row, config.effort, len(found.own)), tell=telling,
-        )  # fmt: skip
-        scores = cell.score(answer, **scored)
-        figures["cells"][f"{SCHEME}/{row}"] = {**scores, "in all": time.monotonic() - started}
-        if isinstance(answer, attacks.Guess) and scores["outcome"] == "scored":
-            with suppress(Exception):  # scores are kept without a picture, too
-                cell.show(answer, base, out / "pictures" / f"{pages.named(row)}.npy")
+    left, granted = dict(scenario.leaked()), set(scenario.kinds())
+
+    def attempted(unit: list[str], known: Scenario, telling: TellOf) -> tuple[dict[str, Any], Scenario]:
+        cells = {}
+        for row in unit:
+            started = time.monotonic()
+            answer, known = cell.attack(
+                known, row, base, out / "work", condition=settings.condition, effort=config.effort, seed=config.seed,
+                most=taken(row, config.effort, len(found.own)), tell=partial(telling, row),
+            )  # fmt: skip
+            scores = cell.score(answer, **scored)
+            cells[f"{SCHEME}/{row}"] = {**scores, "in all": time.monotonic() - started}
+            if isinstance(answer, attacks.Guess) and scores["outcome"] == "scored":
+                with suppress(Exception):  # scores are kept without a picture, too
+                    cell.show(answer, base, out / "pictures" / f"{pages.named(row)}.npy")
+        return cells, known
+
+    jobs = config.jobs or side_by_side.possible(base.unet.device)
+    units = _units(todo, jobs, config.effort, len(found.own))
+    known, done = [scenario], 0
+
+    def telling(row: str, step: int, steps: int) -> None:
+        ahead = pace.left([one for one in todo[todo.index(row) :] if one in busy], config.effort, len(found.own), base)
+        tell(f"{row} ({todo.index(row) + 1} of {len(todo)}{ahead})", step, steps)
+
+    def alone(unit: list[str]) -> tuple[dict[str, Any], dict[str, int], set[type]]:
+        telling(unit[0], 0, 0)
+        cells, known[0] = attempted(unit, known[0], telling)
+        return cells, known[0].leaked(), set(known[0].kinds())
+
+    def beside(unit: list[str]) -> tuple[dict[str, Any], dict[str, int], set[type]]:
+        cells, after = attempted(unit, scenario, lambda *_: None)
+        return cells, after.leaked(), set(after.kinds())
+
+    if len(units) > 1 and jobs > 1:
+        tell(f"{len(todo)} attacks, {jobs} at a time", 0, len(todo))
+    for unit, (cells, leaked, kinds) in side_by_side.each(units, beside if jobs > 1 else alone, jobs):
+        figures["cells"] |= cells
+        left |= {name: max(count, left.get(name, 0)) for name, count in leaked.items()}
+        granted |= kinds
         write_json(out / FIGURES, figures)
+        done += len(unit)
+        if jobs > 1:
+            tell(f"{len(todo)} attacks, {jobs} at a time", done, len(todo))
     pages.keep(out / "pictures" / "truth.npy", truth.images)
     pages.keep(out / "pictures" / "seen.npy", base.decode_pixels(found.records.z_n[:10]))
     figures["cells"] = dict(sorted(figures["cells"].items()))  # as the file has them, after a first run and after others
     table = matrix.table(figures["cells"]).get(SCHEME, {})
-    left = {name: max(count, _releases(records)) for name, count in scenario.leaked().items()}
+    left = {name: max(count, _releases(records)) for name, count in left.items()}
     after = {name: attacks.attack(name).TARGETS for name in attacks.names()}
     checked = gates.check(asked, table, left, every=after, unread=records.refused, unasked=silent.unasked)
     if weak := public_kind.weak(truth.latents[0] if truth.latents else None, public.z_0):
@@ -177,7 +213,7 @@ def _run(
         "exit_code": gates.exit_code(checked), "person": silent.why("person"),
         "unasked": dict(silent.unasked),
         "public": "public pictures of invented people" if config.public is None else "the public pictures given with --public",
-        "knowledge": sorted(kind.__name__ for kind in scenario.kinds()),
+        "knowledge": sorted(kind.__name__ for kind in granted),
         "interval": f"95 %, bootstrap over {'people' if found.labelled else 'pictures'}", "correction": "Holm, over every test here",
         "pictures": len(found.readable), "candidates": len(held), "matched": found.by,
         "standing": standing, "withdrawn": privacy.withdrawn(records.manifests[0].privacy),
@@ -185,6 +221,16 @@ def _run(
     write_json(out / FIGURES, figures)
     _page(out, figures)
     return figures
+
+
+def _units(rows: list[str], jobs: int, effort: Effort, count: int) -> list[list[str]]:
+    """Rows that one process attacks one after the other: all of one attack, which share what it learned, and who
+    asks it; the longest first. Of a single process each row is a unit, in the order given."""
+    if jobs == 1:
+        return [[row] for row in rows]
+    asked = matrix.units([(SCHEME, row) for row in rows], together=True)
+    units = [[row for _, row in unit] for unit in asked]
+    return sorted(units, key=lambda unit: -sum(pace.seconds(row, effort, count) or 0 for row in unit))
 
 
 def _needs(row: str) -> tuple[type, ...]:

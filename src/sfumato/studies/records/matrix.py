@@ -124,9 +124,9 @@ def _found(
             yield (scheme, row), world.cell(scheme, row, out, partial(tell, f"{row} on {scheme}"))  # type: ignore[union-attr]
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(min(jobs, len(wanted)), mp_context=get_context("spawn"), initializer=_attend) as pool:
+    with ProcessPoolExecutor(min(jobs, len(wanted)), mp_context=get_context("spawn"), initializer=attend) as pool:
         try:
-            asked = {pool.submit(_cells, config, threads, unit, out): unit for unit in _units(wanted)}
+            asked = {pool.submit(_cells, config, threads, unit, out): unit for unit in units(wanted)}
             done = 0
             tell(f"{len(wanted)} attacks on schemes, {jobs} at a time", 0, len(wanted))
             for unit in as_completed(asked):
@@ -141,17 +141,18 @@ def _found(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _units(wanted: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+def units(wanted: list[tuple[str, str]], *, together: bool = False) -> list[list[tuple[str, str]]]:
     """Cells that one process does one after the other: of an attack that asks what another has
-    said, both, for processes share nothing."""
-    units: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    said, both, for processes share nothing. ``together``: all variants of an attack, too."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for scheme, row in wanted:
-        asked = getattr(attacks.attack(row.partition(":")[0]), "ASKS", row) if scheme else row
-        units.setdefault((scheme, asked), []).append((scheme, row))
-    return list(units.values())
+        name = row.partition(":")[0]
+        asked = getattr(attacks.attack(name), "ASKS", name if together else row) if scheme else row
+        found.setdefault((scheme, asked), []).append((scheme, row))
+    return list(found.values())
 
 
-def _attend() -> None:
+def attend() -> None:
     """End with the process that asked: one that is killed tells nobody."""
     parent = parent_process()
     assert parent is not None
