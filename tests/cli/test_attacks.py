@@ -32,5 +32,5 @@ def test_people_read_the_same_on_standard_output(run):
 def test_the_help_says_what_was_measured():
     most = AUDITED["quick"]
     total = sum(pace.seconds(row, "quick", 10 * most) or 0 for row in known.rows())  # of one core
-    assert f"about seven minutes on one core, of {most} records at most" in attack.EFFORT and 0.75 < total / 420 < 1.5
+    assert f"about seven minutes on one core, four on two, of {most} records at most" in attack.EFFORT and 0.75 < total / 420 < 1.5
     assert pace.measured()["seconds"]["full"] or "never timed" in attack.EFFORT

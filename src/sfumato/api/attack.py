@@ -171,7 +171,7 @@ def attack(
         truth: the folder that was sealed. It is read here and goes nowhere.
         out: where the report goes, a private folder; by default one in ``SFUMATO_HOME``.
         attacks: names of attacks; "all" for all.
-        effort: ``glance`` (a minute), ``quick`` (seven minutes), ``full`` (hours).
+        effort: ``glance`` (a minute), ``quick`` (seven minutes on one core), ``full`` (hours).
         gates: thresholds as TOML; None for those that ship.
         public: public pictures of the same kind to learn from; None for invented people, which
             suit the tiny base alone.

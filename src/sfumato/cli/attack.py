@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from sfumato.judge.verdict import Verdict
 
 EFFORT = (
-    "glance (a minute; leaves attacks out, and says which), quick (about seven minutes on one core, of 400 records at most), "
+    "glance (a minute; leaves attacks out, and says which), quick (about seven minutes on one core, "
+    "four on two, of 400 records at most), "
     "or full (more than 20 minutes for 48 records, hours for thousands; never timed to its end). Each attack's time: --list."
 )
 GATES = f"Gates as TOML; copy and change those that ship. [default: {Path(__file__).parent.parent / 'assets' / 'gates.toml'}]"

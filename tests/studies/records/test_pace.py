@@ -38,3 +38,10 @@ def test_a_plan_names_what_takes_long_and_what_was_never_timed(base, monkeypatch
 def test_seconds_are_never_said_more_exactly_than_they_are_known(base):
     assert [pace.words(span) for span in (0.2, 42, 89, 100, 5399, 9000)] == ["5 s", "40 s", "90 s", "2 min", "90 min", "2.5 h"]
     assert pace.probe(base) > 0 and pace.slower(base) == pytest.approx(pace.probe(base) / pace.measured()["probe"], rel=5)
+
+
+def test_several_at_a_time_take_less_but_no_less_than_the_longest(base):
+    rows = ["diffusion_prior:ddim", "direct_identity"]
+    each = [pace.seconds(row, "quick", 200, slower=pace._slower(id(base), base)) for row in rows]
+    assert pace.words(max(each)) in pace.plan(rows, "quick", 200, base, jobs=4)[0]
+    assert "4 at a time" in pace.plan(rows, "quick", 200, base, jobs=4)[0]

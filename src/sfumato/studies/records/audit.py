@@ -136,7 +136,8 @@ def _run(
     scenario = _scenario(found, held, base, public, config)
     idle = ("own_controlnet",) if settings.derived else ()  # what asks for conditions only when it runs
     busy = [row for row in todo if row.partition(":")[0] not in idle and not scenario.lacks(_needs(row))]
-    for line in pace.plan(busy, config.effort, len(found.own), base):
+    jobs = config.jobs or side_by_side.possible(base.unet.device)
+    for line in pace.plan(busy, config.effort, len(found.own), base, jobs=jobs):
         say(line)
     scored: dict[str, Any] = {}
     if todo or "ceiling" not in figures:
@@ -165,7 +166,6 @@ def _run(
                     cell.show(answer, base, out / "pictures" / f"{pages.named(row)}.npy")
         return cells, known
 
-    jobs = config.jobs or side_by_side.possible(base.unet.device)
     units = _units(todo, jobs, config.effort, len(found.own))
     known, done = [scenario], 0
 

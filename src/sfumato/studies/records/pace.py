@@ -57,9 +57,9 @@ def left(rows: list[str], effort: Effort, records: int, base: Base) -> str:
     return f", about {words(total(rows, effort, records, base))} left"
 
 
-def plan(rows: list[str], effort: Effort, records: int, base: Base) -> list[str]:
-    """What each attack will take and all of them, in lines; those that take less than a second are
-    not named."""
+def plan(rows: list[str], effort: Effort, records: int, base: Base, *, jobs: int = 1) -> list[str]:
+    """What each attack will take and all of them, ``jobs`` at a time, in lines; those that take less
+    than a second are not named."""
     if not rows:
         return []
     factor, known = _slower(id(base), base), {}
@@ -68,9 +68,9 @@ def plan(rows: list[str], effort: Effort, records: int, base: Base) -> list[str]
     long = {row: span for row, span in known.items() if span is not None and span >= 1}
     said = [f"{row} {words(span)}" for row, span in sorted(long.items(), key=lambda item: -item[1])]
     unknown = [row for row, span in known.items() if span is None]
-    lines = (
-        [f"{len(rows)} attacks on {records} records, about {words(sum(long.values()))} on this machine: {', '.join(said)}"] if said else []
-    )
+    whole = max(sum(long.values()) / jobs, max(long.values(), default=0.0))
+    how = f", {jobs} at a time" if jobs > 1 else ""
+    lines = [f"{len(rows)} attacks on {records} records, about {words(whole)} on this machine{how}: {', '.join(said)}"] if said else []
     return lines + ([f"never timed at this effort: {', '.join(unknown)}"] if unknown else [])
 
 
