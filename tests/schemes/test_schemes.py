@@ -310,6 +310,49 @@ def test_misspelt_options_do_not_seal(job):
         sealed.run(job(clips=8.0))
 
 
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"vary": "all"}, "noised records"),
+        ({"vary": "twirl", "condition": "derived"}, "twirl"),
+        ({"vary": "twirl", "seal_step": None}, "twirl"),
+    ],
+)
+def test_what_cannot_be_varied_is_refused_before_anything_leaves(job, options, word):
+    work = job(**options, connect=lambda *a: pytest.fail("an owner was asked"))
+    with pytest.raises(UserError, match=word):
+        sealed.run(work)
+
+
+@pytest.mark.parametrize("clear", [{"seal_step": None, "condition_step": None}, {"condition": "derived", "derive_steps": 1}])
+def test_sealed_trains_on_variations_above_the_step_that_it_is_given(job, monkeypatch, clear):
+    given = []
+    monkeypatch.setattr(sealed, "train", lambda pairs, base, out, config, **how: given.append((pairs, config)))
+    monkeypatch.setattr(Job, "declare", lambda *a: None)
+    for more in ({}, {"vary": "hue", "above": 700}):
+        sealed.run(job(**clear, insecure_seed=0, **more))
+    (plain, before), (varied, after) = given
+    assert (before.above, after.above) == (-1, 700) and len(plain) == len(varied) == 11
+    assert not torch.equal(plain.z_n[:], varied.z_n) and bool((varied.n == -1).all())
+
+
+def test_synthetic_and_public_are_varied_too(job, monkeypatch):
+    given = []
+    for scheme in (synthetic, public):
+        monkeypatch.setattr(scheme, "train", lambda pairs, *rest, captions=None, **how: given.append((pairs, captions)))
+    monkeypatch.setattr(Job, "declare", lambda *a: None)
+    for more in ({}, {"vary": "hue"}, {"prompts": ("a", "b")}):
+        synthetic.run(job(count=3, **more))
+    (plain, _), (varied, _), (prompted, _) = given
+    assert not torch.equal(plain.z_n, varied.z_n) and not torch.equal(plain.z_n, prompted.z_n) and len(plain) == len(prompted) == 3
+    given.clear()
+    for more in ({}, {"vary": "hue"}, {"captioned": 0}):
+        public.run(job(**PUBLIC, **more))
+    (plain, words), (varied, _), (same, none) = given
+    assert not torch.equal(plain.z_n, varied.z_n) and torch.equal(plain.z_n, same.z_n)
+    assert words is not None and none is None
+
+
 def test_split_learning_refuses_scaled_gradients(job):
     work = job()
     object.__setattr__(work, "config", TrainConfig(steps=1, precision="fp16"))

@@ -124,3 +124,61 @@ def test_a_draw_that_was_killed_goes_on_and_ends_in_the_same_pairs(base, tmp_pat
     assert len(told) == 4  # of five parts one was kept
     derive.from_records(records(), base, **{**how, "seed": 1}, work=tmp_path)
     assert len(list((tmp_path / "derived").iterdir())) == 2  # other draws lie elsewhere
+
+
+def test_a_pair_that_was_varied_stays_a_pair(base, monkeypatch):
+    seen, vary = [], derive.vary
+
+    def watched(images, *given, **how):
+        seen.append(vary(images, *given, **how))
+        return seen[-1]
+
+    monkeypatch.setattr(derive, "vary", watched)
+    pairs = derive.from_nothing(base, 5, condition="canny", seed=0, steps=2)
+    made = derive.varied(pairs, base, "all", seed=7)
+    (images,) = (one for one in seen if len(one))
+    edges = np.stack([canny.extract(image) for image in images])
+    assert not np.array_equal(images, base.decode_pixels(pairs.z_n))
+    assert torch.allclose(made.z_n, base.encode_pixels(images), atol=1e-5)
+    assert torch.allclose(made.c_m, base.encode_pixels(edges), atol=1e-5)
+    assert made.n.tolist() == made.m.tolist() == [-1] * 5 and made.condition == "canny"
+    assert torch.equal(derive.varied(pairs, base, "all", seed=7).z_n, made.z_n)
+    digests = {derive.varied(pairs, base, *how, seed=seed).digest() for how, seed in ((["all"], 7), (["all"], 8), (["hue"], 7))}
+    assert len(digests) == 3 and made.digest() in digests and pairs.digest() not in digests
+
+
+def test_every_place_is_varied_by_draws_of_its_own(base, monkeypatch):
+    """Also beyond the first block."""
+    monkeypatch.setattr(derive, "BATCH", 2)
+    one = derive.from_nothing(base, 1, condition="canny", seed=0, steps=2)
+    same = Records(one.z_n.repeat(5, 1, 1, 1), one.c_m.repeat(5, 1, 1, 1), one.n.repeat(5), one.m.repeat(5), (), (), "canny")
+    made = derive.varied(same, base, "warp", seed=0)
+    assert len({z.numpy().tobytes() for z in made.z_n}) == len(made) == 5
+
+
+@pytest.mark.parametrize("kinds", [None, ""])
+def test_without_kinds_pairs_stay_as_they_are(base, kinds):
+    assert (pairs := records()) is derive.varied(pairs, base, kinds, seed=0)
+
+
+def test_what_cannot_be_seen_is_not_varied(base):
+    with pytest.raises(UserError, match="noised records"):
+        derive.varied(records(), base, "all", seed=0)
+    with pytest.raises(UserError, match="noised records"):
+        derive.varied(records(n=(-1, 300)), base, "all", seed=0)
+    with pytest.raises(UserError, match="twirl"):
+        derive.varied(replace(records(n=(-1, -1)), condition="canny"), base, "twirl", seed=0)
+
+
+def test_public_prompts_are_drawn_under_in_turn(base, monkeypatch):
+    monkeypatch.setattr(derive, "BATCH", 2)
+    asked, real = [], derive.sample
+    monkeypatch.setattr(derive, "sample", lambda base, said, **how: asked.append((said, how["guidance"])) or real(base, said, **how))
+    how = {"condition": "canny", "seed": 0, "steps": 2}
+    prompted = derive.from_nothing(base, 5, prompts=("a", "b", "c"), **how)
+    assert asked == [(["a", "b"], derive.GUIDANCE), (["c", "a"], derive.GUIDANCE), (["b"], derive.GUIDANCE)]
+    asked.clear()
+    plain = derive.from_nothing(base, 5, **how)
+    assert asked == [(["", ""], 1.0), (["", ""], 1.0), ([""], 1.0)] and not torch.allclose(plain.z_n, prompted.z_n)
+    edges = np.stack([canny.extract(image) for image in base.decode_pixels(prompted.z_n)])
+    assert torch.allclose(prompted.c_m, base.encode_pixels(edges), atol=1e-5)

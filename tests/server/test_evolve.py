@@ -269,3 +269,21 @@ def test_no_such_threshold(pool, base, home, tmp_path, threshold):
     with pytest.raises(UserError, match="threshold"):
         evolve.next_round(pool.folder, base, [ballot(tmp_path / "b", pool.menu(1), (20, 0, 0, 0))], threshold=threshold)
     assert not pool.place(2).exists()
+
+
+def test_unvoted_draws_around_every_cluster_alike_and_counts_nothing(pool, base, home, monkeypatch):
+    monkeypatch.setattr(evolve, "VARIATION", (0,))  # so little noise that every child is its parent
+    menu, told = pool.menu(1), []
+    drawn = evolve.unvoted(pool.folder, base, on_step=lambda *x: told.append(x))
+    _, embedded = drawn.pictures(2)
+    assert drawn.round == 2 and np.bincount(menu.nearest(embedded), minlength=4).tolist() == [10, 10, 10, 10]
+    assert drawn.tally(2) is None and told[-1] == (40, 40) and not home.exists()
+    assert evolve.voted(drawn).owners == {}
+
+
+def test_unvoted_is_the_same_pool_for_the_same_seed(pool, started, base, tmp_path):
+    import shutil
+
+    shutil.copytree(started.folder, tmp_path / "again")
+    first, again = (evolve.unvoted(folder, base).pictures(2)[0] for folder in (pool.folder, tmp_path / "again"))
+    assert torch.equal(first, again) and not torch.equal(first, pool.pictures(1)[0])

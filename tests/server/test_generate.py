@@ -7,6 +7,7 @@ import torch
 from sfumato.core.randomness import generator
 from sfumato.diffusion.base import to_pixels
 from sfumato.diffusion.controlnet import new_controlnet
+from sfumato.server import generate as drawing
 from sfumato.server.generate import BATCH, generate
 
 SETTINGS = {"condition_scale": 0.5, "context": "zeros", "control_guidance_end": 1.0}
@@ -82,3 +83,36 @@ def test_half_precision_draws_the_same_picture(base, controlnet, conditions):
     )
     difference = np.abs(exact.astype(float) - fast)
     assert 0 < difference.mean() < 0.1 * exact.std()
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_blocks_that_are_drawn_together_are_those_that_are_drawn_one_after_another(base, controlnet, monkeypatch, first):
+    """As where the device is not busy with one: the noise is the same to the bit, and so is which condition belongs to which picture."""
+    monkeypatch.setattr(drawing, "BATCH", 3)
+    seen, real = [], drawing.sample
+
+    def watched(base, said, *, start, **how):
+        z_0 = real(base, said, start=start, **how)
+        seen[-1].append((said, start[0], z_0))
+        return z_0
+
+    monkeypatch.setattr(drawing, "sample", watched)
+    count, latents = 8, torch.randn(8, 4, 8, 8, generator=generator(4))  # two whole blocks and a part of one
+    how = {"seed": 3, "steps": 2, "first": first, "controlnet": controlnet, "settings": SETTINGS, "conditions": latents}
+    for together in (False, True):
+        monkeypatch.setattr(drawing, "blocks", lambda device, together=together: 2 if together else 1)
+        seen.append([])
+        told = []
+        pictures = generate(base, [f"a{'b' * i}" for i in range(count)], on_step=lambda *x, told=told: told.append(x), **how)
+        assert pictures.shape == (count, 32, 32, 3) and told[-1] == (2 * len(seen[-1]), 2 * len(seen[-1]))
+    single, many = seen
+    assert [len(said) for said, *_ in single] == [3, 3, 2] and [len(said) for said, *_ in many] == [6, 2]
+    said, noise, z_0 = ([[part[k] for part in one] for one in seen] for k in range(3))
+    assert sum(said[0], []) == sum(said[1], []) and torch.equal(torch.cat(noise[0]), torch.cat(noise[1]))
+    assert torch.allclose(torch.cat(z_0[0]), torch.cat(z_0[1]), atol=1e-4)
+    for k, start in enumerate(noise[0]):  # of the seed and the block's number alone
+        assert torch.equal(start, torch.randn(start.shape, generator=generator(3, first + k)))
+
+
+def test_only_a_device_with_room_draws_several_blocks_together():
+    assert drawing.blocks(torch.device("cpu")) == 1 and drawing.blocks(torch.device("cuda")) == drawing.BLOCKS > 1

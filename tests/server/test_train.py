@@ -206,3 +206,41 @@ def test_kill_nine_ends_in_the_same_weights(mini, tmp_path):
     assert kills == KILLS
     whole, killed = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "killed"))
     assert all(torch.equal(whole[key], killed[key]) for key in whole)
+
+
+def test_every_t_lies_above_n_and_above_what_is_asked(base, tmp_path, monkeypatch):
+    from sfumato.server import train as training
+
+    drawn, real = [], training.draw_t
+    monkeypatch.setattr(training, "draw_t", lambda *given, **how: drawn.append(real(*given, **how)) or drawn[-1])
+    lowest = {}
+    for n, above in ((-1, -1), (-1, 700), (800, 700)):
+        drawn.clear()
+        train(records(n=n, m=-1), base, tmp_path / f"{n} {above}", config(steps=8, batch=8, above=above))
+        lowest[n, above] = min(int(t.min()) for t in drawn)  # of the held-out objective, too
+    assert lowest[-1, -1] < 300 and 700 < lowest[-1, 700] <= 760 and lowest[800, 700] > 800
+
+
+def test_above_changes_the_draws_and_not_what_n_says(base):
+    """Clean records above a step are trained at the t of records sealed there, from a clean latent."""
+    model = nets.new_controlnet(base, generator=generator(0)).to(base.unet.device)
+    clean, index = records(n=-1, m=-1), torch.arange(8)
+    alike = [objective(model, base, clean, index, None, generator(1), above=above) for above in (700, 700, 400)]
+    assert torch.equal(alike[0], alike[1]) and not torch.equal(alike[0], alike[2])
+    sealed = records(n=700, m=-1)
+    assert not torch.equal(objective(model, base, sealed, index, None, generator(1), above=700), alike[0])
+    assert torch.equal(
+        objective(model, base, sealed, index, None, generator(1), above=700), objective(model, base, sealed, index, None, generator(1))
+    )
+
+
+@pytest.mark.parametrize("above", [999, 5000])
+def test_above_every_step_nothing_can_be_trained(base, tmp_path, above):
+    with pytest.raises(UserError, match=str(above)):
+        train(records(), base, tmp_path, config(above=above))
+    assert not (tmp_path / WEIGHTS).exists()
+
+
+def test_no_step_lies_below_a_clean_one():
+    with pytest.raises(UserError, match="above -2"):
+        config(above=-2)

@@ -39,6 +39,8 @@ def vary(images: np.ndarray, kinds: Sequence[str] = (), *, seed: int, strength: 
         )
     chosen = [change for name, change in KINDS.items() if name in kinds or not kinds]
     varied = images.copy()
+    if strength == 0:
+        return varied
     for number, image in enumerate(images):
         draws = np.random.default_rng([seed, number])
         for change in chosen:
@@ -67,8 +69,10 @@ def _elastic(image: np.ndarray, draws: Draws, strength: float) -> np.ndarray:
 
 def _hue(image: np.ndarray, draws: Draws, strength: float) -> np.ndarray:
     """All hues turned by one angle; greys stay grey."""
-    turned = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
     angle = int(draws.integers(-128, 128) * min(strength, 1.0))
+    if angle == 0:
+        return image  # there and back again colours are rounded
+    turned = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
     turned[..., 0] = (turned[..., 0].astype(int) + angle) % 256
     return np.asarray(cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL))
 

@@ -15,6 +15,7 @@ from sfumato.accounting import gaussian, votes
 from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise
 from sfumato.diffusion.base import Codec, load_codec
+from sfumato.features.variation import kinds_of
 from sfumato.owner.folder import Folder
 from sfumato.owner.vote import Plan, vote
 from sfumato.records import ballot as ballots
@@ -61,6 +62,11 @@ def run(job: Job) -> Outcome:
     unknown = set(job.options) - {*OWNERS, *SERVERS, *OTHERS}
     if unknown:
         raise UserError(f"unknown option {sorted(unknown)[0]!r}", expected=", ".join((*OWNERS, *SERVERS, *OTHERS)))
+    votes_are = job.options.get("votes", "cast") or "none"  # None is what ``votes=none`` is in the name of an arm
+    if votes_are not in ("cast", "none"):
+        raise UserError(f"votes {votes_are!r}", expected="cast or none", privacy="nobody was asked to vote")
+    if vary := job.options.get("vary"):
+        kinds_of(vary)
     given = {**OWNERS, **SERVERS, **job.options}
     settings = Settings(
         count=int(given["count"]), clusters=int(given["clusters"]), network=str(given["network"]), steps=int(given["steps"]),
@@ -70,8 +76,8 @@ def run(job: Job) -> Outcome:
     work = job.out.parent / f"{job.out.name}-pool"
     pool = evolve.start(work / "pool", job.base, settings)
     outcome = Outcome(controlnet=job.out)
-    rounds = range(1, int(given["rounds"]) + 1)
-    if job.options.get("votes", "cast") == "none":
+    rounds = range(pool.round, int(given["rounds"]) + 1)  # a run that was killed goes on from there
+    if votes_are == "none":
         for _ in rounds:
             pool = evolve.unvoted(work / "pool", job.base)
         outcome.notes.append("nobody voted: every cluster was drawn again alike")

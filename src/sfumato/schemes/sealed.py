@@ -17,6 +17,7 @@ from sfumato.core.errors import UserError
 from sfumato.core.randomness import InsecureNoise
 from sfumato.diffusion.base import Codec, load_codec
 from sfumato.diffusion.controlnet import load_latent_controlnet
+from sfumato.features.variation import kinds_of
 from sfumato.owner.folder import Folder
 from sfumato.owner.seal import seal
 from sfumato.records import privacy, reader
@@ -64,6 +65,7 @@ def seal_settings(options: dict[str, Any], condition: str) -> SealSettings:
 
 def run(job: Job) -> Outcome:
     """Seal each folder, count what lies in the records' folders, train on them."""
+    _check_varied(job)
     peers = job.peers("sealed")
     work = job.out.parent / f"{job.out.name}-records"  # a run that was killed finds its records there, and draws none again
     outcome = Outcome(controlnet=job.out, traffic={owner: peer.traffic for owner, peer in peers.items()})
@@ -82,6 +84,19 @@ def run(job: Job) -> Outcome:
     train(pairs, job.base, job.out, config, on_step=job.on_step)
     job.declare("sealed", outcome.ledger)
     return outcome
+
+
+def _check_varied(job: Job) -> None:
+    """Refuse, before anything leaves, variations that there are not, and of what nobody could see."""
+    vary, settings = job.options.get("vary"), seal_settings(job.options, job.condition)
+    if vary:
+        kinds_of(vary)
+        if settings.seal_step is not None and not settings.derived:
+            raise UserError(
+                "variations of noised records",
+                expected="pictures that can be seen",
+                fix="condition=derived, which draws pairs from them; or seal_step=none",
+            )
 
 
 def _derived(records: Records, job: Job, work: Path) -> Records:

@@ -17,6 +17,11 @@ BATCH = 32
 BLOCKS = 8  # of so many at once, where the device is not busy with one
 
 
+def blocks(device: torch.device) -> int:
+    """How many blocks of ``BATCH`` pictures are drawn at once on this device."""
+    return BLOCKS if device.type == "cuda" else 1
+
+
 def generate(
     base: Base,
     prompts: list[str],
@@ -50,7 +55,7 @@ def generate(
             latents = conditions
         else:
             latents = settings["condition_scale"] * base.encode_pixels(conditions)
-    together = BATCH * (BLOCKS if base.unet.device.type == "cuda" else 1)
+    together = BATCH * blocks(base.unet.device)
     starts = range(0, len(prompts), together)
     pictures = []
     for number, start in enumerate(starts):
