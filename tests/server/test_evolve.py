@@ -278,7 +278,8 @@ def test_unvoted_draws_around_every_cluster_alike_and_counts_nothing(pool, base,
     _, embedded = drawn.pictures(2)
     assert drawn.round == 2 and np.bincount(menu.nearest(embedded), minlength=4).tolist() == [10, 10, 10, 10]
     assert drawn.tally(2) is None and told[-1] == (40, 40) and not home.exists()
-    assert evolve.voted(drawn).owners == {}
+    said = evolve.voted(drawn)
+    assert said.owners == {} and said.privacy["guarantee"] == "not needed"
 
 
 def test_unvoted_is_the_same_pool_for_the_same_seed(pool, started, base, tmp_path):

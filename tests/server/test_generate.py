@@ -1,5 +1,7 @@
 """Pixels, batches and conditions of ``generate``."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -108,7 +110,7 @@ def test_blocks_that_are_drawn_together_are_those_that_are_drawn_one_after_anoth
     single, many = seen
     assert [len(said) for said, *_ in single] == [3, 3, 2] and [len(said) for said, *_ in many] == [6, 2]
     said, noise, z_0 = ([[part[k] for part in one] for one in seen] for k in range(3))
-    assert sum(said[0], []) == sum(said[1], []) and torch.equal(torch.cat(noise[0]), torch.cat(noise[1]))
+    assert list(chain(*said[0])) == list(chain(*said[1])) and torch.equal(torch.cat(noise[0]), torch.cat(noise[1]))
     assert torch.allclose(torch.cat(z_0[0]), torch.cat(z_0[1]), atol=1e-4)
     for k, start in enumerate(noise[0]):  # of the seed and the block's number alone
         assert torch.equal(start, torch.randn(start.shape, generator=generator(3, first + k)))

@@ -306,6 +306,8 @@ def voted(pool: Pool) -> Voted:
     for number in range(2, pool.round + 1):
         for one in (pool.tally(number) or {}).get("owners", ()):
             spent.setdefault(one["owner"], []).append(one)
+    if not spent:
+        return Voted({}, {"guarantee": "not needed", "why": "nothing private left"})
     units = {one["unit"] for ballots_ in spent.values() for one in ballots_}
     if not all(one["secure"] for ballots_ in spent.values() for one in ballots_):
         privacy: dict[str, Any] = {"guarantee": "none", "why": "the noise of a ballot came from a seed"}
