@@ -75,7 +75,7 @@ def test_a_condition_is_asked_for_by_name_and_what_does_not_fit_is_left_out_or_r
     assert code == 0 and config.condition == "scribble" and config.arms == tuple(arms.ARMS)
     folder = str(tmp_path / "a")
     ((config, _),), code, _, err = compared(folder, "--condition", "given")
-    gone = {"public", "synthetic", "sealed-derived"}
+    gone = {"public", "public-varied", "synthetic", "sealed-derived"}
     assert code == 0 and set(config.arms) == set(arms.ARMS) - gone and all(name in err for name in gone)
     wrong = [(folder, "--condition", "given", "--scheme", "public"), ("--condition", "given"), ("--condition", "outlines")]
     for words, word in zip(wrong, ("public", "without folders", "'outlines'"), strict=True):

@@ -18,7 +18,7 @@ def command(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the tables go; run again to go on.")] = Path("sfumato-compare"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="One style, 80 steps, 64 conditions (8 minutes): does it run? Nothing is learned in 80 steps.")
+        bool, typer.Option("--quick", help="One style, 80 steps, 64 conditions (ten minutes): does it run? Nothing is learned in 80 steps.")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Three picture sets, two seeds, 1,000 conditions each (many hours).")] = False,
     steps: Annotated[int | None, typer.Option(help="Steps of every server. [default: 400; 80 with --quick]")] = None,
@@ -29,7 +29,8 @@ def command(
     scheme: Annotated[
         list[str] | None,
         typer.Option(
-            "--scheme", help="Only this scheme; may be given again. Also: sealed-int8, unsealed, oneway-identity, oneway-empty, fedprox."
+            "--scheme",
+            help="Only this scheme; may be given again. There are more than the usual ones: a name that is none is answered with all.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

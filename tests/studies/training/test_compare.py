@@ -67,7 +67,7 @@ def test_nothing_runs_twice_and_other_settings_are_refused(run, small):
     del saved["runs"]["own/public/0"]
     (out / "compare.json").write_text(json.dumps(saved))
     trained, train = [], compare._train
-    small.setattr(compare, "_train", lambda name, *rest: trained.append(name) or train(name, *rest))
+    small.setattr(compare, "_train", lambda place, name, *rest: trained.append(name) or train(place, name, *rest))
     again = compare.run(CONFIG, out)
     assert trained == ["public"] and again["runs"]["own/oneway/0"] == kept["own/oneway/0"]
     fewer = compare.run(replace(CONFIG, arms=("public",), domains=("own",)), out)

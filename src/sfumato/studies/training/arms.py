@@ -25,7 +25,6 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "oneway": ("oneway", {}),
     "sealed": ("sealed", {}),
     "sealed-derived": ("sealed", {"condition": "derived", "seal_step": DERIVED_SEAL_STEP}),
-    "private_evolution": ("private_evolution", {}),
 }
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "public-styles": ("public", {"styles": 3, **NULL}),
@@ -36,6 +35,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "sealed-clear-condition": ("sealed", {"condition_step": None}),
     "sealed-clear-picture": ("sealed", {"seal_step": None} | ABOVE),
     "sealed-derived-varied": ("sealed", {"condition": "derived", "seal_step": DERIVED_SEAL_STEP, "vary": "all"}),
+    "private_evolution": ("private_evolution", {}),
     "unvoted": ("private_evolution", {"votes": "none"}),
     "sealed-int8": ("sealed", {"bits": 8}),
     "oneway-identity": ("oneway", {"activation": "identity"}),
