@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sfumato.cli import compare as compare_command
 from sfumato.cli import main as cli
 from sfumato.studies.training import arms, compare
 
@@ -81,6 +82,11 @@ def test_a_condition_is_asked_for_by_name_and_what_does_not_fit_is_left_out_or_r
     for words, word in zip(wrong, ("public", "without folders", "'outlines'"), strict=True):
         asked, code, _, err = compared(*words)
         assert asked == [] and code == 2 and word in " ".join(err.split())
+
+
+def test_help_names_every_arm_beside_the_default_ones():
+    assert all(f" {name}," in compare_command.ALSO or f" {name}." in compare_command.ALSO for name in arms.ABLATIONS)
+    assert not any(f" {name}," in compare_command.ALSO for name in arms.ARMS)
 
 
 def test_the_default_sizes_keep_to_what_was_asked():

@@ -11,7 +11,7 @@ SCHEMES = registry.names("schemes")
 
 
 def test_the_schemes_of_the_paper_and_ours_are_there():
-    assert {"centralised", "public", "fedavg", "split", "oneway", "sealed", "synthetic"} <= set(SCHEMES)
+    assert {"centralised", "public", "fedavg", "split", "oneway", "sealed", "synthetic", "private_evolution"} <= set(SCHEMES)
     assert not [name for name in SCHEMES if name.startswith("_")]
 
 
@@ -33,8 +33,8 @@ def test_an_owner_never_needs_more_of_a_base_than_its_codec_and_its_words(name):
 
 
 def test_every_arm_of_a_comparison_is_a_registered_scheme():
-    assert {scheme for scheme, _ in arms.KNOWN.values()} <= set(SCHEMES)
-    assert {scheme for scheme, _ in arms.ARMS.values()} == set(SCHEMES)  # none is forgotten in the default table
+    assert {scheme for scheme, _ in arms.KNOWN.values()} == set(SCHEMES)  # and none is forgotten
+    assert all(arms.KNOWN[name] == (name, {}) for name in SCHEMES)  # each under its own name
 
 
 def test_an_unknown_scheme_is_answered_with_the_known():

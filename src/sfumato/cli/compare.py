@@ -7,6 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from sfumato.studies.training.arms import ABLATIONS
+
+ALSO = f"Only this scheme; may be given again. Also: {', '.join(ABLATIONS)}."
+
 
 def command(
     folders: Annotated[
@@ -28,10 +32,7 @@ def command(
     ] = "canny",
     scheme: Annotated[
         list[str] | None,
-        typer.Option(
-            "--scheme",
-            help="Only this scheme; may be given again. There are more than the usual ones: a name that is none is answered with all.",
-        ),
+        typer.Option("--scheme", help=ALSO),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -2,13 +2,18 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from sfumato.core.errors import UserError
+from sfumato.diffusion.base import load_base
+from sfumato.judge.report import pages
+from sfumato.schemes._wire import Local
 from sfumato.server import generate
+from sfumato.studies.owners import OWNERS
 from sfumato.studies.training import compare
 from sfumato.studies.training.compare import CompareConfig
 from tests_support import few_steps, owners_here
@@ -41,6 +46,7 @@ def test_every_arm_has_every_figure(run):
         assert set(figures[domain]) == {"no_control", "public", "oneway", "sealed"}
         for name, row in figures[domain].items():
             assert {"mean", "low", "high", "n"} <= set(row["adherence"]) and {"background", "skin", "hair"} == set(row["prompt_agreement"])
+            assert {"share", "accuracy", "colour_distance"} == set(row["style"]) and row["style"]["share"]["n"] == 4
             private = name in ("oneway", "sealed")
             assert (row["private_pictures"] == 8) == private == (row["bytes_up_per_picture"] > 0) == (row["owner_peak_bytes"] > 0)
             assert (row["server_seconds_per_step"] is None) == (name == "no_control")
@@ -138,6 +144,45 @@ def test_somebodys_own_folders_are_compared_in_private_by_their_own_conditions(s
 def test_sizes_that_cannot_be_are_refused(wrong):
     with pytest.raises(UserError):
         CompareConfig(**wrong)
+
+
+VOTES = "private_evolution:network=pixels,count=16,clusters=2,steps=1,rounds=1,epsilon=1000"
+
+
+def test_a_place_trains_any_arm_and_says_what_votes_guarantee(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(compare.judging, "Judge", lambda *given, **how: compare.judging.nothing_more)
+    config, told = replace(CONFIG, domains=("own",), arms=(VOTES,), pictures=12), []  # of three people
+    with compare.Place.prepared("own", 0, load_base(), config, tmp_path, lambda *said: told.append(said[0]), connect=Local) as place:
+        assert place.count == 24 and set(place.folders) == set(OWNERS) and all(folder.is_dir() for folder in place.folders.values())
+        row = place.run(VOTES)
+        unvoted = place.run(VOTES + ",votes=none")
+    assert not (tmp_path / "work").exists() and any("judged" in said for said in told)
+    ((unit, said),) = row["epsilon"].items()
+    assert unit.startswith("person") and said["epsilon"] == pytest.approx(1000) and said["vacuous"] and row["notes"] == []
+    assert row["private_pictures"] == 24 and row["messages_up"] == 2 and 0 < row["bytes_up_per_picture"] < 2000 and not row["online"]
+    assert "1,000" in compare._guarantee(row) or "1000" in compare._guarantee(row)
+    assert unvoted["epsilon"] == {} and unvoted["bytes_up"] == unvoted["private_pictures"] == 0
+    assert compare._guarantee(unvoted) == "nothing private left"
+    assert row["adherence"]["n"] == unvoted["adherence"]["n"] == 4
+    assert (tmp_path / f"own-{pages.named(VOTES)}-0.npy").exists()
+
+
+def test_what_an_arm_is_given_is_as_many_pictures_as_owners_have(small, monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(compare, "registry", SimpleNamespace(get=lambda room, name: SimpleNamespace(run=given.append)))
+    monkeypatch.setattr(compare, "_costs", lambda *a: {})
+    place = SimpleNamespace(config=CONFIG, seed=0, count=10, folders={}, base=None, connect=None)
+    names = ("public", "public-varied", "synthetic", "synthetic-prompted", "private_evolution", "private_evolution:count=7", "sealed")
+    for name in names:
+        compare._train(place, name, tmp_path, lambda progress: None)
+    one, three, drawn, prompted, pool, less, sealed = (job.options for job in given)
+    assert len(one["images"]) == len(one["captions"]) == len(three["images"]) == len(three["captions"]) == 10
+    assert three["vary"] == "all" and "styles" not in three and not np.array_equal(one["images"], three["images"])
+    assert drawn == {"count": 10} and prompted["count"] == len(prompted["prompts"]) == 10 and "prompted" not in prompted
+    assert pool["count"] == compare.POOL and less["count"] == 7 and sealed == {}
+    place.count = 1000
+    compare._train(place, "private_evolution", tmp_path, lambda progress: None)
+    assert given[-1].options["count"] == 1000
 
 
 def test_few_steps_are_said_to_be_few():
