@@ -9,7 +9,6 @@ from typing import Any
 from sfumato.core.errors import UserError
 from sfumato.records.defaults import DERIVED_SEAL_STEP, SEAL_STEP
 from sfumato.studies import spec
-from sfumato.studies.training import conditioned
 
 NULL = {"captioned": 0}  # the empty prompt, as records have it
 CLEAR = {"seal_step": None, "condition_step": None}
@@ -66,5 +65,7 @@ def resolved(arm: str) -> tuple[str, dict[str, Any]]:
 
 def fitting(condition: str) -> tuple[str, ...]:
     """The arms of a comparison that have this condition."""
+    from sfumato.studies.training import conditioned  # it asks the registry, which the help of a command does without
+
     given = conditioned.supplied(condition)
     return tuple(name for name in ARMS if not (given and conditioned.extracts(*resolved(name))))
