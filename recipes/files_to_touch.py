@@ -139,7 +139,7 @@ CHANGED: dict[str, list[tuple[str, str, str]]] = {
     "judge metric": [
         (
             "src/sfumato/studies/training/compare.py",
-            "        row |= judge(arm.pictures)",
+            "        row |= self.judge(arm.pictures)",
             f'        row["bright"] = {NAME}.brightness(arm.pictures)\n',
         )
     ],
