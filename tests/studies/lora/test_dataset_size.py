@@ -2,32 +2,10 @@
 
 import pytest
 
-from sfumato.adapters import dreambooth
-from sfumato.diffusion.base import load_base
-from sfumato.studies.lora import dataset_size, people
-from sfumato.studies.lora.people import PeopleConfig
-from tests_support import few_steps
+from lora_people_support import SMALL
+from sfumato.studies.lora import dataset_size
 
-SMALL = PeopleConfig(public=4, victims=2, each=2, rank=2, steps=2, batch=2, keep=2, together=4)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_base()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    """Few pictures of the class, in few steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(people, "CLASS_PICTURES", 2)
-        few_steps(patch, dreambooth)
-        yield
-
-
-@pytest.fixture(scope="module")
-def victims(tiny, tmp_path_factory):
-    return people.train_victims(tiny, SMALL, tmp_path_factory.mktemp("victims"))
+pytestmark = pytest.mark.usefixtures("few")
 
 
 def test_sizes_are_asked_of_people_that_were_not_learned_from(tiny, tmp_path, monkeypatch):

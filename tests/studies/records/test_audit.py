@@ -67,13 +67,6 @@ def test_jobs_below_none_are_refused(sealed, pictures, config, tmp_path):
         audit.run(sealed(), pictures, tmp_path / "out", replace(config, jobs=-1), asked=ASKED)
 
 
-def test_variants_of_an_attack_and_who_asks_it_share_a_process():
-    rows = ["diffusion_prior:best", "direct_identity", "diffusion_prior:mean", "pooling:records"]
-    units = audit._units(rows, 2, "quick", 100)
-    assert sorted(map(sorted, units)) == [["diffusion_prior:best", "diffusion_prior:mean"], ["direct_identity", "pooling:records"]]
-    assert audit._units(rows, 1, "quick", 100) == [[row] for row in rows]
-
-
 def test_an_owner_learns_what_comes_back_and_an_audit_goes_on_where_it_stopped(sealed, pictures, config, tmp_path, monkeypatch):
     records, out = sealed(), tmp_path / "out"
     figures = audit.run(records, pictures, out, config, asked=ASKED)

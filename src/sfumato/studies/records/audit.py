@@ -9,11 +9,9 @@ which record is which picture.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +40,8 @@ from sfumato.records.reader import Records
 from sfumato.records.record import SealSettings
 from sfumato.studies.records import audit_folder, cell, matrix, pace, people, public_kind, scenarios, side_by_side
 from sfumato.studies.records.audit_folder import FIGURES
-from sfumato.studies.records.audited import AUDITED, Audited, Pictures, Silent, audited, candidates, extractable, taken, truth_of
+from sfumato.studies.records.audited import AUDITED, Audited, Pictures, Silent, audited, candidates, extractable, truth_of
+from sfumato.studies.records.turns import Turns
 
 SCHEME = "records"
 DRAWN: dict[Effort, int] = {"glance": 32, "quick": 128, "full": 200}  # samples of the base that stand for a guess without records
@@ -149,45 +148,15 @@ def _run(
         assert truth.latents is not None
         decoded = cell.score(attacks.Guess(z_0=truth.latents[0], c=truth.latents[1]), **scored)
         figures["ceiling"] = decoded.get("pools", {}).get(SCHEME, {})
-    left, granted = dict(scenario.leaked()), set(scenario.kinds())
-
-    def attempted(unit: list[str], known: Scenario, telling: TellOf) -> tuple[dict[str, Any], Scenario]:
-        cells = {}
-        for row in unit:
-            started = time.monotonic()
-            answer, known = cell.attack(
-                known, row, base, out / "work", condition=settings.condition, effort=config.effort, seed=config.seed,
-                most=taken(row, config.effort, len(found.own)), tell=partial(telling, row),
-            )  # fmt: skip
-            scores = cell.score(answer, **scored)
-            cells[f"{SCHEME}/{row}"] = {**scores, "in all": time.monotonic() - started}
-            if isinstance(answer, attacks.Guess) and scores["outcome"] == "scored":
-                with suppress(Exception):  # scores are kept without a picture, too
-                    cell.show(answer, base, out / "pictures" / f"{pages.named(row)}.npy")
-        return cells, known
-
-    units = _units(todo, jobs, config.effort, len(found.own))
-    known, done = [scenario], 0
-
-    def telling(row: str, step: int, steps: int) -> None:
-        ahead = pace.left([one for one in todo[todo.index(row) :] if one in busy], config.effort, len(found.own), base)
-        tell(f"{row} ({todo.index(row) + 1} of {len(todo)}{ahead})", step, steps)
-
-    def alone(unit: list[str]) -> tuple[dict[str, Any], dict[str, int], set[type]]:
-        telling(unit[0], 0, 0)
-        cells, known[0] = attempted(unit, known[0], telling)
-        return cells, known[0].leaked(), set(known[0].kinds())
-
-    def beside(unit: list[str]) -> tuple[dict[str, Any], dict[str, int], set[type]]:
-        cells, after = attempted(unit, scenario, lambda *_: None)
-        return cells, after.leaked(), set(after.kinds())
-
-    if len(units) > 1 and jobs > 1:
-        tell(f"{len(todo)} attacks, {jobs} at a time", 0, len(todo))
-    for unit, (cells, leaked, kinds) in side_by_side.each(units, beside if jobs > 1 else alone, jobs):
-        figures["cells"] |= cells
-        left |= {name: max(count, left.get(name, 0)) for name, count in leaked.items()}
-        granted |= kinds
+    turns = Turns(
+        scenario=scenario, base=base, out=out, condition=settings.condition, effort=config.effort, seed=config.seed,
+        count=len(found.own), scored=scored, rows=todo, busy=busy, tell=tell if jobs == 1 else lambda what, done, total: None,
+    )  # fmt: skip
+    left, granted, done = scenario.leaked(), set(scenario.kinds()), 0
+    for unit, came in side_by_side.each(turns.units(jobs), turns.take, jobs):
+        figures["cells"] |= {f"{SCHEME}/{row}": scores for row, scores in came.cells.items()}
+        left |= came.leaked
+        granted |= came.kinds
         write_json(out / FIGURES, figures)
         done += len(unit)
         if jobs > 1:
@@ -221,16 +190,6 @@ def _run(
     write_json(out / FIGURES, figures)
     _page(out, figures)
     return figures
-
-
-def _units(rows: list[str], jobs: int, effort: Effort, count: int) -> list[list[str]]:
-    """Rows that one process attacks one after the other: all of one attack, which share what it learned, and who
-    asks it; the longest first. Of a single process each row is a unit, in the order given."""
-    if jobs == 1:
-        return [[row] for row in rows]
-    asked = matrix.units([(SCHEME, row) for row in rows], together=True)
-    units = [[row for _, row in unit] for unit in asked]
-    return sorted(units, key=lambda unit: -sum(pace.seconds(row, effort, count) or 0 for row in unit))
 
 
 def _needs(row: str) -> tuple[type, ...]:
