@@ -242,7 +242,7 @@ def _train(place: Place, name: str, out: Path, on_step: Callable[[Progress], Non
     config, seed, count = place.config, place.seed, place.count
     scheme, options = resolved(name)
     if scheme == "public":
-        options = public_pictures(count, seed, options)
+        options = judging.public_pictures(count, seed, options)
     elif scheme == "synthetic":
         options = {"count": count, **options}
         if options.pop("prompted", 0):
@@ -263,17 +263,6 @@ def _train(place: Place, name: str, out: Path, on_step: Callable[[Progress], Non
     started = time.monotonic()
     outcome = registry.get("schemes", scheme).run(job)
     return outcome, _costs(outcome, time.monotonic() - started, ticks)
-
-
-def public_pictures(count: int, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of the arm ``public``: ``count`` pictures of the base's own style, or of ``styles`` public ones, as many of each."""
-    styles = judging.PUBLIC_STYLES[: int(options.get("styles", 1))]
-    sets = [
-        store.load(style, "public", count // len(styles) + (number < count % len(styles)), seed=seed + 1, per_identity=4)
-        for number, style in enumerate(styles)
-    ]
-    pictures = {"images": np.concatenate([found.images for found in sets]), "captions": [c for found in sets for c in found.captions]}
-    return {**pictures, **{name: value for name, value in options.items() if name != "styles"}}
 
 
 def _costs(outcome: Outcome, seconds: float, ticks: list[tuple[float, int]]) -> dict[str, Any]:

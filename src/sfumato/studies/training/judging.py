@@ -21,6 +21,17 @@ SHOWN = 300  # public pictures of each style that the classifier of styles sees
 PROBED = 1200  # and of one style, that probes of its attributes see
 
 
+def public_pictures(count: int, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the arm ``public``: ``count`` pictures of the base's own style, or of ``styles`` public ones, as many of each."""
+    styles = PUBLIC_STYLES[: int(options.get("styles", 1))]
+    sets = [
+        store.load(style, "public", count // len(styles) + (number < count % len(styles)), seed=seed + 1, per_identity=4)
+        for number, style in enumerate(styles)
+    ]
+    pictures = {"images": np.concatenate([found.images for found in sets]), "captions": [c for found in sets for c in found.captions]}
+    return {**pictures, **{name: value for name, value in options.items() if name != "styles"}}
+
+
 class Judge:
     """Style and prompt agreement, and the Fréchet distance where it is asked for: fitted on the public pools of the styles."""
 
