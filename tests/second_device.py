@@ -159,7 +159,7 @@ def second_device() -> Iterator[torch.device]:
         torch.utils.rename_privateuse1_backend(NAME)
         halves = [torch.bfloat16, torch.float16]
         module = SimpleNamespace(
-            get_amp_supported_dtype=lambda: halves, is_available=lambda: False,
+            get_amp_supported_dtype=lambda: halves, is_available=lambda: False, device_count=lambda: 0,
             _is_in_bad_fork=lambda: False, manual_seed_all=lambda seed: None,
         )  # fmt: skip
         torch._register_device_module(NAME, module)
